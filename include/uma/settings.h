@@ -1,0 +1,33 @@
+/* The one table of settings.
+ *
+ * Each row is at once a flag of `uma run`, an environment variable and a field of struct uma_config:
+ *
+ *     X(KIND, field, "flag", "default", "values or unit", "help")
+ *
+ * The flag is `--flag`, the variable is UMA_ and the flag in capitals with _ for -. KIND says how the text is
+ * read and which C type the field has (see UMA_FIELD_* in uma.h):
+ *     COUNT    a whole number                             int
+ *     SIZE     bytes, with an optional K, M, G or T       size_t
+ *     SECONDS  a number of seconds, with a fraction       double
+ *     ADDRESS  a hexadecimal address                      uintptr_t
+ *     CHOICE   one of the words in "values"               int, the word's place in the list, counted from 1
+ *     SWITCH   0 or 1 (the flag alone means 1)            int, 1 for off and 2 for on
+ * A field that is 0 was not set: the environment decides, and after it the default of this table.
+ */
+#ifndef UMA_SETTINGS_H
+#define UMA_SETTINGS_H
+
+#define UMA_SETTINGS(X) \
+  X(COUNT, servers, "servers", "1", "1 to the number of devices", "servers that the devices sit in, in equal blocks") \
+  X(CHOICE, mode, "mode", "supernode", "supernode|stacked", "one coherence domain over all servers, or one for each server") \
+  X(SIZE, memory, "memory", "1G", "64K to the memory of this host", "size of each device's window (it costs what is touched)") \
+  X(CHOICE, coherence, "coherence", "none", "none", "how plain pointers are kept coherent: none leaves it to the processor") \
+  X(CHOICE, hugepages, "hugepages", "never", "never|always", "back allocated memory by huge pages") \
+  X(CHOICE, numa, "numa", "auto", "auto|none|interleave", "windows on their device's NUMA node, where they fall, or on all nodes") \
+  X(CHOICE, on_failure, "on-failure", "end", "end|continue", "end the session with the first device that fails, or go on without it") \
+  X(SECONDS, timeout, "timeout", "0", "seconds, 0 for none", "end the session after this time") \
+  X(SWITCH, tag_output, "tag-output", "0", "0|1", "write [device] before each line that a device prints") \
+  X(SWITCH, stats, "stats", "0", "0|1", "print the use of each window when the session ends") \
+  X(ADDRESS, base, "base", "0", "hexadecimal, a multiple of 2M, 0 for the default", "where the address space begins")
+
+#endif

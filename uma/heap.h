@@ -1,0 +1,31 @@
+/* The allocator of one window. Its bookkeeping lies in the control segment, never in the window: it hands out page and byte
+ * numbers and never touches what it hands out. Knows nothing of sessions or addresses. */
+#ifndef UMA_HEAP_H
+#define UMA_HEAP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "uma.h"
+
+#define UMA_HEAP_PAGE 4096
+#define UMA_HEAP_FULL UINT64_MAX
+
+struct uma_heap; /* in shared memory; holds no pointers */
+
+/* Bytes of bookkeeping for a window, and its initial state (the memory is zeroed; must touch only a constant amount of it).
+ * window_bytes is a multiple of UMA_HEAP_PAGE. */
+size_t uma_heap_bytes(size_t window_bytes);
+void uma_heap_format(struct uma_heap *heap, size_t window_bytes);
+
+/* Offset in the window, or UMA_HEAP_FULL. alignment: a power of two up to the window's size; bytes > 0. */
+uint64_t uma_heap_alloc(struct uma_heap *heap, size_t bytes, size_t alignment);
+/* 0, -EINVAL offset is not the beginning of a block, -EALREADY it was freed before (as far as can be told). */
+int uma_heap_free(struct uma_heap *heap, uint64_t offset);
+/* Usable size of the block at this offset, or 0. */
+size_t uma_heap_block_bytes(struct uma_heap *heap, uint64_t offset);
+void uma_heap_usage(struct uma_heap *heap, struct uma_usage *usage);
+/* NULL, or which invariant is broken: a sentence. For tests and debug builds. */
+const char *uma_heap_invalid(struct uma_heap *heap);
+
+#endif

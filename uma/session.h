@@ -1,0 +1,150 @@
+/* What a session consists of, in memory: start here to read the uma/ layer.
+ *
+ * Glossary
+ *   board     One shared memory file a session: its shape, and one member record a device. Written by the launcher before the devices
+ *             start; afterwards members change as devices join, leave and are lost. Bookkeeping only, no data passes through it.
+ *   segment   One shared memory file a domain and host, with everything that its devices share besides their windows: barriers,
+ *             locks, heaps, collective slots, message rings. Its layout follows from the shape alone (struct uma_layout).
+ *   windows   One shared memory file a domain and host: its devices' windows, side by side. All three are unnamed memfds that devices inherit.
+ *   keeper    The process between `uma run` (or the caller of uma_spawn) and the devices: starts them, watches them, ends them (launch.c).
+ *   channel   Application threads and the copy engine are two parties within a device, each with endpoints, mailbox, barrier of its own.
+ *
+ * Address of byte `offset` of device d's window: shape.base + d * shape.memory + offset, in every process.
+ */
+#ifndef UMA_SESSION_H
+#define UMA_SESSION_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "fabric/fabric.h"
+#include "fabric/futex.h"
+#include "uma.h"
+#include "uma/mutex.h"
+
+struct uma_heap;
+struct uma_mailbox;
+struct uma_collective_area;
+
+/* The shape of a session: everything that all devices must agree on. */
+struct uma_shape {
+  int devices, servers, domains;
+  uintptr_t base;       /* first address of device 0's window */
+  size_t memory;        /* bytes of a window, a multiple of the huge page size when those are on, else of 4 KiB */
+  int hugepages, numa, on_failure, stats; /* as in struct uma_config */
+  bool oversubscribed;  /* more devices than processors */
+};
+
+static inline int uma_shape_server(const struct uma_shape *shape, int device)
+{
+  return (int)((long)device * shape->servers / shape->devices);
+}
+
+/* Devices of `part` when `devices` are split into `parts` equal blocks as uma_shape_server does: the first one. */
+static inline int uma_shape_first(const struct uma_shape *shape, int part, int parts)
+{
+  return (int)(((long)part * shape->devices + parts - 1) / parts);
+}
+
+static inline int uma_shape_domain(const struct uma_shape *shape, int device)
+{
+  return shape->domains == 1 ? 0 : uma_shape_server(shape, device);
+}
+
+enum uma_member_state { UMA_MEMBER_NEW, UMA_MEMBER_JOINED, UMA_MEMBER_LEFT };
+
+struct uma_member {
+  _Alignas(FAB_CACHE_LINE) _Atomic uint32_t state; /* enum uma_member_state; the device writes it */
+  _Atomic uint32_t lost;                           /* the launcher writes it once the process is gone; never taken back */
+  _Atomic int32_t pid;                             /* of the process that joined */
+};
+
+#define UMA_BOARD_MAGIC 0x31414d55424c4942u
+struct uma_board {
+  uint64_t magic;
+  struct uma_shape shape;
+  unsigned char key[FAB_KEY_BYTES];
+  _Atomic uint32_t lost_count;                       /* how many members are lost: one look tells that none is */
+  uint16_t ports[UMA_MAX_DEVICES * FAB_CHANNELS];    /* of the uring endpoints; 0 when there is one domain */
+  struct uma_member members[UMA_MAX_DEVICES];
+};
+
+/* The barrier of one channel (sync.c). Up to the number of processors each device raises its own flag and looks at all; with
+ * more, a counter and one epoch, so that one visit to the processor is enough for each. */
+struct uma_barrier {
+  _Alignas(FAB_CACHE_LINE) _Atomic uint32_t arrived;
+  _Alignas(FAB_CACHE_LINE) _Atomic uint32_t epoch;
+  struct fab_bell bell;
+};
+struct uma_flag {
+  _Alignas(2 * FAB_CACHE_LINE) _Atomic uint32_t epoch; /* two lines: the adjacent-line prefetcher would share one */
+};
+
+#define UMA_LOCKS 65536 /* a device */
+struct uma_lock_slot {
+  _Alignas(FAB_CACHE_LINE) struct uma_mutex mutex;
+  _Atomic uint32_t created; /* 0 free, 1 in use */
+};
+
+/* Byte offsets into a segment; each area belongs to the file that is named. Areas of a device are `count` in a row. */
+struct uma_layout {
+  size_t barriers;     /* sync.c: struct uma_barrier [FAB_CHANNELS] */
+  size_t flags;        /* sync.c: struct uma_flag [FAB_CHANNELS][count] */
+  size_t bells;        /* sync.c: struct fab_bell, a cache line each, [count]: rung by uma_signal, for uma_wait_until */
+  size_t locks;        /* sync.c: struct uma_lock_slot [count][UMA_LOCKS] */
+  size_t heaps;        /* heap.c: uma_heap_bytes(memory) each, rounded up to pages, [count] */
+  size_t heap_stride;
+  size_t collectives;  /* collective.c: uma_collective_bytes(count) */
+  size_t rings;        /* fabric/shm.c: fab_shm_bytes(count) */
+  size_t bytes;        /* of the whole segment */
+};
+void uma_layout_compute(const struct uma_shape *shape, int count, struct uma_layout *layout);
+
+/* This process's view of its session. Written by uma_init and uma_finalize only; read by everybody without a lock. */
+struct uma_session {
+  bool joined;
+  int device, domain;
+  int first, count;              /* the devices of this domain on this host: [first, first + count) */
+  struct uma_shape shape;        /* a copy of the board's */
+  struct uma_layout layout;
+  struct uma_board *board;
+  unsigned char *segment;        /* mapped wherever the kernel chose */
+  int windows_fd;
+  struct uma_mailbox *mailbox[FAB_CHANNELS]; /* [FAB_ENGINE] is NULL when there is one domain */
+};
+extern struct uma_session uma_self;
+
+/* Descriptors that a device inherits; -1 where there is none. */
+struct uma_inheritance {
+  int device, board_fd, segment_fd, windows_fd, lifeline_fd;
+  int listen_fd[FAB_CHANNELS];
+  const int *wake_fds; /* [count], only with several domains */
+};
+int uma_session_join(const struct uma_inheritance *inheritance);
+
+/* ---- session.c */
+static inline unsigned char *uma_window_of(int device)
+{
+  return (unsigned char *)uma_self.shape.base + (size_t)device * uma_self.shape.memory;
+}
+static inline bool uma_is_local(int device) /* in this domain and on this host: loads and stores reach it */
+{
+  return (unsigned)(device - uma_self.first) < (unsigned)uma_self.count;
+}
+/* Whether [pointer, + bytes) lies in windows of this domain, of any domain; first device in *home when that is not NULL. */
+bool uma_range_is_local(const void *pointer, size_t bytes);
+bool uma_range_in_windows(const void *pointer, size_t bytes, int *home);
+bool uma_any_lost(void);        /* any device at all */
+bool uma_is_lost(int device);
+struct uma_heap *uma_heap_of(int device); /* a local device's */
+
+/* Records a sentence for uma_last_error and returns `error`. */
+int uma_fail(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- sync.c */
+/* Barrier among the devices of this domain and host, on one channel. 0 or -EHOSTDOWN. */
+int uma_local_barrier(enum fab_channel channel);
+
+#endif

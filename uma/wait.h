@@ -1,0 +1,46 @@
+/* How everything in this library waits: spin a little, yield for a while, then sleep.
+ *
+ *     struct uma_waiter waiter = {0};
+ *     while (!happened())
+ *       if (!uma_wait_step(&waiter)) { announce; if (!happened()) sleep UMA_SLEEP_NS at most; take back; check for lost devices }
+ *
+ * Spinning wins while the other side runs on another processor (a line's transfer is about 100 ns); yielding wins when there are more
+ * devices than processors (about 1 us a switch, where a futex wake-up across processors can cost 30 us on a virtual machine);
+ * sleeping frees the processor when the wait is long.
+ */
+#ifndef UMA_WAIT_H
+#define UMA_WAIT_H
+
+#include <sched.h>
+#include <stdbool.h>
+
+#include "fabric/futex.h"
+
+#define UMA_SPINS 100
+#define UMA_YIELD_NS 400000     /* how long to yield before the first sleep */
+#define UMA_SLEEP_NS 20000000L  /* longest sleep between two looks: bounds the delay by a lost wake-up or a lost device */
+
+struct uma_waiter {
+  unsigned steps;
+  uint64_t yield_until_ns;
+};
+
+/* Spins or yields once; false when it is time to sleep. */
+static inline bool uma_wait_step(struct uma_waiter *waiter)
+{
+  if (waiter->steps < UMA_SPINS) {
+    waiter->steps++;
+    fab_pause();
+    return true;
+  }
+  if (waiter->steps == UMA_SPINS) {
+    waiter->steps++;
+    waiter->yield_until_ns = fab_now_ns() + UMA_YIELD_NS;
+  }
+  sched_yield();
+  /* the clock is read every 16th time only */
+  if ((++waiter->steps & 15) || fab_now_ns() < waiter->yield_until_ns) return true;
+  return false;
+}
+
+#endif
