@@ -19,6 +19,13 @@ enum uma_kind {
 
 struct uma_mailbox;
 
+struct uma_inheritance;
+
+/* Opens this device's mailboxes: that of the application threads over shm, and uring when there are several domains; that of the copy engine
+ * only then, over uring. 0 or -errno. */
+int uma_mailboxes_open(const struct uma_inheritance *inheritance);
+void uma_mailboxes_close(void);
+
 /* Blocking; for one message between two devices of any domains. The channel's owner calls them: application threads
  * that of FAB_APPLICATION, the copy engine that of FAB_ENGINE; the receiver must use the same channel. */
 int uma_mailbox_send(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, const void *buffer, size_t bytes);
