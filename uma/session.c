@@ -273,7 +273,8 @@ int uma_init(const struct uma_config *config)
 int uma_finalize(void)
 {
   if (!uma_self.joined) return uma_fail(-EINVAL, "uma_finalize was called outside of a session");
-  int result = uma_barrier();
+  uma_engine_drain();
+  int result = uma_barrier(); /* from here on nobody asks this device for anything */
   uma_engine_stop();
   uma_mailboxes_close();
   atomic_store(&uma_self.board->members[uma_self.device].state, UMA_MEMBER_LEFT);
