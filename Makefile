@@ -64,7 +64,8 @@ $B/uma: $(COMMAND_O) $B/libuma.a
 
 $B/examples/%: $B/obj/examples/%.o $B/libuma.a
 	@mkdir -p $(@D)
-	$(CC) $^ $(LIBS) -o $@
+	$(CC) $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -o $@
+$B/examples/kvpool: $(patsubst %.c,$B/obj/%.o,$(wildcard examples/kvpool/*.c))
 
 $B/peers/mpi: bench/peer_mpi.c
 	@mkdir -p $(@D)

@@ -1,0 +1,144 @@
+/* The pooled KV cache: what is a supernode's one address space worth to the serving of language models?
+ *
+ *     uma run -n 8 build/examples/kvpool [--policy pooled|private|router] [--trace FILE] [--blocks N] [--block-bytes BYTES]
+ *
+ * A served model keeps the keys and values of past prompts in blocks of 512 tokens, so that a prompt that begins as an earlier
+ * one did is not computed again. A supernode pools the blocks of all devices in one cache; stacked servers keep private ones. This
+ * program replays a trace of requests (Mooncake's format, or a generated one) against either. Blocks are really stored in the windows,
+ * really read on a hit, and verified. --policy pooled needs one domain, as its index is shared by load and store;
+ * private and router run in both modes.
+ *
+ * Where to read, easiest first:
+ *   examples/kvpool/trace.c, parse.c, generate.c   requests
+ *   examples/kvpool/cache.c                        the index: raw pointers across windows; the order that makes it safe
+ *   examples/kvpool/router.c                       the strong baseline: private caches behind a router that knows them
+ *   examples/kvpool/memory.c                       who puts what into which window
+ *   examples/kvpool/replay.c                       the work itself
+ * Below: the beginning, the end and the report. Device 0 prints; its last line on stdout is one JSON object.
+ */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <uma.h>
+
+#include "examples/kvpool/replay.h"
+
+#define EXIT_USAGE 2
+
+static double now_seconds(void)
+{
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static struct kv_counts sum(const struct kv_counts *counts, int devices)
+{
+  struct kv_counts total = {0};
+  for (int i = 0; i < devices; i++) {
+    total.requests += counts[i].requests;
+    total.refs += counts[i].refs;
+    total.hits += counts[i].hits;
+    total.evictions += counts[i].evictions;
+    total.read_local += counts[i].read_local;
+    total.read_remote += counts[i].read_remote;
+    total.written_local += counts[i].written_local;
+    total.written_remote += counts[i].written_remote;
+  }
+  return total;
+}
+
+static double hit_rate(const struct kv_counts *counts)
+{
+  return counts->refs ? (double)counts->hits / (double)counts->refs : 0;
+}
+
+static void print_row(const char *who, const struct kv_counts *c)
+{
+  printf("%-8s %8llu %9llu %9llu  %.4f %10llu %9.1f %9.1f %9.1f %9.1f\n", who, (unsigned long long)c->requests, (unsigned long long)c->refs,
+         (unsigned long long)c->hits, hit_rate(c), (unsigned long long)c->evictions, (double)c->read_local / 1e6, (double)c->read_remote / 1e6,
+         (double)c->written_local / 1e6, (double)c->written_remote / 1e6);
+}
+
+static void print_table(const struct kv_station *station, const struct kv_counts *counts, const struct kv_counts *total, double seconds)
+{
+  const struct kv_options *options = station->options;
+  double moved = (double)(total->read_local + total->read_remote + total->written_local + total->written_remote);
+  printf("%s: %d devices with %zu blocks of %zu bytes each, %s\n", kv_policy_name(options->policy), station->devices, options->blocks,
+         options->block_bytes, options->trace ? options->trace : "a generated trace");
+  printf("                                                                --- MB read ----  -- MB written --\n");
+  printf("device   requests    blocks      hits    rate  evictions     local    remote     local    remote\n");
+  for (int i = 0; options->verbose && i < station->devices; i++) {
+    char name[16];
+    snprintf(name, sizeof name, "%d", i);
+    print_row(name, &counts[i]);
+  }
+  print_row("all", total);
+  printf("%.3f s, %.2f GB/s (measured)\n", seconds, moved / seconds / 1e9);
+}
+
+static void print_json(const struct kv_station *station, const struct kv_counts *total, double seconds)
+{
+  const struct kv_options *options = station->options;
+  json_t *object = json_pack(
+    "{s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:I, s:f, s:s}", "policy", kv_policy_name(options->policy), "mode",
+    uma_domain_count() == 1 ? "supernode" : "stacked", "devices", station->devices, "blocks", (json_int_t)options->blocks, "block_bytes",
+    (json_int_t)options->block_bytes, "requests", (json_int_t)total->requests, "block_refs", (json_int_t)total->refs, "hit_blocks",
+    (json_int_t)total->hits, "hit_rate", hit_rate(total), "evictions", (json_int_t)total->evictions, "read_bytes",
+    (json_int_t)(total->read_local + total->read_remote), "written_bytes", (json_int_t)(total->written_local + total->written_remote),
+    "local_bytes", (json_int_t)(total->read_local + total->written_local), "remote_bytes",
+    (json_int_t)(total->read_remote + total->written_remote), "seconds", seconds, "clock", "measured");
+  char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+  printf("%s\n", text ? text : "{}");
+  free(text);
+  json_decref(object);
+}
+
+static int report(const struct kv_station *station, double seconds)
+{
+  struct kv_counts counts[UMA_MAX_DEVICES];
+  int error = uma_allgather(counts, &station->counts, sizeof *counts);
+  if (error) {
+    fprintf(stderr, "kvpool: device %d: %s\n", station->device, uma_last_error());
+    return 1;
+  }
+  if (station->device != 0) return 0;
+  struct kv_counts total = sum(counts, station->devices);
+  print_table(station, counts, &total, seconds);
+  print_json(station, &total, seconds);
+  return 0;
+}
+
+static int run(const struct kv_options *options)
+{
+  if (options->policy == KV_POOLED && uma_domain_count() > 1) {
+    if (uma_device() == 0)
+      fprintf(stderr, "kvpool: --policy pooled shares its index by load and store and needs one domain, here are %d: "
+                      "run with --mode supernode, or with --policy private or router\n", uma_domain_count());
+    return EXIT_USAGE;
+  }
+  struct kv_station station;
+  int status = kv_station_open(&station, options);
+  if (!status) {
+    double begin = now_seconds();
+    kv_replay(&station);
+    status = uma_barrier() ? 1 : report(&station, now_seconds() - begin);
+  }
+  kv_station_close(&station);
+  return status;
+}
+
+int main(int argc, char **argv)
+{
+  int error = uma_init(NULL);
+  if (error) {
+    fprintf(stderr, "kvpool: %s: %s\n", uma_strerror(error), uma_last_error());
+    return 1;
+  }
+  struct kv_options options;
+  int status = kv_options_parse(argc, argv, uma_device() != 0, &options);
+  if (!status && !options.help) status = run(&options);
+  uma_finalize();
+  return status;
+}
