@@ -16,7 +16,7 @@ struct uma_heap; /* in shared memory; holds no pointers */
 /* Bytes of bookkeeping for a window, and its initial state (the memory is zeroed; must touch only a constant amount of it).
  * window_bytes is a multiple of UMA_HEAP_PAGE. */
 size_t uma_heap_bytes(size_t window_bytes);
-void uma_heap_format(struct uma_heap *heap, size_t window_bytes);
+void uma_heap_format(struct uma_heap *heap, size_t window_bytes, uint64_t address);
 
 /* Offset in the window, or UMA_HEAP_FULL. alignment: a power of two up to the window's size; bytes > 0. */
 uint64_t uma_heap_alloc(struct uma_heap *heap, size_t bytes, size_t alignment);

@@ -117,7 +117,8 @@ int uma_segment_create(const struct uma_shape *shape, int first, int count, int 
   result = map_memory(*segment_fd, layout.bytes, &segment);
   if (!result) {
     for (int i = 0; i < count; i++)
-      uma_heap_format((struct uma_heap *)((unsigned char *)segment + layout.heaps + (size_t)i * layout.heap_stride), shape->memory);
+      uma_heap_format((struct uma_heap *)((unsigned char *)segment + layout.heaps + (size_t)i * layout.heap_stride), shape->memory,
+                      shape->base + (size_t)(first + i) * shape->memory);
     munmap(segment, layout.bytes);
     result = create_memory("uma-windows", (size_t)count * shape->memory, windows_fd);
   }
