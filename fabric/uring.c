@@ -13,9 +13,9 @@
  * Threads. The kernel cancels what an exiting thread has started; such operations complete with -ECANCELED and are started again by
  * whoever calls progress (is_transient).
  *
- * Death. The end of a connection's stream, or a refused connection, ends a link: everything that had arrived was delivered before, since the stream
- * ends behind it. A device is lost when its last link has ended. fab_uring_close sends the end of stream behind the last message and
- * keeps reading until all of it was acknowledged: closing with unread bytes would discard what is still on its way.
+ * Death. The end of a connection's stream, or a refused connection, ends a link: everything that had arrived was delivered before, since
+ * the stream ends behind it. A device is lost when its last link has ended and nobody waits to be accepted. uring_close sends the end of
+ * stream behind the last message and keeps reading until all of it was acknowledged: closing with unread bytes would discard what is still on its way.
  */
 #include "fabric/uring.h"
 
@@ -179,11 +179,9 @@ static void link_free(struct fab_uring_link *link)
   free(link);
 }
 
-static void device_lost(struct fab_uring_endpoint *e, int device)
+static void device_ends(struct fab_uring_endpoint *e, int device)
 {
-  if (e->devices[device].lost) return;
-  e->devices[device].lost = true;
-  e->config.sink.lost(e->config.sink.context, device);
+  e->devices[device].ending = e->any_ending = true;
 }
 
 /* The end of a link that is dead and has nothing in flight. */
@@ -197,7 +195,7 @@ static void bury(struct fab_uring_link *link)
   if (remote >= 0 && e->remotes[remote].accepted == link) e->remotes[remote].accepted = NULL;
   link_free(link);
   if (remote < 0 || --e->devices[remote / FAB_CHANNELS].links || e->closing) return;
-  device_lost(e, remote / FAB_CHANNELS);
+  device_ends(e, remote / FAB_CHANNELS);
 }
 
 void fab_uring_kill(struct fab_uring_link *link)
@@ -316,7 +314,7 @@ static void on_greet(struct fab_uring_link *link, int result)
 
 static void on_accept(struct fab_uring_endpoint *e, int result)
 {
-  e->accept_due = !e->closing;
+  e->accept_due = !e->closing && result != -EINVAL && result != -EBADF; /* these two: it listens no more */
   if (result < 0) return;
   struct fab_uring_link *link = link_new(e, result);
   if (link) prepare_hello(link);
@@ -440,6 +438,33 @@ static bool kernel_asks(const struct fab_uring_endpoint *e)
   return IO_URING_READ_ONCE(*e->ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW);
 }
 
+/* Whether a connection that somebody opened is not accepted yet, or its hello has come and is not read. The order matters: bytes leave
+ * the socket before the completion shows. */
+static bool has_newcomers(struct fab_uring_endpoint *e)
+{
+  int unread;
+  struct pollfd listener = {.fd = e->config.listen_fd, .events = POLLIN};
+  if (poll(&listener, 1, 0) > 0 && listener.revents == POLLIN) return true;
+  for (struct fab_uring_link *link = e->links; link; link = link->next)
+    if (link->remote < 0 && !link->dead && !ioctl(link->fd, SIOCINQ, &unread) && unread) return true;
+  return io_uring_cq_ready(&e->ring) || kernel_asks(e);
+}
+
+/* Declares those lost whose last link has ended, once nothing of theirs can be waiting on another connection. */
+static void settle_ending(struct fab_uring_endpoint *e)
+{
+  if (has_newcomers(e)) return;
+  e->any_ending = false;
+  for (int d = 0; d < e->config.devices; d++) {
+    struct fab_uring_device *device = &e->devices[d];
+    bool lost = device->ending && !device->links && !device->lost;
+    device->ending = false;
+    if (!lost) continue;
+    device->lost = true;
+    e->config.sink.lost(e->config.sink.context, d);
+  }
+}
+
 static int uring_progress(struct fab_endpoint *endpoint)
 {
   struct fab_uring_endpoint *e = (struct fab_uring_endpoint *)endpoint;
@@ -447,6 +472,7 @@ static int uring_progress(struct fab_endpoint *endpoint)
   if (is_dirty(e)) flush(e);
   if (kernel_asks(e)) io_uring_get_events(&e->ring);
   int reaped = reap(e);
+  if (e->any_ending) settle_ending(e);
   if (e->tx_due || (e->sleepers && is_dirty(e))) flush(e);
   e->busy = false;
   return reaped;
@@ -494,7 +520,7 @@ static void uring_lose(struct fab_endpoint *endpoint, int device)
 {
   struct fab_uring_endpoint *e = (struct fab_uring_endpoint *)endpoint;
   for (int channel = 0; channel < FAB_CHANNELS; channel++) e->remotes[device * FAB_CHANNELS + channel].closed = true;
-  if (!e->devices[device].links) device_lost(e, device);
+  if (!e->devices[device].links) device_ends(e, device);
   for (struct fab_uring_link *link = e->links; link; link = link->next)
     if (link->remote >= 0 && link->remote / FAB_CHANNELS == device) shutdown(link->fd, SHUT_RDWR); /* what has arrived can still be read */
 }

@@ -89,6 +89,7 @@ struct fab_uring_remote {
 
 struct fab_uring_device {
   int links;
+  bool ending; /* has no link any more; lost, unless a connection that it opened before is still to be accepted */
   bool lost;
 };
 
@@ -100,6 +101,7 @@ struct fab_uring_endpoint {
   int sleepers;
   bool busy;                       /* inside progress: sends of upcalls leave at its end */
   bool accept_due, closing;
+  bool any_ending;                 /* any device is `ending` */
   uint64_t rejected;               /* connections that were dropped for what they sent */
   struct fab_uring_link *links;
   struct fab_uring_link *rx_due, *tx_due;
