@@ -85,8 +85,8 @@ static int add_lines(FILE *file, struct place *place, size_t limit, struct kv_dr
   ssize_t bytes;
   int error = 0;
   while (!error && draft->requests < limit && (bytes = getline(&line, &room, file)) >= 0) {
-    place->line++;
     error = add_line(place, line, (size_t)bytes, draft);
+    if (!error) place->line++;
   }
   free(line);
   return error;
@@ -94,7 +94,7 @@ static int add_lines(FILE *file, struct place *place, size_t limit, struct kv_dr
 
 int kv_parse(const char *path, size_t limit, struct kv_draft *draft, char *error, size_t error_bytes)
 {
-  struct place place = {.path = path, .error = error, .error_bytes = error_bytes};
+  struct place place = {.path = path, .line = 1, .error = error, .error_bytes = error_bytes};
   FILE *file = fopen(path, "r");
   if (!file) {
     snprintf(error, error_bytes, "cannot open the trace %s: %s", path, strerror(errno));
