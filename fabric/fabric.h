@@ -101,6 +101,10 @@ struct fab_ops {
   void (*sleep)(struct fab_endpoint *endpoint, long timeout_ns);
   void (*sleep_end)(struct fab_endpoint *endpoint);
   int (*descriptor)(struct fab_endpoint *endpoint); /* readable when awake is due; -1: only sleep() can tell */
+  /* The caller knows that `device` is dead (a fabric of shared memory cannot see it): what arrived from it before is delivered, what
+   * is half received is completed with -EHOSTDOWN, queued and later sends to it fail with -EHOSTDOWN, sink.lost is called
+   * if it was not yet. */
+  void (*lose)(struct fab_endpoint *endpoint, int device);
 };
 
 struct fab_endpoint {
@@ -111,7 +115,7 @@ extern const struct fab_ops fab_shm;   /* shm.c: one host, shared memory: MAP, R
 extern const struct fab_ops fab_uring; /* uring.c: TCP sockets by io_uring: MSG */
 
 size_t fab_shm_bytes(int devices);                /* size of fab_config.rings (a hole-y file: only what is used costs memory) */
-const struct fab_ops *fab_at(int index);          /* all fabrics, in order; NULL behind the last */
+const struct fab_ops *fab_at(int index);          /* fabric.c: all fabrics, in order; NULL behind the last */
 int fab_uring_available(void);                    /* 0, or the -errno with which the kernel refuses io_uring */
 
 /* enosys.c: shared stubs */
@@ -120,7 +124,7 @@ int fab_enosys_get(struct fab_endpoint *endpoint, int device, uint64_t offset, v
 int fab_enosys_atomic(struct fab_endpoint *endpoint, enum fab_atomic op, int device, uint64_t offset, size_t size,
                       uint64_t operand, uint64_t expected, uint64_t *old);
 
-/* One atomic operation on mapped memory: what shm does, and what a home does for others. Sizes as for fab_ops.atomic. */
+/* atomic.c: one atomic operation on mapped memory: what shm does, and what a home does for others. Sizes as for fab_ops.atomic. */
 uint64_t fab_atomic_apply(enum fab_atomic op, void *pointer, size_t size, uint64_t operand, uint64_t expected);
 
 #endif

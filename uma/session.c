@@ -117,7 +117,8 @@ int uma_segment_create(const struct uma_shape *shape, int first, int count, int 
   result = map_memory(*segment_fd, layout.bytes, &segment);
   if (!result) {
     for (int i = 0; i < count; i++)
-      uma_heap_format((struct uma_heap *)((unsigned char *)segment + layout.heaps + (size_t)i * layout.heap_stride), shape->memory);
+      uma_heap_format((struct uma_heap *)((unsigned char *)segment + layout.heaps + (size_t)i * layout.heap_stride), shape->memory,
+                      shape->base + (size_t)(first + i) * shape->memory);
     munmap(segment, layout.bytes);
     result = create_memory("uma-windows", (size_t)count * shape->memory, windows_fd);
   }
@@ -273,7 +274,8 @@ int uma_init(const struct uma_config *config)
 int uma_finalize(void)
 {
   if (!uma_self.joined) return uma_fail(-EINVAL, "uma_finalize was called outside of a session");
-  int result = uma_barrier();
+  uma_engine_drain();
+  int result = uma_barrier(); /* from here on nobody asks this device for anything */
   uma_engine_stop();
   uma_mailboxes_close();
   atomic_store(&uma_self.board->members[uma_self.device].state, UMA_MEMBER_LEFT);
