@@ -30,10 +30,14 @@ static double now_ns(void)
   return 1e9 * (double)now.tv_sec + (double)now.tv_nsec;
 }
 
-#define NS_EACH(step) __extension__({ \
-  double begin_ = now_ns(); \
-  for (int i_ = 0; i_ < LINES; i_++) { step; } \
-  (now_ns() - begin_) / LINES; })
+#define NS_EACH(step)                                                                                                                      \
+  __extension__({                                                                                                                          \
+    double begin_ = now_ns();                                                                                                              \
+    for (int i_ = 0; i_ < LINES; i_++) {                                                                                                   \
+      step;                                                                                                                                \
+    }                                                                                                                                      \
+    (now_ns() - begin_) / LINES;                                                                                                           \
+  })
 
 int main(void)
 {

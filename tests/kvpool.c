@@ -100,7 +100,7 @@ static unsigned test_seed(void)
   return seed;
 }
 
-/* Requests begin as some earlier one did, then go on with ids out of a small range: ids return in other places, and twice in one request. */
+/* Requests begin as some earlier one did, then go on with ids out of a small range: these return elsewhere, and twice in a request. */
 static void make_requests(struct request *requests, unsigned seed)
 {
   unsigned state = seed;
@@ -150,7 +150,8 @@ static size_t naive_find(const struct naive *cache, unsigned id)
 static void naive_touch(struct naive *cache, unsigned id)
 {
   size_t place = naive_find(cache, id);
-  if (place == cache->count && cache->count < cache->capacity) cache->count++;
+  if (place == cache->count && cache->count < cache->capacity)
+    cache->count++;
   else if (place == cache->count) {
     place = 0;
     for (size_t i = 1; i < cache->count; i++)
@@ -192,8 +193,10 @@ Test(kvpool, hits_are_those_of_a_naive_cache)
     run(&pooled, "-n %zu -- --policy pooled --blocks %zu --block-bytes 256 --trace %s", devices, blocks, path);
     run(&private, "-n %zu -- --policy private --blocks %zu --block-bytes 256 --trace %s", devices, blocks, path);
     unlink(path);
-    cr_expect_eq(number(&pooled, "hit_blocks"), naive_hits(requests, 1, devices * blocks), "pooled, %zu x %zu: %s", devices, blocks, pooled.text);
-    cr_expect_eq(number(&private, "hit_blocks"), naive_hits(requests, devices, blocks), "private, %zu x %zu: %s", devices, blocks, private.text);
+    cr_expect_eq(number(&pooled, "hit_blocks"), naive_hits(requests, 1, devices * blocks), "pooled, %zu x %zu: %s", devices, blocks,
+                 pooled.text);
+    cr_expect_eq(number(&private, "hit_blocks"), naive_hits(requests, devices, blocks), "private, %zu x %zu: %s", devices, blocks,
+                 private.text);
   }
 }
 
@@ -240,17 +243,17 @@ Test(kvpool, bytes_are_those_of_the_blocks)
 Test(kvpool, a_broken_line_is_named_with_what_was_expected)
 {
   static const char *const lines[][2] = {
-    {"{\"timestamp\": 1, \"input_length\": 5, \"output_length\": 5, \"hash_ids\": [1, 2", "expected one JSON object"},
-    {"", "expected one JSON object"},
-    {"[1, 2]", "expected a JSON object"},
-    {"17", "expected a JSON object"},
-    {"{\"input_length\": 5, \"output_length\": 5, \"hash_ids\": [1]}", "\"timestamp\" is missing"},
-    {"{\"timestamp\": 1, \"input_length\": \"5\", \"output_length\": 5, \"hash_ids\": [1]}", "\"input_length\" is not a number"},
-    {"{\"timestamp\": 1, \"input_length\": 5, \"output_length\": -5, \"hash_ids\": [1]}", "\"output_length\" is not a number"},
-    {"{\"timestamp\": 1, \"input_length\": 5, \"output_length\": 5}", "\"hash_ids\" is missing"},
-    {"{\"timestamp\": 1, \"input_length\": 5, \"output_length\": 5, \"hash_ids\": 3}", "\"hash_ids\" is no array"},
-    {"{\"timestamp\": 1, \"input_length\": 5, \"output_length\": 5, \"hash_ids\": [1, -2]}", "hash_ids[1] is not a whole number"},
-    {"{\"timestamp\": 1, \"input_length\": 5, \"output_length\": 5, \"hash_ids\": [\"a\"]}", "hash_ids[0] is not a whole number"},
+      {"{\"timestamp\": 1, \"input_length\": 5, \"output_length\": 5, \"hash_ids\": [1, 2", "expected one JSON object"},
+      {"", "expected one JSON object"},
+      {"[1, 2]", "expected a JSON object"},
+      {"17", "expected a JSON object"},
+      {"{\"input_length\": 5, \"output_length\": 5, \"hash_ids\": [1]}", "\"timestamp\" is missing"},
+      {"{\"timestamp\": 1, \"input_length\": \"5\", \"output_length\": 5, \"hash_ids\": [1]}", "\"input_length\" is not a number"},
+      {"{\"timestamp\": 1, \"input_length\": 5, \"output_length\": -5, \"hash_ids\": [1]}", "\"output_length\" is not a number"},
+      {"{\"timestamp\": 1, \"input_length\": 5, \"output_length\": 5}", "\"hash_ids\" is missing"},
+      {"{\"timestamp\": 1, \"input_length\": 5, \"output_length\": 5, \"hash_ids\": 3}", "\"hash_ids\" is no array"},
+      {"{\"timestamp\": 1, \"input_length\": 5, \"output_length\": 5, \"hash_ids\": [1, -2]}", "hash_ids[1] is not a whole number"},
+      {"{\"timestamp\": 1, \"input_length\": 5, \"output_length\": 5, \"hash_ids\": [\"a\"]}", "hash_ids[0] is not a whole number"},
   };
   static struct outcome outcome;
   for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
@@ -300,9 +303,9 @@ Test(kvpool, a_small_window_is_an_error_that_says_what_would_do)
 Test(kvpool, bad_options_are_named)
 {
   static const char *const options[][2] = {
-    {"--policy shared", "pooled, private or router"}, {"--blocks 0", "--blocks 0"},      {"--blocks 10x", "--blocks 10x"},
-    {"--block-bytes 100", "multiple of 64"},          {"--requests -3", "--requests -3"}, {"--blocks 99999999999999999999", "--blocks 9"},
-    {"trace.jsonl", "expected options only"},         {"--colour", "--colour"},
+      {"--policy shared", "pooled, private or router"}, {"--blocks 0", "--blocks 0"},       {"--blocks 10x", "--blocks 10x"},
+      {"--block-bytes 100", "multiple of 64"},          {"--requests -3", "--requests -3"}, {"--blocks 99999999999999999999", "--blocks 9"},
+      {"trace.jsonl", "expected options only"},         {"--colour", "--colour"},
   };
   static struct outcome outcome;
   for (size_t i = 0; i < sizeof options / sizeof *options; i++) {

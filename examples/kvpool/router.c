@@ -1,7 +1,7 @@
 /* A cache-aware router in front of private caches: the strong baseline against which a pool has to show what it is worth.
  *
- * The router keeps an index of every device's cache, without the bytes, and updates it by every request that it sends. Here it is exact, which
- * favours the router: a real one learns late, or guesses, what a device has evicted.
+ * The router keeps an index of every device's cache, without the bytes, and updates it by every request that it sends. Here it is
+ * exact, which favours the router: a real one learns late, or guesses, what a device has evicted.
  *
  * Its rule: the device with the longest cached prefix, and among equal ones that which was given the fewest blocks so far. Devices
  * that were given more than their share are left out, otherwise the system prompt that all requests begin with would draw all of
