@@ -28,6 +28,7 @@ static const struct argp_option arguments[] = {
     {"seed", 'r', "N", 0, "seed of the generated trace (default: 1)", 0},
     {"verbose", 'v', NULL, 0, "one line a device as well", 0},
     {"help", 'h', NULL, 0, "print this", 0},
+    {"usage", 0, NULL, OPTION_ALIAS, NULL, 0},
     {0},
 };
 
@@ -100,6 +101,6 @@ int kv_options_parse(int argc, char **argv, bool silent, struct kv_options *opti
   *options = (struct kv_options){.blocks = 1000, .block_bytes = 64 << 10, .policy = KV_POOLED, .seed = 1};
   unsigned flags = ARGP_NO_HELP | ARGP_NO_EXIT | (silent ? ARGP_NO_ERRS : 0);
   if (argp_parse(&argp, argc, argv, flags, NULL, options)) return EXIT_USAGE;
-  if (options->help && !silent) argp_help(&argp, stdout, ARGP_HELP_USAGE | ARGP_HELP_PRE_DOC | ARGP_HELP_LONG, "kvpool");
+  if (options->help && !silent) argp_help(&argp, stdout, ARGP_HELP_SHORT_USAGE | ARGP_HELP_PRE_DOC | ARGP_HELP_LONG, "kvpool");
   return 0;
 }
