@@ -51,6 +51,9 @@ $B/obj/%.o: %.c | have-needs
 	@mkdir -p $(@D)
 	$(CC) $(ALL) $(PKG) $(CFLAGS) -c $< -o $@
 
+# The protocols are part of the library.
+$B/obj/coherence/shipped.o: $(wildcard coherence/protocols/*.protocol)
+
 # The reductions are loops for the vectoriser.
 $B/obj/uma/reduce.o: CFLAGS += -O3
 

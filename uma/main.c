@@ -13,6 +13,7 @@ static const struct command {
     {"run", "uma run", uma_cmd_run, "run a program as the devices of a session"},
     {"info", "uma info", uma_cmd_info, "this host, its NUMA nodes, fabrics and limits"},
     {"bench", "uma bench", uma_cmd_bench, "measure the communication wall"},
+    {"protocol", "uma protocol", uma_cmd_protocol, "print a coherence protocol"},
 };
 static const int command_count = sizeof commands / sizeof commands[0];
 
