@@ -177,20 +177,30 @@ static void read_fact(struct reader *reader, const char *word, struct coh_event 
           reader->role == COH_CACHE ? "last or more" : "from-owner, from-other, alone or others");
 }
 
+static void read_inputs(struct reader *reader, char *list, struct coh_event *event)
+{
+  char *rest;
+  for (char *word = strtok_r(list, ",", &rest); word; word = strtok_r(NULL, ",", &rest)) {
+    int input = find_message(reader->protocol, word);
+    if (input < 0)
+      mistake(reader, "event %s stands for an unknown message \"%s\"", event->name, word);
+    else if (input < COH_FIRST_MESSAGE && reader->role == COH_DIRECTORY)
+      mistake(reader, "event %s: a directory has no accesses", event->name);
+    else
+      event->inputs |= 1u << input;
+  }
+}
+
 static void read_event(struct reader *reader)
 {
   struct coh_controller *controller = controller_of(reader);
   struct coh_event event = {.line = reader->line};
-  if (!has_words(reader, 2, 5, "NAME MESSAGE [FACT...] : meaning") || !is_room(reader, controller->event_count, COH_MAX_EVENTS, "events") ||
+  if (!has_words(reader, 2, 5, "NAME MESSAGE[,MESSAGE...] [FACT...] : meaning") || !is_room(reader, controller->event_count, COH_MAX_EVENTS, "events") ||
       !take_name(reader, reader->words[0], event.name, event.meaning))
     return;
-  int input = find_message(reader->protocol, reader->words[1]);
-  if (input < 0) mistake(reader, "event %s stands for an unknown message \"%s\"", event.name, reader->words[1]);
-  if (input >= 0 && input < COH_FIRST_MESSAGE && reader->role == COH_DIRECTORY)
-    mistake(reader, "event %s: a directory has no accesses", event.name);
+  read_inputs(reader, reader->words[1], &event);
   if (find_event(controller, event.name) >= 0) mistake(reader, "%s event %s is declared twice", coh_role_names[reader->role], event.name);
   for (int i = 2; i < reader->word_count; i++) read_fact(reader, reader->words[i], &event);
-  event.input = (uint8_t)(input < 0 ? 0 : input);
   controller->events[controller->event_count++] = event;
 }
 

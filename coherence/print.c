@@ -19,7 +19,9 @@ static const char *kind_name(enum coh_role role, const struct coh_state *state)
 
 static void event_text(const struct coh_protocol *protocol, const struct coh_event *event, char *text, size_t size)
 {
-  size_t used = (size_t)snprintf(text, size, "%s", protocol->messages[event->input].name);
+  size_t used = 0;
+  for (int m = 0; m < protocol->message_count; m++)
+    if (event->inputs >> m & 1) used += (size_t)snprintf(text + used, size - used, "%s%s", used ? "," : "", protocol->messages[m].name);
   for (int bit = 0; bit < 3; bit++)
     if (event->facts & (1 << bit)) used += (size_t)snprintf(text + used, size - used, " %s", coh_fact_words[bit][event->facts_true >> bit & 1]);
 }

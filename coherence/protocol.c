@@ -86,14 +86,14 @@ static void compile_input(struct judge *judge, enum coh_role role, int input)
   int facts = 0, last_line = 0;
   memset(controller->event_of[input], -1, sizeof controller->event_of[input]);
   for (int e = 0; e < controller->event_count; e++)
-    if (controller->events[e].input == input) facts |= controller->events[e].facts, last_line = controller->events[e].line;
+    if (controller->events[e].inputs >> input & 1) facts |= controller->events[e].facts, last_line = controller->events[e].line;
   controller->facts_of[input] = (uint8_t)facts;
   for (int holding = 0; last_line && holding < COH_FACTS; holding++) {
     int8_t *place = &controller->event_of[input][holding];
     facts_text(facts, holding, words, sizeof words);
     for (int e = 0; e < controller->event_count; e++) {
       const struct coh_event *event = &controller->events[e];
-      if (event->input != input || (holding & event->facts) != event->facts_true) continue;
+      if (!(event->inputs >> input & 1) || (holding & event->facts) != event->facts_true) continue;
       if (*place >= 0 && !(holding & ~facts))
         mistake(judge, event->line, "%s%s is event %s and event %s at once", judge->protocol->messages[input].name, words,
                 controller->events[*place].name, event->name);
@@ -219,17 +219,22 @@ static void check_rights(struct judge *judge)
   }
 }
 
-/* The data that a cell takes, or that a protocol without `data` in the message would take from nowhere. */
+static bool brings_data(const struct coh_protocol *protocol, const struct coh_event *event)
+{
+  for (int m = 0; m < protocol->message_count; m++)
+    if (event->inputs >> m & 1 && !protocol->messages[m].data) return false;
+  return true;
+}
+
+/* A cell may take data only from messages that carry it. */
 static void check_data(struct judge *judge, enum coh_role role)
 {
   const struct coh_controller *controller = &judge->protocol->controllers[role];
   enum coh_verb taking = role == COH_CACHE ? COH_DO_FILL : COH_DO_WRITE_MEMORY;
   for (int s = 0; s < controller->state_count; s++)
-    for (int e = 0; e < controller->event_count; e++) {
-      const struct coh_message_type *type = &judge->protocol->messages[controller->events[e].input];
-      if (cell_does(controller, &controller->cells[s][e], taking) && !type->data)
-        mistake(judge, controller->cells[s][e].line, "the data of %s is taken, but it carries none", type->name);
-    }
+    for (int e = 0; e < controller->event_count; e++)
+      if (cell_does(controller, &controller->cells[s][e], taking) && !brings_data(judge->protocol, &controller->events[e]))
+        mistake(judge, controller->cells[s][e].line, "the message's data is taken, but %s carries none", controller->events[e].name);
 }
 
 /* ---- Which states hold data -------------------------------------------------------------------------------------- */

@@ -84,7 +84,7 @@ struct coh_state {
 
 struct coh_event {
   char name[COH_NAME_SIZE], meaning[COH_MEANING_SIZE];
-  uint8_t input;      /* an access or a message */
+  uint32_t inputs;    /* the access or the messages that it stands for, as bits */
   uint8_t facts;      /* which facts it depends on, */
   uint8_t facts_true; /* and which of them must hold */
   int line;

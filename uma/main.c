@@ -14,6 +14,7 @@ static const struct command {
     {"info", "uma info", uma_cmd_info, "this host, its NUMA nodes, fabrics and limits"},
     {"bench", "uma bench", uma_cmd_bench, "measure the communication wall"},
     {"protocol", "uma protocol", uma_cmd_protocol, "print a coherence protocol"},
+    {"check", "uma check", uma_cmd_check, "prove a coherence protocol, or show how it breaks"},
 };
 static const int command_count = sizeof commands / sizeof commands[0];
 

@@ -1,0 +1,215 @@
+/* Records a run and prints it as a ladder of text; ladder_html.c prints it as a page. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coherence/ladder.h"
+
+enum { LANE = 12, MOST_LANES = 10, TEXT_SIZE = 160 };
+
+void coh_ladder_init(struct coh_ladder *ladder, const struct coh_protocol *protocol, int devices)
+{
+  *ladder = (struct coh_ladder){.protocol = protocol, .devices = devices};
+}
+
+void coh_ladder_free(struct coh_ladder *ladder)
+{
+  free(ladder->steps);
+  free(ladder->arrows);
+  ladder->steps = NULL;
+  ladder->arrows = NULL;
+}
+
+/* ---- Recording --------------------------------------------------------------------------------------------------- */
+
+static void *make_room(void *items, int count, int *room, size_t size)
+{
+  if (count < *room) return items;
+  int more = *room ? *room * 2 : 64;
+  void *larger = realloc(items, (size_t)more * size);
+  if (larger) *room = more;
+  return larger;
+}
+
+static int add_arrow(struct coh_ladder *ladder, const struct coh_message *message, int line, int sent, int received)
+{
+  struct coh_ladder_arrow *arrows = make_room(ladder->arrows, ladder->arrow_count, &ladder->arrow_room, sizeof *arrows);
+  if (!arrows) return -ENOMEM;
+  ladder->arrows = arrows;
+  arrows[ladder->arrow_count++] = (struct coh_ladder_arrow){*message, line, sent, received};
+  return 0;
+}
+
+static bool is_same(const struct coh_message *a, const struct coh_message *b)
+{
+  return a->type == b->type && a->acks == b->acks && a->source == b->source && a->target == b->target && a->requestor == b->requestor;
+}
+
+/* The message that a step received was the first of its like, or was sent before the recording began. */
+static int land_arrow(struct coh_ladder *ladder, const struct coh_message *message, int line)
+{
+  for (int a = 0; a < ladder->arrow_count; a++) {
+    struct coh_ladder_arrow *arrow = &ladder->arrows[a];
+    if (arrow->received >= 0 || arrow->line != line || !is_same(&arrow->message, message)) continue;
+    arrow->received = ladder->step_count;
+    return 0;
+  }
+  return add_arrow(ladder, message, line, -1, ladder->step_count);
+}
+
+static int add_sends(struct coh_ladder *ladder, const struct coh_sharer_kind *kind, int line, const struct coh_outcome *outcome)
+{
+  int result = 0;
+  for (int i = 0; i < outcome->send_count && !result; i++) {
+    struct coh_message message = outcome->sends[i].message;
+    if (!outcome->sends[i].many) {
+      result = add_arrow(ladder, &message, line, ladder->step_count, -1);
+      continue;
+    }
+    for (int d = coh_outcome_target(kind, outcome, 0); d >= 0 && !result; d = coh_outcome_target(kind, outcome, d + 1)) {
+      message.target = (int16_t)d;
+      result = add_arrow(ladder, &message, line, ladder->step_count, -1);
+    }
+  }
+  return result;
+}
+
+int coh_ladder_add(struct coh_ladder *ladder, const struct coh_sharer_kind *kind, int line, const struct coh_message *input,
+                   const struct coh_outcome *outcome, const char *note)
+{
+  struct coh_ladder_step *steps = make_room(ladder->steps, ladder->step_count, &ladder->step_room, sizeof *steps);
+  if (!steps) return -ENOMEM;
+  ladder->steps = steps;
+  struct coh_ladder_step *step = &steps[ladder->step_count];
+  *step = (struct coh_ladder_step){*input, line, outcome->event, outcome->from, outcome->state, (uint8_t)outcome->result, ""};
+  snprintf(step->note, sizeof step->note, "%s", note ? note : "");
+  int result = input->type < COH_FIRST_MESSAGE ? 0 : land_arrow(ladder, input, line);
+  if (!result && outcome->result == COH_DONE) result = add_sends(ladder, kind, line, outcome);
+  ladder->step_count++;
+  return result;
+}
+
+/* ---- Text -------------------------------------------------------------------------------------------------------- */
+
+struct lanes {
+  int count, device[MOST_LANES], column[COH_MAX_DEVICES + 1];
+};
+
+/* A lane for each device that took part, in order, and the last for the home. With too many, the later ones share none. */
+static void find_lanes(const struct coh_ladder *ladder, struct lanes *lanes)
+{
+  lanes->count = 0;
+  for (int d = 0; d < ladder->devices; d++) {
+    bool takes_part = ladder->devices <= 4;
+    for (int s = 0; s < ladder->step_count; s++) takes_part |= ladder->steps[s].input.target == d;
+    lanes->column[d] = takes_part && lanes->count < MOST_LANES - 1 ? lanes->count : -1;
+    if (lanes->column[d] >= 0) lanes->device[lanes->count++] = d;
+  }
+  lanes->device[lanes->count++] = COH_HOME;
+}
+
+static int column_of(const struct lanes *lanes, int device)
+{
+  return device < 0 ? lanes->count - 1 : lanes->column[device];
+}
+
+static void rule(const struct lanes *lanes, char *row)
+{
+  memset(row, ' ', TEXT_SIZE);
+  for (int lane = 0; lane < lanes->count; lane++) row[lane * LANE + LANE / 2] = '|';
+  row[lanes->count * LANE] = 0;
+}
+
+static void write_at(char *row, int centre, const char *text)
+{
+  int length = (int)strlen(text), start = centre - length / 2;
+  if (start < 0) start = 0;
+  memcpy(row + start, text, (size_t)length);
+}
+
+/* "|---- GetM --->|" */
+static void draw_arrow(const struct coh_ladder *ladder, const struct lanes *lanes, const struct coh_message *message, char *row)
+{
+  int from = column_of(lanes, message->source), to = column_of(lanes, message->target);
+  char label[COH_NAME_SIZE + 16];
+  rule(lanes, row);
+  if (from < 0 || to < 0 || from == to) return;
+  int left = (from < to ? from : to) * LANE + LANE / 2 + 1, right = (from < to ? to : from) * LANE + LANE / 2 - 1;
+  memset(row + left, '-', (size_t)(right - left + 1));
+  row[from < to ? right : left] = from < to ? '>' : '<';
+  if (message->acks > 0)
+    snprintf(label, sizeof label, " %s %+d ", ladder->protocol->messages[message->type].name, message->acks);
+  else
+    snprintf(label, sizeof label, " %s ", ladder->protocol->messages[message->type].name);
+  if ((int)strlen(label) > right - left - 1) label[right - left - 1] = 0;
+  write_at(row, (left + right) / 2 + 1, label);
+}
+
+static const struct coh_controller *controller_at(const struct coh_ladder *ladder, const struct coh_ladder_step *step)
+{
+  return &ladder->protocol->controllers[step->input.target < 0 ? COH_DIRECTORY : COH_CACHE];
+}
+
+static void did_text(const struct coh_ladder *ladder, const struct coh_ladder_step *step, char *text, size_t size)
+{
+  const struct coh_controller *controller = controller_at(ladder, step);
+  text[0] = 0;
+  if (step->event >= 0 && step->result == COH_DONE) coh_cell_text(controller, &controller->cells[step->from][step->event], text, size);
+}
+
+/* The state of the lane's controller, and what it did on which event. */
+static void text_step(FILE *out, const struct coh_ladder *ladder, const struct lanes *lanes, int number)
+{
+  const struct coh_ladder_step *step = &ladder->steps[number];
+  const struct coh_controller *controller = controller_at(ladder, step);
+  char row[TEXT_SIZE + 1], did[TEXT_SIZE], state[2 * COH_NAME_SIZE + 4];
+  bool access = step->input.type < COH_FIRST_MESSAGE;
+  if (!access) {
+    draw_arrow(ladder, lanes, &step->input, row);
+    fprintf(out, "%4d  %s\n", number + 1, row);
+  }
+  rule(lanes, row);
+  snprintf(state, sizeof state, step->from == step->state ? "%s" : "%s>%s", controller->states[step->from].name, controller->states[step->state].name);
+  if (column_of(lanes, step->input.target) >= 0) write_at(row, column_of(lanes, step->input.target) * LANE + LANE / 2, state);
+  did_text(ladder, step, did, sizeof did);
+  if (access)
+    fprintf(out, "%4d  ", number + 1);
+  else
+    fputs("      ", out);
+  fprintf(out, "%s  %s", row, step->event >= 0 ? controller->events[step->event].name : ladder->protocol->messages[step->input.type].name);
+  if (step->line) fprintf(out, " (line %d)", step->line);
+  fprintf(out, "%s%s\n", did[0] ? ": " : "", did);
+  if (step->note[0]) fprintf(out, "      *** %s\n", step->note);
+}
+
+static void text_under_way(FILE *out, const struct coh_ladder *ladder)
+{
+  bool any = false;
+  for (int a = 0; a < ladder->arrow_count; a++) {
+    const struct coh_ladder_arrow *arrow = &ladder->arrows[a];
+    char from[16] = "home", to[16] = "home";
+    if (arrow->received >= 0) continue;
+    if (arrow->message.source >= 0) snprintf(from, sizeof from, "C%d", arrow->message.source);
+    if (arrow->message.target >= 0) snprintf(to, sizeof to, "C%d", arrow->message.target);
+    fprintf(out, "%s %s %s>%s", any ? "," : "Still under way:", ladder->protocol->messages[arrow->message.type].name, from, to);
+    any = true;
+  }
+  if (any) fputc('\n', out);
+}
+
+void coh_ladder_text(FILE *out, const struct coh_ladder *ladder)
+{
+  struct lanes lanes;
+  char row[TEXT_SIZE + 1], name[16];
+  find_lanes(ladder, &lanes);
+  memset(row, ' ', sizeof row);
+  for (int lane = 0; lane < lanes.count; lane++) {
+    snprintf(name, sizeof name, lanes.device[lane] < 0 ? "home" : "C%d", lanes.device[lane]);
+    write_at(row, lane * LANE + LANE / 2, name);
+  }
+  row[lanes.count * LANE] = 0;
+  fprintf(out, "%s\n\nstep  %s\n", ladder->title, row);
+  for (int s = 0; s < ladder->step_count; s++) text_step(out, ladder, &lanes, s);
+  text_under_way(out, ladder);
+  fprintf(out, "%s\n", ladder->verdict);
+}

@@ -1,0 +1,40 @@
+/* A run as a message-sequence ladder: who did what in which state, and which message went from where to where.
+ * Steps are recorded in the order in which they happened, then printed as text or as a self-contained page with steps to walk through. */
+#ifndef COH_LADDER_H
+#define COH_LADDER_H
+
+#include "coherence/core.h"
+
+struct coh_ladder_step {
+  struct coh_message input;
+  int line;
+  int8_t event;        /* -1: none */
+  uint8_t from, state;
+  uint8_t result;      /* enum coh_result */
+  char note[96];       /* what went wrong here, or "" */
+};
+
+/* A message, from the step that sent it (-1: before the first) to the step that received it (-1: still under way). */
+struct coh_ladder_arrow {
+  struct coh_message message;
+  int line, sent, received;
+};
+
+struct coh_ladder {
+  const struct coh_protocol *protocol;
+  int devices, step_count, arrow_count, step_room, arrow_room;
+  struct coh_ladder_step *steps;
+  struct coh_ladder_arrow *arrows;
+  char title[160], verdict[256];
+};
+
+void coh_ladder_init(struct coh_ladder *ladder, const struct coh_protocol *protocol, int devices);
+void coh_ladder_free(struct coh_ladder *ladder);
+/* -ENOMEM when it cannot be kept. `kind` tells whom a send to many reaches. */
+int coh_ladder_add(struct coh_ladder *ladder, const struct coh_sharer_kind *kind, int line, const struct coh_message *input,
+                   const struct coh_outcome *outcome, const char *note);
+
+void coh_ladder_text(FILE *out, const struct coh_ladder *ladder);
+void coh_ladder_html(FILE *out, const struct coh_ladder *ladder);
+
+#endif

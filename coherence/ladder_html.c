@@ -1,0 +1,4 @@
+#include "coherence/ladder.h"
+void coh_ladder_html(FILE *out, const struct coh_ladder *ladder)
+{
+}

@@ -1,0 +1,66 @@
+/* The checker can fail: each of these one-cell changes to a shipped protocol is loaded without a complaint and found broken, with a run that shows it. */
+#include <criterion/criterion.h>
+
+#include "coherence/check.h"
+#include "tests/mutant.h"
+
+static const struct mutant {
+  const char *what, *protocol, *role, *state, *events, *rest, *sharers;
+} mutants[] = {
+    {"an invalidation is acknowledged, but the copy stays", "msi", "cache", "S", "Inv", "ack", "full"},
+    {"invalidations are not sent", "moesi", "directory", "S", "GetM", "data clear_sharers set_owner -> M_U", "full"},
+    {"the store waits for the first ack only", "mesi", "cache", "IM_A", "Inv-Ack", "store unblock -> M", "full"},
+    {"the upgrade waits for the first ack only", "msi", "cache", "SM_A", "Inv-Ack", "store unblock -> M", "full"},
+    {"unblocked before the acks have come", "msi", "cache", "IM_AD", "Data-Acks", "fill unblock -> IM_A", "full"},
+    {"memory answers although an owner has newer data", "mesi", "directory", "M", "GetS", "data add_sharer -> S_U", "full"},
+    {"the owner hands the line over and keeps reading", "msi", "cache", "M", "Fwd-GetM", "data -> S", "full"},
+    {"a writeback that meets a Fwd-GetM waits for its Put-Ack", "msi", "cache", "MI_A", "Fwd-GetM", "stall", "full"},
+    {"a writeback that meets a Fwd-GetS forgets the home", "msi", "cache", "MI_A", "Fwd-GetS", "data -> SI_A", "full"},
+    {"an eviction that meets an invalidation goes straight to I", "msi", "cache", "SI_A", "Inv", "ack -> I", "full"},
+    {"an invalidation of an evicted copy is not acknowledged", "mesi", "cache", "SI_A", "Inv", "- -> II_A", "full"},
+    {"the line given back is not written to memory", "msi", "directory", "M", "PutM", "put_ack clear_owner -> I", "full"},
+    {"the directory does not wait for the owner's data", "msi", "directory", "S_DU", "Unblock", "- -> S", "full"},
+    {"a late writeback unseats the new owner", "msi", "directory", "M", "PutS-Last,Stale-Last", "put_ack clear_owner -> I", "full"},
+    {"the reader never unblocks", "msi", "cache", "IS_D", "Data", "fill load -> S", "full"},
+    {"the reader takes no data", "mesi", "cache", "IS_D", "Data", "load unblock -> S", "full"},
+    {"an upgrade goes on reading after its copy was invalidated", "mesi", "cache", "SM_AD", "Inv", "ack", "full"},
+    {"a reader is not noted as a sharer", "msi", "directory", "S", "GetS", "data -> S_U", "full"},
+    {"the new owner is not noted", "msi", "directory", "M", "GetM", "fwd_M -> M_U", "full"},
+    {"the sharers are kept although they were invalidated", "mesi", "directory", "S", "GetM", "inv data set_owner -> M_U", "full"},
+    {"the line of an exclusive owner is thought to be shared", "mesi", "directory", "E_U", "Unblock", "- -> S", "full"},
+    {"an exclusive copy survives another's store", "mesi", "cache", "E", "Fwd-GetM", "data -> E", "full"},
+    {"the owner forgets that it is one", "moesi", "cache", "O", "Fwd-GetS", "data -> S", "full"},
+    {"the owned line given back is not written to memory", "moesi", "directory", "O", "PutM", "put_ack clear_owner -> S", "full"},
+    {"an owner's upgrade ignores that another's came first", "moesi", "cache", "OM_AC", "Fwd-GetM", "data", "full"},
+    {"an owner's upgrade does not invalidate the sharers", "moesi", "directory", "O", "GetM-Owner", "ack_count clear_sharers -> M_U", "full"},
+    {"two caches forward", "mesif", "cache", "F", "Fwd-GetS", "data", "full"},
+    {"the former forwarder is not noted as a sharer", "mesif", "directory", "F", "GetS", "fwd_S set_owner -> F_U", "full"},
+    {"a cache without a copy does not acknowledge", "msi", "cache", "I", "Inv", "-", "limited"},
+    {"a waiting reader does not acknowledge", "mesif", "cache", "IS_D", "Inv", "stall", "coarse"},
+};
+enum { MUTANTS = sizeof mutants / sizeof mutants[0] };
+
+static void load_mutant(const struct mutant *mutant, struct coh_protocol *protocol)
+{
+  char *text = mutant_text(coh_shipped_text(mutant->protocol), mutant->role, mutant->state, mutant->events, mutant->rest);
+  cr_assert(text, "%s: the cell %s %s is not in %s", mutant->what, mutant->state, mutant->events, mutant->protocol);
+  cr_assert_eq(coh_protocol_parse(text, mutant->what, protocol, stderr), 0, "%s", mutant->what);
+  free(text);
+}
+
+Test(check_mutants, all_are_caught)
+{
+  struct coh_protocol *protocol = malloc(sizeof *protocol);
+  for (int m = 0; m < MUTANTS; m++) {
+    struct coh_check_options options = {.sharers = mutants[m].sharers, .caches = 3, .lines = 1};
+    struct coh_check_result result;
+    load_mutant(&mutants[m], protocol);
+    cr_assert_eq(coh_check(protocol, &options, &result), 0);
+    cr_expect_eq(result.verdict, COH_BROKEN, "%s: not caught", mutants[m].what);
+    cr_expect_gt(result.ladder.step_count, 0, "%s: no run shows it", mutants[m].what);
+    cr_expect_neq(result.sentence[0], 0);
+    printf("%-60s %2d steps: %s\n", mutants[m].what, result.ladder.step_count, result.sentence);
+    coh_ladder_free(&result.ladder);
+  }
+  free(protocol);
+}
