@@ -5,7 +5,7 @@
 
 #include "coherence/ladder.h"
 
-enum { LANE = 12, MOST_LANES = 10, TEXT_SIZE = 160 };
+enum { LANE = 14, MOST_LANES = 9, TEXT_SIZE = 160 };
 
 void coh_ladder_init(struct coh_ladder *ladder, const struct coh_protocol *protocol, int devices)
 {
@@ -142,7 +142,7 @@ static void draw_arrow(const struct coh_ladder *ladder, const struct lanes *lane
   else
     snprintf(label, sizeof label, " %s ", ladder->protocol->messages[message->type].name);
   if ((int)strlen(label) > right - left - 1) label[right - left - 1] = 0;
-  write_at(row, (left + right) / 2 + 1, label);
+  write_at(row, (left + right + 1) / 2 + (from > to), label);
 }
 
 static const struct coh_controller *controller_at(const struct coh_ladder *ladder, const struct coh_ladder_step *step)
