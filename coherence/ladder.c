@@ -91,29 +91,37 @@ int coh_ladder_add(struct coh_ladder *ladder, const struct coh_sharer_kind *kind
 
 /* ---- Text -------------------------------------------------------------------------------------------------------- */
 
-struct lanes {
-  int count, device[MOST_LANES], column[COH_MAX_DEVICES + 1];
-};
-
-/* A lane for each device that took part, in order, and the last for the home. With too many, the later ones share none. */
-static void find_lanes(const struct coh_ladder *ladder, struct lanes *lanes)
+/* Small systems show all their devices. With too many, the last ones that took part have no lane. */
+void coh_ladder_lanes(const struct coh_ladder *ladder, int most, struct coh_lanes *lanes)
 {
   lanes->count = 0;
   for (int d = 0; d < ladder->devices; d++) {
     bool takes_part = ladder->devices <= 4;
-    for (int s = 0; s < ladder->step_count; s++) takes_part |= ladder->steps[s].input.target == d;
-    lanes->column[d] = takes_part && lanes->count < MOST_LANES - 1 ? lanes->count : -1;
+    for (int s = 0; s < ladder->step_count; s++) takes_part |= ladder->steps[s].input.target == d || ladder->steps[s].input.source == d;
+    lanes->column[d] = takes_part && lanes->count < most - 1 ? lanes->count : -1;
     if (lanes->column[d] >= 0) lanes->device[lanes->count++] = d;
   }
   lanes->device[lanes->count++] = COH_HOME;
 }
 
-static int column_of(const struct lanes *lanes, int device)
+int coh_lane_of(const struct coh_lanes *lanes, int device)
 {
   return device < 0 ? lanes->count - 1 : lanes->column[device];
 }
 
-static void rule(const struct lanes *lanes, char *row)
+static const struct coh_controller *controller_at(const struct coh_ladder *ladder, const struct coh_ladder_step *step)
+{
+  return &ladder->protocol->controllers[step->input.target < 0 ? COH_DIRECTORY : COH_CACHE];
+}
+
+void coh_ladder_did(const struct coh_ladder *ladder, const struct coh_ladder_step *step, char *text, size_t size)
+{
+  const struct coh_controller *controller = controller_at(ladder, step);
+  text[0] = 0;
+  if (step->event >= 0 && step->result == COH_DONE) coh_cell_text(controller, &controller->cells[step->from][step->event], text, size);
+}
+
+static void rule(const struct coh_lanes *lanes, char *row)
 {
   memset(row, ' ', TEXT_SIZE);
   for (int lane = 0; lane < lanes->count; lane++) row[lane * LANE + LANE / 2] = '|';
@@ -128,9 +136,9 @@ static void write_at(char *row, int centre, const char *text)
 }
 
 /* "|---- GetM --->|" */
-static void draw_arrow(const struct coh_ladder *ladder, const struct lanes *lanes, const struct coh_message *message, char *row)
+static void draw_arrow(const struct coh_ladder *ladder, const struct coh_lanes *lanes, const struct coh_message *message, char *row)
 {
-  int from = column_of(lanes, message->source), to = column_of(lanes, message->target);
+  int from = coh_lane_of(lanes, message->source), to = coh_lane_of(lanes, message->target);
   char label[COH_NAME_SIZE + 16];
   rule(lanes, row);
   if (from < 0 || to < 0 || from == to) return;
@@ -145,20 +153,8 @@ static void draw_arrow(const struct coh_ladder *ladder, const struct lanes *lane
   write_at(row, (left + right + 1) / 2 + (from > to), label);
 }
 
-static const struct coh_controller *controller_at(const struct coh_ladder *ladder, const struct coh_ladder_step *step)
-{
-  return &ladder->protocol->controllers[step->input.target < 0 ? COH_DIRECTORY : COH_CACHE];
-}
-
-static void did_text(const struct coh_ladder *ladder, const struct coh_ladder_step *step, char *text, size_t size)
-{
-  const struct coh_controller *controller = controller_at(ladder, step);
-  text[0] = 0;
-  if (step->event >= 0 && step->result == COH_DONE) coh_cell_text(controller, &controller->cells[step->from][step->event], text, size);
-}
-
 /* The state of the lane's controller, and what it did on which event. */
-static void text_step(FILE *out, const struct coh_ladder *ladder, const struct lanes *lanes, int number)
+static void text_step(FILE *out, const struct coh_ladder *ladder, const struct coh_lanes *lanes, int number)
 {
   const struct coh_ladder_step *step = &ladder->steps[number];
   const struct coh_controller *controller = controller_at(ladder, step);
@@ -170,8 +166,8 @@ static void text_step(FILE *out, const struct coh_ladder *ladder, const struct l
   }
   rule(lanes, row);
   snprintf(state, sizeof state, step->from == step->state ? "%s" : "%s>%s", controller->states[step->from].name, controller->states[step->state].name);
-  if (column_of(lanes, step->input.target) >= 0) write_at(row, column_of(lanes, step->input.target) * LANE + LANE / 2, state);
-  did_text(ladder, step, did, sizeof did);
+  if (coh_lane_of(lanes, step->input.target) >= 0) write_at(row, coh_lane_of(lanes, step->input.target) * LANE + LANE / 2, state);
+  coh_ladder_did(ladder, step, did, sizeof did);
   if (access)
     fprintf(out, "%4d  ", number + 1);
   else
@@ -199,9 +195,9 @@ static void text_under_way(FILE *out, const struct coh_ladder *ladder)
 
 void coh_ladder_text(FILE *out, const struct coh_ladder *ladder)
 {
-  struct lanes lanes;
+  struct coh_lanes lanes;
   char row[TEXT_SIZE + 1], name[16];
-  find_lanes(ladder, &lanes);
+  coh_ladder_lanes(ladder, MOST_LANES, &lanes);
   memset(row, ' ', sizeof row);
   for (int lane = 0; lane < lanes.count; lane++) {
     snprintf(name, sizeof name, lanes.device[lane] < 0 ? "home" : "C%d", lanes.device[lane]);

@@ -34,6 +34,16 @@ void coh_ladder_free(struct coh_ladder *ladder);
 int coh_ladder_add(struct coh_ladder *ladder, const struct coh_sharer_kind *kind, int line, const struct coh_message *input,
                    const struct coh_outcome *outcome, const char *note);
 
+/* Which device stands in which column: those that took part, in order, and the home last. */
+struct coh_lanes {
+  int count, device[COH_MAX_DEVICES + 1], column[COH_MAX_DEVICES]; /* column -1: it has none */
+};
+
+void coh_ladder_lanes(const struct coh_ladder *ladder, int most, struct coh_lanes *lanes);
+int coh_lane_of(const struct coh_lanes *lanes, int device);
+/* "fill load unblock": what the step did. */
+void coh_ladder_did(const struct coh_ladder *ladder, const struct coh_ladder_step *step, char *text, size_t size);
+
 void coh_ladder_text(FILE *out, const struct coh_ladder *ladder);
 void coh_ladder_html(FILE *out, const struct coh_ladder *ladder);
 
