@@ -1,55 +1,81 @@
-/* `uma check`: proves a coherence protocol on a small system, or shows the shortest way to break it. */
+/* `uma check`: proves a coherence protocol on a small system, or shows the shortest way to break it; with --random, tries a large one. */
 #include <argp.h>
 #include <errno.h>
+#include <error.h>
+#include <limits.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "coherence/check.h"
+#include "coherence/random.h"
 #include "uma/commands.h"
 
 enum { EXIT_BROKEN = 1, EXIT_USAGE = 2, EXIT_INCOMPLETE = 3 };
 
+/* Flags as they were given; NULL: not. What is valid depends on --random, so they are read when all are known. */
 struct arguments {
-  const char *protocol, *html;
-  struct coh_check_options options;
+  const char *protocol, *html, *sharers, *caches, *lines, *depth, *memory, *seed, *steps, *devices;
+  bool random;
 };
 
-static long number(struct argp_state *state, const char *flag, const char *text, long least, long most)
+/* `otherwise` when the flag was not given. */
+static long number(const char *flag, const char *text, long least, long most, long otherwise)
 {
   char *end;
+  if (!text) return otherwise;
   errno = 0;
   long value = strtol(text, &end, 10);
   if (errno || end == text || *end || value < least || value > most)
-    argp_failure(state, EXIT_USAGE, 0, "%s: \"%s\" is not valid; expected %ld to %ld", flag, text, least, most);
+    error(EXIT_USAGE, 0, "%s: \"%s\" is not valid; expected %ld to %ld", flag, text, least, most);
   return value;
 }
 
-static const char *sharers_name(struct argp_state *state, const char *text)
+static void check_arguments(struct argp_state *state, const struct arguments *arguments)
 {
-  if (strcmp(text, "full") && strcmp(text, "limited") && strcmp(text, "coarse"))
-    argp_failure(state, EXIT_USAGE, 0, "--sharers: \"%s\" is not valid; expected full, limited or coarse", text);
-  return text;
+  const char *sharers = arguments->sharers;
+  if (sharers && strcmp(sharers, "full") && strcmp(sharers, "limited") && strcmp(sharers, "coarse"))
+    argp_failure(state, EXIT_USAGE, 0, "--sharers: \"%s\" is not valid; expected full, limited or coarse", sharers);
+  if (arguments->random && (arguments->caches || arguments->depth || arguments->memory))
+    argp_failure(state, EXIT_USAGE, 0, "--caches, --depth and --memory do not go with --random; it takes --devices, --lines, --seed and --steps");
+  if (!arguments->random && (arguments->seed || arguments->steps || arguments->devices))
+    argp_failure(state, EXIT_USAGE, 0, "--seed, --steps and --devices go with --random only");
 }
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
   struct arguments *arguments = state->input;
-  struct coh_check_options *options = &arguments->options;
   switch (key) {
-  case 'c': options->caches = (int)number(state, "--caches", text, 2, COH_WORLD_CACHES); return 0;
-  case 'l': options->lines = (int)number(state, "--lines", text, 1, COH_WORLD_LINES); return 0;
-  case 's': options->sharers = sharers_name(state, text); return 0;
-  case 'd': options->depth = (int)number(state, "--depth", text, 1, 1000000); return 0;
-  case 'm': options->bytes_most = (size_t)number(state, "--memory", text, 1, 1 << 20) << 20; return 0;
+  case 'c': arguments->caches = text; return 0;
+  case 'l': arguments->lines = text; return 0;
+  case 's': arguments->sharers = text; return 0;
+  case 'd': arguments->depth = text; return 0;
+  case 'm': arguments->memory = text; return 0;
   case 'h': arguments->html = text; return 0;
+  case 'r': arguments->random = true; return 0;
+  case 'S': arguments->seed = text; return 0;
+  case 'N': arguments->steps = text; return 0;
+  case 'D': arguments->devices = text; return 0;
   case ARGP_KEY_ARG:
     if (arguments->protocol) argp_failure(state, EXIT_USAGE, 0, "one protocol at a time, not \"%s\" as well", text);
     arguments->protocol = text;
     return 0;
   case ARGP_KEY_NO_ARGS: argp_failure(state, EXIT_USAGE, 0, "which protocol? Expected msi, mesi, moesi, mesif or a file"); return 0;
+  case ARGP_KEY_END: check_arguments(state, arguments); return 0;
   default: return ARGP_ERR_UNKNOWN;
   }
+}
+
+static struct coh_check_options check_options(const struct arguments *arguments)
+{
+  return (struct coh_check_options){
+      .sharers = arguments->sharers ? arguments->sharers : "full",
+      .caches = (int)number("--caches", arguments->caches, 2, COH_WORLD_CACHES, 3),
+      .lines = (int)number("--lines", arguments->lines, 1, COH_WORLD_LINES, 1),
+      .depth = (int)number("--depth", arguments->depth, 1, 1000000, 0),
+      .bytes_most = (size_t)number("--memory", arguments->memory, 1, 1 << 20, 2048) << 20,
+  };
 }
 
 /* ---- What is printed --------------------------------------------------------------------------------------------- */
@@ -81,6 +107,7 @@ static void print_result(const struct coh_protocol *protocol, const struct coh_c
   printf("  %s%s%s\n", verdicts[result->verdict], result->sentence[0] ? ": " : "", result->sentence);
 }
 
+/* Returns the exit status. */
 static int write_html(const struct coh_ladder *ladder, const char *path)
 {
   FILE *file = fopen(path, "w");
@@ -101,25 +128,79 @@ static double seconds_now(void)
   return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-static int explore(const struct coh_protocol *protocol, const struct arguments *arguments)
+/* Shows the ladder; returns the exit status. */
+static int show_broken(const struct coh_ladder *ladder, const char *html)
+{
+  printf("\n");
+  coh_ladder_text(stdout, ladder);
+  return html ? write_html(ladder, html) : EXIT_BROKEN;
+}
+
+static int explore(const struct coh_protocol *protocol, const struct arguments *arguments, const struct coh_check_options *options)
 {
   static const int exits[] = {0, EXIT_BROKEN, 0, EXIT_INCOMPLETE};
   struct coh_check_result result;
   double begin = seconds_now();
-  int error = coh_check(protocol, &arguments->options, &result);
+  int error = coh_check(protocol, options, &result);
   if (error) {
     fprintf(stderr, "uma check: %s\n", strerror(-error));
     return EXIT_INCOMPLETE;
   }
-  print_result(protocol, &arguments->options, &result, seconds_now() - begin);
-  int status = exits[result.verdict];
-  if (result.verdict == COH_BROKEN) {
-    printf("\n");
-    coh_ladder_text(stdout, &result.ladder);
-    if (arguments->html) status = write_html(&result.ladder, arguments->html);
-  }
+  print_result(protocol, options, &result, seconds_now() - begin);
+  int status = result.verdict == COH_BROKEN ? show_broken(&result.ladder, arguments->html) : exits[result.verdict];
   coh_ladder_free(&result.ladder);
   return status;
+}
+
+static void print_random(const struct coh_protocol *protocol, const struct coh_random_options *options, const struct coh_random_result *result, double seconds)
+{
+  printf("%s at random, %d devices, %d lines, sharers %s, --seed %llu --steps %llu\n", protocol->name, options->sharers.devices, options->lines,
+         options->sharers.ops->name, (unsigned long long)options->seed, (unsigned long long)options->steps);
+  printf("  %llu steps: %llu accesses, %llu deliveries, %llu stalls; came to rest %llu times; %.3f ms of virtual time\n", (unsigned long long)result->steps,
+         (unsigned long long)result->accesses, (unsigned long long)result->messages, (unsigned long long)result->stalls,
+         (unsigned long long)result->rests, (double)result->time_ns / 1e6);
+  printf("  %.2f s, %.0f steps/s\n", seconds, (double)result->steps / seconds);
+  printf("  %s%s\n", result->broken ? "BROKEN: " : "nothing is broken", result->sentence);
+}
+
+static int run_random(const struct coh_protocol *protocol, const struct arguments *arguments, const struct coh_random_options *options)
+{
+  struct coh_random_result result;
+  double begin = seconds_now();
+  int error = coh_random(protocol, options, &result);
+  if (error) {
+    fprintf(stderr, "uma check: %s\n", strerror(-error));
+    return EXIT_INCOMPLETE;
+  }
+  print_random(protocol, options, &result, seconds_now() - begin);
+  int status = result.broken ? show_broken(&result.ladder, arguments->html) : 0;
+  coh_ladder_free(&result.ladder);
+  return status;
+}
+
+static struct coh_random_options random_options(const struct arguments *arguments)
+{
+  struct coh_random_options options = {
+      .lines = (int)number("--lines", arguments->lines, 1, 1024, 24),
+      .seed = (uint64_t)number("--seed", arguments->seed, 0, LONG_MAX, 1),
+      .steps = (uint64_t)number("--steps", arguments->steps, 1, LONG_MAX, 1000000),
+  };
+  int devices = (int)number("--devices", arguments->devices, 2, COH_MAX_DEVICES, 16);
+  coh_sharer_kind_make(arguments->sharers ? arguments->sharers : "full", devices, 0, &options.sharers);
+  return options;
+}
+
+/* Reads the numbers, loads the protocol and does it; returns the exit status. */
+static int check(const struct arguments *arguments, struct coh_protocol *protocol)
+{
+  struct coh_check_options exact = {0};
+  struct coh_random_options random = {0};
+  if (arguments->random)
+    random = random_options(arguments);
+  else
+    exact = check_options(arguments);
+  if (coh_protocol_load(arguments->protocol, protocol, stderr)) return EXIT_USAGE;
+  return arguments->random ? run_random(protocol, arguments, &random) : explore(protocol, arguments, &exact);
 }
 
 int uma_cmd_check(int argc, char **argv)
@@ -131,17 +212,21 @@ int uma_cmd_check(int argc, char **argv)
       {"depth", 'd', "N", 0, "look at runs of up to N steps only", 0},
       {"memory", 'm', "MIB", 0, "use at most this much memory (default 2048)", 0},
       {"html", 'h', "FILE", 0, "write a counterexample as a page to step through", 0},
+      {"random", 'r', 0, 0, "not all states of a small system, but a random run of a large one", 1},
+      {"seed", 'S', "N", 0, "which random run (default 1)", 1},
+      {"steps", 'N', "N", 0, "how long (default 1000000)", 1},
+      {"devices", 'D', "N", 0, "devices, 2 to 1024 (default 16); --lines is then 1 to 1024 (default 24)", 1},
       {0},
   };
   struct argp argp = {.options = flags, .parser = parse, .args_doc = "PROTOCOL",
                       .doc = "Proves a coherence protocol (msi, mesi, moesi, mesif or a file) by visiting every state that a small system can reach, under "
                              "every order of delivery.\vExit status: 0 nothing is broken, 1 broken, 2 bad input, 3 out of memory before the end."};
-  struct arguments arguments = {.options = {.sharers = "full", .caches = 3, .lines = 1}};
+  struct arguments arguments = {0};
   argp_err_exit_status = EXIT_USAGE;
   argp_parse(&argp, argc, argv, 0, NULL, &arguments);
   struct coh_protocol *protocol = malloc(sizeof *protocol);
   if (!protocol) return EXIT_INCOMPLETE;
-  int status = coh_protocol_load(arguments.protocol, protocol, stderr) ? EXIT_USAGE : explore(protocol, &arguments);
+  int status = check(&arguments, protocol);
   free(protocol);
   return status;
 }
