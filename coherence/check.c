@@ -17,9 +17,9 @@ enum { NO_STATE = -1 };
 #define DEFAULT_BYTES (2ull << 30)
 
 struct node {
-  uint32_t place;  /* in the arena, in units of 4 bytes */
+  uint32_t place; /* in the arena, in units of 4 bytes */
   uint32_t parent;
-  uint64_t edges;  /* where its deliveries begin */
+  uint64_t edges; /* where its deliveries begin */
 };
 
 struct slot {
@@ -31,8 +31,8 @@ struct explorer {
   struct coh_world_kind kind;
   struct coh_check_result *result;
   const struct coh_check_options *options;
-  struct node *nodes;   /* one more than states, for the end of the edges */
-  uint8_t *arena;       /* a packed world: its size in one byte, then itself */
+  struct node *nodes; /* one more than states, for the end of the edges */
+  uint8_t *arena;     /* a packed world: its size in one byte, then itself */
   uint32_t *edges;
   struct slot *slots;
   uint64_t node_most, arena_used, edge_count, slot_count, bytes_most;

@@ -27,7 +27,7 @@ struct coh_check_options {
 struct coh_check_result {
   enum coh_verdict verdict;
   uint64_t states, transitions, bytes;
-  int depth; /* of the farthest state */
+  int depth;                                      /* of the farthest state */
   uint64_t cells_used[COH_ROLES][COH_MAX_STATES]; /* bits by event */
   char sentence[256];                             /* what is broken */
   struct coh_ladder ladder;                       /* when broken; freed by the caller */

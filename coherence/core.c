@@ -72,7 +72,8 @@ void coh_cache_step(const struct coh_protocol *protocol, struct coh_cache_entry 
 
 /* ---- Directory --------------------------------------------------------------------------------------------------- */
 
-static int directory_facts(int wanted, const struct coh_sharer_kind *kind, const struct coh_directory_entry *entry, const struct coh_message *message)
+static int directory_facts(int wanted, const struct coh_sharer_kind *kind, const struct coh_directory_entry *entry,
+                           const struct coh_message *message)
 {
   int facts = 0;
   if (wanted & COH_FACT_OWNER && coh_owner(entry) == message->source) facts |= COH_FACT_OWNER;
@@ -144,6 +145,7 @@ int coh_outcome_target(const struct coh_sharer_kind *kind, const struct coh_outc
 {
   if (!outcome->target_count) return -1;
   int device = kind->ops->next(kind, outcome->targets, from);
-  while (device >= 0 && (device == outcome->skip || device == outcome->skip_2)) device = kind->ops->next(kind, outcome->targets, device + 1);
+  while (device >= 0 && (device == outcome->skip || device == outcome->skip_2))
+    device = kind->ops->next(kind, outcome->targets, device + 1);
   return device;
 }

@@ -42,7 +42,7 @@ struct coh_directory_entry {
   uint16_t owner_1;     /* the owner + 1; 0: nobody */
   uint16_t requestor_1; /* whose transaction keeps it busy, + 1; 0: it is stable */
   uint16_t unused_2;
-  uint64_t sharers[];   /* kind->words */
+  uint64_t sharers[]; /* kind->words */
 };
 
 enum coh_result {
@@ -51,8 +51,12 @@ enum coh_result {
   COH_UNHANDLED, /* nothing changed: the protocol has no such cell */
 };
 
-enum { COH_DEED_FILL = 1 << COH_DO_FILL, COH_DEED_LOAD = 1 << COH_DO_LOAD, COH_DEED_STORE = 1 << COH_DO_STORE,
-       COH_DEED_WRITE_MEMORY = 1 << COH_DO_WRITE_MEMORY };
+enum {
+  COH_DEED_FILL = 1 << COH_DO_FILL,
+  COH_DEED_LOAD = 1 << COH_DO_LOAD,
+  COH_DEED_STORE = 1 << COH_DO_STORE,
+  COH_DEED_WRITE_MEMORY = 1 << COH_DO_WRITE_MEMORY
+};
 
 struct coh_send {
   struct coh_message message;
@@ -62,8 +66,8 @@ struct coh_send {
 
 struct coh_outcome {
   enum coh_result result;
-  int8_t event;         /* -1: the input is none for this controller */
-  uint8_t from, state;  /* before and after */
+  int8_t event;        /* -1: the input is none for this controller */
+  uint8_t from, state; /* before and after */
   uint8_t send_count;
   uint16_t deeds;       /* COH_DEED_* */
   int16_t target_count; /* of a send to many */
@@ -115,8 +119,8 @@ struct coh_view {
   const struct coh_cache_entry *caches; /* kind->devices of them */
   const uint32_t *versions;             /* what each cache's line holds */
   uint32_t memory_version;
-  uint32_t last_version;                /* of the last completed store */
-  bool resting;                         /* no message is under way and no access waits */
+  uint32_t last_version; /* of the last completed store */
+  bool resting;          /* no message is under way and no access waits */
 };
 
 /* Each is true when it holds, else it has named the devices that break it (COH_NOBODY where fewer do). */

@@ -165,7 +165,8 @@ static void text_step(FILE *out, const struct coh_ladder *ladder, const struct c
     fprintf(out, "%4d  %s\n", number + 1, row);
   }
   rule(lanes, row);
-  snprintf(state, sizeof state, step->from == step->state ? "%s" : "%s>%s", controller->states[step->from].name, controller->states[step->state].name);
+  snprintf(state, sizeof state, step->from == step->state ? "%s" : "%s>%s", controller->states[step->from].name,
+           controller->states[step->state].name);
   if (coh_lane_of(lanes, step->input.target) >= 0) write_at(row, coh_lane_of(lanes, step->input.target) * LANE + LANE / 2, state);
   coh_ladder_did(ladder, step, did, sizeof did);
   if (access)

@@ -8,10 +8,10 @@
 struct coh_ladder_step {
   struct coh_message input;
   int line;
-  int8_t event;        /* -1: none */
+  int8_t event; /* -1: none */
   uint8_t from, state;
-  uint8_t result;      /* enum coh_result */
-  char note[96];       /* what went wrong here, or "" */
+  uint8_t result; /* enum coh_result */
+  char note[96];  /* what went wrong here, or "" */
 };
 
 /* A message, from the step that sent it (-1: before the first) to the step that received it (-1: still under way). */

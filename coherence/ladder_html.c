@@ -43,7 +43,8 @@ static void draw_lanes(FILE *out, const struct coh_lanes *lanes, int bottom)
 {
   for (int lane = 0; lane < lanes->count; lane++) {
     int x = lane_x(lanes, lanes->device[lane]);
-    fprintf(out, "<line class=\"lane\" x1=\"%d\" y1=\"%d\" x2=\"%d\" y2=\"%d\"/><text class=\"who\" x=\"%d\" y=\"20\">", x, TOP - 18, x, bottom, x);
+    fprintf(out, "<line class=\"lane\" x1=\"%d\" y1=\"%d\" x2=\"%d\" y2=\"%d\"/><text class=\"who\" x=\"%d\" y=\"20\">", x, TOP - 18, x,
+            bottom, x);
     put_name(out, lanes->device[lane]);
     fputs("</text>\n", out);
   }
@@ -54,11 +55,14 @@ static void draw_arrow(FILE *out, const struct coh_ladder *ladder, const struct 
 {
   const struct coh_message *message = &arrow->message;
   if (coh_lane_of(lanes, message->source) < 0 || coh_lane_of(lanes, message->target) < 0) return;
-  int y1 = arrow->sent < 0 ? TOP - 8 : step_y(arrow->sent) + 8, y2 = arrow->received < 0 ? step_y(ladder->step_count) : step_y(arrow->received);
+  int y1 = arrow->sent < 0 ? TOP - 8 : step_y(arrow->sent) + 8,
+      y2 = arrow->received < 0 ? step_y(ladder->step_count) : step_y(arrow->received);
   int x1 = lane_x(lanes, message->source), x2 = lane_x(lanes, message->target), side = x1 < x2 ? 24 : -24;
   int under_way = arrow->sent < 0 || arrow->received < 0;
-  fprintf(out, "<g class=\"arrow%s\" data-sent=\"%d\" data-received=\"%d\"><line x1=\"%d\" y1=\"%d\" x2=\"%d\" y2=\"%d\" marker-end=\"url(#tip)\"/>",
-          under_way ? " open" : "", arrow->sent, arrow->received, x1, y1, x2 - side, y2);
+  fprintf(
+      out,
+      "<g class=\"arrow%s\" data-sent=\"%d\" data-received=\"%d\"><line x1=\"%d\" y1=\"%d\" x2=\"%d\" y2=\"%d\" marker-end=\"url(#tip)\"/>",
+      under_way ? " open" : "", arrow->sent, arrow->received, x1, y1, x2 - side, y2);
   fprintf(out, "<text x=\"%d\" y=\"%d\">", x1 + (x2 - side - x1) * 55 / 100, y1 + (y2 - y1) * 55 / 100 - 4);
   put_text(out, ladder->protocol->messages[message->type].name);
   if (message->acks > 0) fprintf(out, " +%d", message->acks);
@@ -71,9 +75,10 @@ static void draw_step(FILE *out, const struct coh_ladder *ladder, const struct c
   int x = lane_x(lanes, step->input.target), y = step_y(number);
   bool access = step->input.type < COH_FIRST_MESSAGE;
   if (coh_lane_of(lanes, step->input.target) < 0) return;
-  fprintf(out, "<g class=\"step%s\" data-step=\"%d\"><text class=\"number\" x=\"14\" y=\"%d\">%d</text>", step->note[0] ? " wrong" : "", number, y + 4,
-          number + 1);
-  if (access) fprintf(out, "<text class=\"access\" x=\"%d\" y=\"%d\">%s</text>", x, y - 12, ladder->protocol->messages[step->input.type].name);
+  fprintf(out, "<g class=\"step%s\" data-step=\"%d\"><text class=\"number\" x=\"14\" y=\"%d\">%d</text>", step->note[0] ? " wrong" : "",
+          number, y + 4, number + 1);
+  if (access)
+    fprintf(out, "<text class=\"access\" x=\"%d\" y=\"%d\">%s</text>", x, y - 12, ladder->protocol->messages[step->input.type].name);
   fprintf(out, "<rect x=\"%d\" y=\"%d\" width=\"48\" height=\"18\" rx=\"4\"/><text x=\"%d\" y=\"%d\">", x - 24, y - 9, x, y + 4);
   put_text(out, controller_at(ladder, step)->states[step->state].name);
   fputs("</text></g>\n", out);
@@ -83,7 +88,8 @@ static void draw(FILE *out, const struct coh_ladder *ladder, const struct coh_la
 {
   int width = LEFT + LANE_WIDTH * lanes->count, height = step_y(ladder->step_count) + ROW;
   fprintf(out,
-          "<svg id=\"ladder\" width=\"%d\" height=\"%d\"><defs><marker id=\"tip\" orient=\"auto\" markerUnits=\"userSpaceOnUse\" markerWidth=\"9\" markerHeight=\"9\" refX=\"7\" "
+          "<svg id=\"ladder\" width=\"%d\" height=\"%d\"><defs><marker id=\"tip\" orient=\"auto\" markerUnits=\"userSpaceOnUse\" "
+          "markerWidth=\"9\" markerHeight=\"9\" refX=\"7\" "
           "refY=\"4\"><path d=\"M0 0L8 4L0 8z\" fill=\"#3b6ea5\"/></marker></defs>\n",
           width, height);
   draw_lanes(out, lanes, height - 8);
@@ -135,7 +141,8 @@ static const char page_style[] =
 static const char page_script[] =
     "let now=0;const bar=document.getElementById('say'),count=document.getElementById('count');\n"
     "function show(n){now=Math.max(0,Math.min(steps.length-1,n));\n"
-    " document.querySelectorAll('.step').forEach(g=>{const s=+g.dataset.step;g.classList.toggle('later',s>now);g.classList.toggle('now',s==now)});\n"
+    " document.querySelectorAll('.step').forEach(g=>{const "
+    "s=+g.dataset.step;g.classList.toggle('later',s>now);g.classList.toggle('now',s==now)});\n"
     " document.querySelectorAll('.arrow').forEach(g=>{const s=+g.dataset.sent,r=+g.dataset.received;\n"
     "  g.classList.toggle('later',s>now);g.classList.toggle('now',s==now||r==now)});\n"
     " document.querySelectorAll('.lit').forEach(c=>c.classList.remove('lit'));\n"

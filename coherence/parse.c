@@ -131,7 +131,8 @@ static void read_message(struct reader *reader)
       !take_name(reader, reader->words[0], type.name, type.meaning))
     return;
   int class = find_word(coh_class_names, COH_CLASSES, reader->words[1]);
-  if (class <= COH_ACCESS) mistake(reader, "message %s is of class \"%s\"; expected request, forward or response", type.name, reader->words[1]);
+  if (class <= COH_ACCESS)
+    mistake(reader, "message %s is of class \"%s\"; expected request, forward or response", type.name, reader->words[1]);
   if (find_message(protocol, type.name) >= 0) mistake(reader, "message %s is declared twice", type.name);
   type.class = (uint8_t)(class < 0 ? 0 : class);
   read_carries(reader, reader->words[2], &type);
@@ -157,7 +158,8 @@ static void read_state(struct reader *reader)
   if (find_state(controller, state.name) >= 0) mistake(reader, "%s state %s is declared twice", coh_role_names[reader->role], state.name);
   state.right = (uint8_t)(right < 0 ? 0 : right);
   state.stable = !strcmp(kind, "stable");
-  if (!controller->state_count && !state.stable) mistake(reader, "state %s is the first and so the initial one, but not stable", state.name);
+  if (!controller->state_count && !state.stable)
+    mistake(reader, "state %s is the first and so the initial one, but not stable", state.name);
   controller->states[controller->state_count++] = state;
 }
 
@@ -195,7 +197,8 @@ static void read_event(struct reader *reader)
 {
   struct coh_controller *controller = controller_of(reader);
   struct coh_event event = {.line = reader->line};
-  if (!has_words(reader, 2, 5, "NAME MESSAGE[,MESSAGE...] [FACT...] : meaning") || !is_room(reader, controller->event_count, COH_MAX_EVENTS, "events") ||
+  if (!has_words(reader, 2, 5, "NAME MESSAGE[,MESSAGE...] [FACT...] : meaning") ||
+      !is_room(reader, controller->event_count, COH_MAX_EVENTS, "events") ||
       !take_name(reader, reader->words[0], event.name, event.meaning))
     return;
   read_inputs(reader, reader->words[1], &event);
@@ -210,7 +213,8 @@ static void read_target(struct reader *reader, struct coh_action *action, const 
   bool cache = reader->role == COH_CACHE;
   bool fits = to == COH_TO_REQUESTOR || (cache ? to == COH_TO_HOME : to == COH_TO_OWNER || to == COH_TO_SHARERS);
   if (!fits)
-    mistake(reader, "action %s sends to \"%s\"; expected %s", action->name, word, cache ? "home or requestor" : "requestor, owner or sharers");
+    mistake(reader, "action %s sends to \"%s\"; expected %s", action->name, word,
+            cache ? "home or requestor" : "requestor, owner or sharers");
   action->to = (uint8_t)(to < 0 ? 0 : to);
 }
 
@@ -218,15 +222,18 @@ static void read_action(struct reader *reader)
 {
   struct coh_controller *controller = controller_of(reader);
   struct coh_action action = {.verb = COH_DO_SEND, .line = reader->line};
-  if (!has_words(reader, 5, 5, "NAME send MESSAGE to TARGET : meaning") || !is_room(reader, controller->action_count, COH_MAX_ACTIONS, "actions") ||
+  if (!has_words(reader, 5, 5, "NAME send MESSAGE to TARGET : meaning") ||
+      !is_room(reader, controller->action_count, COH_MAX_ACTIONS, "actions") ||
       !take_name(reader, reader->words[0], action.name, action.meaning))
     return;
-  if (strcmp(reader->words[1], "send") || strcmp(reader->words[3], "to")) mistake(reader, "expected \"NAME send MESSAGE to TARGET : meaning\"");
+  if (strcmp(reader->words[1], "send") || strcmp(reader->words[3], "to"))
+    mistake(reader, "expected \"NAME send MESSAGE to TARGET : meaning\"");
   int message = find_message(reader->protocol, reader->words[2]);
   if (message < COH_FIRST_MESSAGE) mistake(reader, "action %s sends an unknown message \"%s\"", action.name, reader->words[2]);
   int same = find_action(controller, action.name);
   if (same >= 0 || !strcmp(action.name, "stall"))
-    mistake(reader, same >= 0 && controller->actions[same].line ? "%s action %s is declared twice" : "%s action %s is a word of the language",
+    mistake(reader,
+            same >= 0 && controller->actions[same].line ? "%s action %s is declared twice" : "%s action %s is a word of the language",
             coh_role_names[reader->role], action.name);
   read_target(reader, &action, reader->words[4]);
   action.message = (uint8_t)(message < 0 ? 0 : message);

@@ -23,7 +23,8 @@ static void event_text(const struct coh_protocol *protocol, const struct coh_eve
   for (int m = 0; m < protocol->message_count; m++)
     if (event->inputs >> m & 1) used += (size_t)snprintf(text + used, size - used, "%s%s", used ? "," : "", protocol->messages[m].name);
   for (int bit = 0; bit < 3; bit++)
-    if (event->facts & (1 << bit)) used += (size_t)snprintf(text + used, size - used, " %s", coh_fact_words[bit][event->facts_true >> bit & 1]);
+    if (event->facts & (1 << bit))
+      used += (size_t)snprintf(text + used, size - used, " %s", coh_fact_words[bit][event->facts_true >> bit & 1]);
 }
 
 /* The events that lead from one state to another, "" when there are none. */
@@ -45,7 +46,8 @@ static void text_legend(FILE *out, const struct coh_protocol *protocol, enum coh
   fprintf(out, "States of the %s\n", coh_role_names[role]);
   for (int s = 0; s < controller->state_count; s++) {
     const struct coh_state *state = &controller->states[s];
-    fprintf(out, "  %-10s %-10s %-9s  %s\n", state->name, role == COH_CACHE ? coh_right_names[state->right] : "", kind_name(role, state), state->meaning);
+    fprintf(out, "  %-10s %-10s %-9s  %s\n", state->name, role == COH_CACHE ? coh_right_names[state->right] : "", kind_name(role, state),
+            state->meaning);
   }
   fprintf(out, "\nEvents\n");
   for (int e = 0; e < controller->event_count; e++) {
@@ -228,15 +230,16 @@ static void html_edge(FILE *out, const struct coh_controller *controller, int fr
   double x1 = centre + radius * sin(a), y1 = centre - radius * cos(a), x2 = centre + radius * sin(b), y2 = centre - radius * cos(b);
   double length = hypot(x2 - x1, y2 - y1), ux = (x2 - x1) / length, uy = (y2 - y1) / length;
   double mx = (x1 + x2) / 2 - uy * length * 0.14, my = (y1 + y2) / 2 + ux * length * 0.14;
-  fprintf(out, "<path d=\"M%.0f %.0fQ%.0f %.0f %.0f %.0f\" marker-end=\"url(#head)\"><title>%s &rarr; %s: ", x1 + ux * 24, y1 + uy * 24, mx, my,
-          x2 - ux * 27, y2 - uy * 27, controller->states[from].name, controller->states[to].name);
+  fprintf(out, "<path d=\"M%.0f %.0fQ%.0f %.0f %.0f %.0f\" marker-end=\"url(#head)\"><title>%s &rarr; %s: ", x1 + ux * 24, y1 + uy * 24, mx,
+          my, x2 - ux * 27, y2 - uy * 27, controller->states[from].name, controller->states[to].name);
   html_text(out, events);
   fputs("</title></path>\n", out);
 }
 
 static void html_graph(FILE *out, const struct coh_controller *controller)
 {
-  fputs("<svg width=\"520\" height=\"520\"><defs><marker id=\"head\" orient=\"auto\" markerWidth=\"7\" markerHeight=\"7\" refX=\"6\" refY=\"3.5\">"
+  fputs("<svg width=\"520\" height=\"520\"><defs><marker id=\"head\" orient=\"auto\" markerWidth=\"7\" markerHeight=\"7\" refX=\"6\" "
+        "refY=\"3.5\">"
         "<path d=\"M0 0L7 3.5L0 7z\" fill=\"#55657a\"/></marker></defs>\n<g fill=\"none\" stroke=\"#55657a\">\n",
         out);
   for (int s = 0; s < controller->state_count; s++)
@@ -274,14 +277,14 @@ static void dot_controller(FILE *out, const struct coh_protocol *protocol, enum 
   char events[EDGE_TEXT];
   fprintf(out, "  subgraph cluster_%s {\n    label=\"%s, the %s\";\n", coh_role_names[role], protocol->name, coh_role_names[role]);
   for (int s = 0; s < controller->state_count; s++)
-    fprintf(out, "    \"%c %s\" [label=\"%s\", shape=%s];\n", coh_role_names[role][0], controller->states[s].name, controller->states[s].name,
-            controller->states[s].stable ? "doublecircle" : "ellipse");
+    fprintf(out, "    \"%c %s\" [label=\"%s\", shape=%s];\n", coh_role_names[role][0], controller->states[s].name,
+            controller->states[s].name, controller->states[s].stable ? "doublecircle" : "ellipse");
   for (int s = 0; s < controller->state_count; s++)
     for (int next = 0; next < controller->state_count; next++) {
       edge_text(controller, s, next, events, sizeof events);
       if (!events[0] || next == s) continue;
-      fprintf(out, "    \"%c %s\" -> \"%c %s\" [label=\"%s\"];\n", coh_role_names[role][0], controller->states[s].name, coh_role_names[role][0],
-              controller->states[next].name, events);
+      fprintf(out, "    \"%c %s\" -> \"%c %s\" [label=\"%s\"];\n", coh_role_names[role][0], controller->states[s].name,
+              coh_role_names[role][0], controller->states[next].name, events);
     }
   fputs("  }\n", out);
 }

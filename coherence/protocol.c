@@ -110,7 +110,9 @@ static void check_events_used(struct judge *judge, enum coh_role role)
   for (int e = 0; e < controller->event_count; e++) {
     bool used = false;
     for (int s = 0; s < controller->state_count; s++) used |= controller->cells[s][e].kind != COH_CELL_EMPTY;
-    if (!used) mistake(judge, controller->events[e].line, "unused %s event %s: no transition is about it", coh_role_names[role], controller->events[e].name);
+    if (!used)
+      mistake(judge, controller->events[e].line, "unused %s event %s: no transition is about it", coh_role_names[role],
+              controller->events[e].name);
   }
   for (int access = 0; role == COH_CACHE && access < COH_FIRST_MESSAGE; access++)
     if (controller->event_of[access][0] < 0)
@@ -152,7 +154,8 @@ static void check_messages(struct judge *judge)
   for (int role = 0; role < COH_ROLES; role++) check_sends(judge, (enum coh_role)role, &sent);
   for (int m = COH_FIRST_MESSAGE; m < judge->protocol->message_count; m++) {
     const struct coh_message_type *type = &judge->protocol->messages[m];
-    bool received = judge->protocol->controllers[COH_CACHE].event_of[m][0] >= 0 || judge->protocol->controllers[COH_DIRECTORY].event_of[m][0] >= 0;
+    bool received =
+        judge->protocol->controllers[COH_CACHE].event_of[m][0] >= 0 || judge->protocol->controllers[COH_DIRECTORY].event_of[m][0] >= 0;
     if (!received && !(sent >> m & 1)) mistake(judge, type->line, "unused message %s", type->name);
     if (received && !(sent >> m & 1)) mistake(judge, type->line, "message %s is never sent", type->name);
   }
@@ -179,13 +182,16 @@ static void check_reachable(struct judge *judge, enum coh_role role)
   } while (reached != before);
   for (int s = 0; s < controller->state_count; s++) {
     const struct coh_state *state = &controller->states[s];
-    if (!(reached >> s & 1)) mistake(judge, state->line, "%s state %s cannot be reached from %s", coh_role_names[role], state->name, controller->states[0].name);
-    if (!(successors(controller, s) & ~(1ull << s))) mistake(judge, state->line, "%s state %s has no way out", coh_role_names[role], state->name);
+    if (!(reached >> s & 1))
+      mistake(judge, state->line, "%s state %s cannot be reached from %s", coh_role_names[role], state->name, controller->states[0].name);
+    if (!(successors(controller, s) & ~(1ull << s)))
+      mistake(judge, state->line, "%s state %s has no way out", coh_role_names[role], state->name);
   }
 }
 
 /* An access of the program that the right allows must hit, and one that it forbids must not. */
-static void check_hit(struct judge *judge, const struct coh_state *state, const struct coh_cell *cell, enum coh_right needed, const char *access)
+static void check_hit(struct judge *judge, const struct coh_state *state, const struct coh_cell *cell, enum coh_right needed,
+                      const char *access)
 {
   const struct coh_controller *cache = &judge->protocol->controllers[COH_CACHE];
   bool hits = cell->kind == COH_CELL_GO && cell_does(cache, cell, needed == COH_RIGHT_READ ? COH_DO_LOAD : COH_DO_STORE);
@@ -202,8 +208,10 @@ static void check_deeds(struct judge *judge, const struct coh_state *state, cons
   const struct coh_controller *cache = &judge->protocol->controllers[COH_CACHE];
   const struct coh_state *next = &cache->states[cell->next];
   if (cell_does(cache, cell, COH_DO_STORE) && next->right != COH_RIGHT_WRITE)
-    mistake(judge, cell->line, "a store is done on the way from %s to %s, which has the right %s", state->name, next->name, coh_right_names[next->right]);
-  if (cell_does(cache, cell, COH_DO_LOAD) && state->right == COH_RIGHT_NONE && next->right == COH_RIGHT_NONE && !cell_does(cache, cell, COH_DO_FILL))
+    mistake(judge, cell->line, "a store is done on the way from %s to %s, which has the right %s", state->name, next->name,
+            coh_right_names[next->right]);
+  if (cell_does(cache, cell, COH_DO_LOAD) && state->right == COH_RIGHT_NONE && next->right == COH_RIGHT_NONE &&
+      !cell_does(cache, cell, COH_DO_FILL))
     mistake(judge, cell->line, "a load is done on the way from %s to %s, neither of which may be read", state->name, next->name);
 }
 
@@ -213,7 +221,8 @@ static void check_rights(struct judge *judge)
   for (int s = 0; s < cache->state_count; s++) {
     const struct coh_state *state = &cache->states[s];
     if (cache->event_of[COH_LOAD][0] >= 0) check_hit(judge, state, &cache->cells[s][cache->event_of[COH_LOAD][0]], COH_RIGHT_READ, "load");
-    if (cache->event_of[COH_STORE][0] >= 0) check_hit(judge, state, &cache->cells[s][cache->event_of[COH_STORE][0]], COH_RIGHT_WRITE, "store");
+    if (cache->event_of[COH_STORE][0] >= 0)
+      check_hit(judge, state, &cache->cells[s][cache->event_of[COH_STORE][0]], COH_RIGHT_WRITE, "store");
     for (int e = 0; e < cache->event_count; e++)
       if (cache->cells[s][e].kind == COH_CELL_GO) check_deeds(judge, state, &cache->cells[s][e]);
   }

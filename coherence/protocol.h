@@ -108,8 +108,8 @@ struct coh_cell {
 
 struct coh_controller {
   int state_count, event_count, action_count;
-  uint8_t facts_of[COH_MAX_MESSAGES];             /* per input: the facts that its events depend on */
-  int8_t event_of[COH_MAX_MESSAGES][COH_FACTS];   /* -1: no event */
+  uint8_t facts_of[COH_MAX_MESSAGES];           /* per input: the facts that its events depend on */
+  int8_t event_of[COH_MAX_MESSAGES][COH_FACTS]; /* -1: no event */
   struct coh_cell cells[COH_MAX_STATES][COH_MAX_EVENTS];
   struct coh_state states[COH_MAX_STATES];
   struct coh_event events[COH_MAX_EVENTS];
@@ -149,7 +149,7 @@ void coh_cell_text(const struct coh_controller *controller, const struct coh_cel
 
 /* ---- shipped.c: the protocols that come with the library --------------------------------------------------------- */
 
-const char *coh_shipped_name(int index);       /* lower case; NULL after the last */
+const char *coh_shipped_name(int index);        /* lower case; NULL after the last */
 const char *coh_shipped_text(const char *name); /* any case; NULL for none */
 
 /* ---- print.c ----------------------------------------------------------------------------------------------------- */

@@ -114,7 +114,8 @@ static void launch(struct world *world, const struct coh_message *message, int l
     world->flights = larger;
     world->flight_room *= 2;
   }
-  world->flights[world->flight_count] = (struct flight){world->now_ns + delay_ns(world, message), world->next_number++, *message, version, line};
+  world->flights[world->flight_count] =
+      (struct flight){world->now_ns + delay_ns(world, message), world->next_number++, *message, version, line};
   sift_up(world->flights, world->flight_count++);
 }
 
@@ -165,10 +166,12 @@ static void make_ladder(struct world *world, int line)
   for (uint64_t i = begin; i < world->recorded; i++) {
     const struct record *step = &world->ring[i % RING];
     bool last = i + 1 == world->recorded;
-    if (step->line == line) coh_ladder_add(ladder, &options->sharers, 0, &step->input, &step->outcome, last ? world->result->sentence : NULL);
+    if (step->line == line)
+      coh_ladder_add(ladder, &options->sharers, 0, &step->input, &step->outcome, last ? world->result->sentence : NULL);
   }
-  snprintf(ladder->title, sizeof ladder->title, "%s, %d devices, line %d of %d, sharers %s, seed %llu: the last steps of the line", world->protocol->name,
-           options->sharers.devices, line, options->lines, options->sharers.ops->name, (unsigned long long)options->seed);
+  snprintf(ladder->title, sizeof ladder->title, "%s, %d devices, line %d of %d, sharers %s, seed %llu: the last steps of the line",
+           world->protocol->name, options->sharers.devices, line, options->lines, options->sharers.ops->name,
+           (unsigned long long)options->seed);
   snprintf(ladder->verdict, sizeof ladder->verdict, "%s", world->result->sentence);
 }
 
@@ -197,8 +200,8 @@ static struct coh_directory_entry *directory_of(struct world *world, int line)
 static void check(struct world *world, int line, bool resting)
 {
   size_t first = (size_t)line * (size_t)world->options->sharers.devices;
-  struct coh_view view = {world->protocol, &world->options->sharers, directory_of(world, line), world->caches + first, world->versions + first,
-                          world->memory_versions[line], world->last_versions[line], resting};
+  struct coh_view view = {world->protocol,         &world->options->sharers,     directory_of(world, line),  world->caches + first,
+                          world->versions + first, world->memory_versions[line], world->last_versions[line], resting};
   struct coh_breach breach;
   const struct coh_invariant *broken = coh_broken_invariant(&view, &breach);
   if (broken) fail(world, line, broken->meaning, breach);
@@ -252,7 +255,8 @@ static bool step(struct world *world, const struct coh_message *input, int line,
   if (at_home)
     coh_directory_step(world->protocol, &world->options->sharers, directory_of(world, line), input, &outcome);
   else
-    coh_cache_step(world->protocol, &world->caches[(size_t)line * (size_t)world->options->sharers.devices + (size_t)input->target], input, &outcome);
+    coh_cache_step(world->protocol, &world->caches[(size_t)line * (size_t)world->options->sharers.devices + (size_t)input->target], input,
+                   &outcome);
   world->result->steps++;
   if (outcome.result == COH_STALLED) {
     world->result->stalls++;
@@ -306,7 +310,8 @@ static void rest(struct world *world)
   int line;
   world->slow_device = world->slow_type = NOBODY;
   while (world->flight_count && patience-- && !world->failed) deliver(world);
-  if (world->flight_count) fail(world, world->flights[0].line, "livelock: the system does not come to rest", at(&world->flights[0].message));
+  if (world->flight_count)
+    fail(world, world->flights[0].line, "livelock: the system does not come to rest", at(&world->flights[0].message));
   if (world->parked_count && !world->failed) {
     struct coh_message message = first_parked(world, &line);
     fail(world, line, "deadlock: a message is stalled, and nothing is under way that could change that", at(&message));
@@ -367,12 +372,14 @@ static bool open_world(struct world *world)
   world->versions = calloc(entries, sizeof(uint32_t));
   world->caches = calloc(entries, sizeof *world->caches);
   world->ring = calloc(RING, sizeof *world->ring);
-  return world->flights && world->directories && world->parked && world->memory_versions && world->last_versions && world->versions && world->caches && world->ring;
+  return world->flights && world->directories && world->parked && world->memory_versions && world->last_versions && world->versions &&
+         world->caches && world->ring;
 }
 
 int coh_random(const struct coh_protocol *protocol, const struct coh_random_options *options, struct coh_random_result *result)
 {
-  struct world world = {.protocol = protocol, .options = options, .result = result, .random = options->seed, .slow_device = NOBODY, .slow_type = NOBODY};
+  struct world world = {
+      .protocol = protocol, .options = options, .result = result, .random = options->seed, .slow_device = NOBODY, .slow_type = NOBODY};
   *result = (struct coh_random_result){0};
   coh_ladder_init(&result->ladder, protocol, options->sharers.devices);
   bool opened = open_world(&world);

@@ -33,11 +33,14 @@ static uint32_t pack_message(const struct coh_message *message, int line, bool f
 
 static struct coh_move unpack_message(uint32_t bits, int place)
 {
-  return (struct coh_move){
-      .input = {.type = (uint8_t)(bits >> TYPE_AT), .acks = (int16_t)((int)(bits >> ACKS_AT & 15) - ACKS_BIAS),
-                .source = (int16_t)bits_device(bits >> SOURCE_AT), .target = (int16_t)bits_device(bits >> TARGET_AT),
-                .requestor = (int16_t)bits_device(bits >> REQUESTOR_AT)},
-      .line = (int)(bits >> LINE_AT & 1), .message = place, .fresh = bits >> FRESH_AT & 1};
+  return (struct coh_move){.input = {.type = (uint8_t)(bits >> TYPE_AT),
+                                     .acks = (int16_t)((int)(bits >> ACKS_AT & 15) - ACKS_BIAS),
+                                     .source = (int16_t)bits_device(bits >> SOURCE_AT),
+                                     .target = (int16_t)bits_device(bits >> TARGET_AT),
+                                     .requestor = (int16_t)bits_device(bits >> REQUESTOR_AT)},
+                           .line = (int)(bits >> LINE_AT & 1),
+                           .message = place,
+                           .fresh = bits >> FRESH_AT & 1};
 }
 
 /* ---- The kind ---------------------------------------------------------------------------------------------------- */
@@ -45,7 +48,8 @@ static struct coh_move unpack_message(uint32_t bits, int place)
 static uint8_t members_of(const struct coh_world_kind *kind, const uint64_t *set)
 {
   unsigned members = 0;
-  for (int d = kind->sharers.ops->next(&kind->sharers, set, 0); d >= 0; d = kind->sharers.ops->next(&kind->sharers, set, d + 1)) members |= 1u << d;
+  for (int d = kind->sharers.ops->next(&kind->sharers, set, 0); d >= 0; d = kind->sharers.ops->next(&kind->sharers, set, d + 1))
+    members |= 1u << d;
   return (uint8_t)members;
 }
 
@@ -218,11 +222,12 @@ enum coh_move_result coh_world_move(const struct coh_world_kind *kind, const str
   return result;
 }
 
-const struct coh_invariant *coh_world_broken(const struct coh_world_kind *kind, const struct coh_world *world, struct coh_breach *breach, int *line)
+const struct coh_invariant *coh_world_broken(const struct coh_world_kind *kind, const struct coh_world *world, struct coh_breach *breach,
+                                             int *line)
 {
   for (int l = 0; l < kind->lines; l++) {
     const struct coh_world_line *at = &world->lines[l];
-    struct coh_view view = {kind->protocol, &kind->sharers, &at->directory, at->caches, at->versions, at->memory_version, 1,
+    struct coh_view view = {kind->protocol,           &kind->sharers, &at->directory, at->caches, at->versions, at->memory_version, 1,
                             world->message_count == 0};
     *line = l;
     const struct coh_invariant *broken = coh_broken_invariant(&view, breach);
@@ -306,7 +311,8 @@ static uint32_t rename_message(uint32_t bits, const int *line_names, const uint8
          (uint32_t)names[bits >> REQUESTOR_AT & 7] << REQUESTOR_AT | (uint32_t)line_names[bits >> LINE_AT & 1] << LINE_AT;
 }
 
-static int spell(const struct coh_world_kind *kind, const struct coh_world *world, const int *line_names, const uint8_t *renaming, uint8_t *packed)
+static int spell(const struct coh_world_kind *kind, const struct coh_world *world, const int *line_names, const uint8_t *renaming,
+                 uint8_t *packed)
 {
   struct coh_world sorted;
   uint8_t names[8] = {[HOME_BITS] = HOME_BITS}, *to = packed;

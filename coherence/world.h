@@ -20,7 +20,7 @@ struct coh_world_kind {
   int caches, lines;
   int renaming_count; /* the renamings of caches that a sharer set can follow */
   uint8_t renamings[24][COH_WORLD_CACHES];
-  uint64_t sets[1 << COH_WORLD_CACHES];       /* by members as bits; of those that occur */
+  uint64_t sets[1 << COH_WORLD_CACHES]; /* by members as bits; of those that occur */
 };
 
 struct coh_world_line {
@@ -28,7 +28,7 @@ struct coh_world_line {
     struct coh_directory_entry directory;
     uint64_t room[2]; /* the entry with a set of one word */
   };
-  uint8_t members;    /* the set, as bits */
+  uint8_t members; /* the set, as bits */
   uint32_t memory_version;
   struct coh_cache_entry caches[COH_WORLD_CACHES];
   uint32_t versions[COH_WORLD_CACHES]; /* 1: of the last completed store, 0: older */
@@ -44,8 +44,8 @@ struct coh_world {
 struct coh_move {
   struct coh_message input;
   int line;
-  int message;  /* its place among the world's messages, -1: an access */
-  bool fresh;   /* its data is of the last completed store */
+  int message; /* its place among the world's messages, -1: an access */
+  bool fresh;  /* its data is of the last completed store */
 };
 
 enum coh_move_result { COH_MOVED, COH_MOVE_STALLED, COH_MOVE_UNHANDLED, COH_MOVE_STALE_LOAD, COH_MOVE_STALE_STORE, COH_MOVE_CROWDED };
@@ -62,7 +62,8 @@ enum coh_move_result coh_world_move(const struct coh_world_kind *kind, const str
                                     struct coh_world *next, struct coh_outcome *outcome);
 
 /* The first invariant that does not hold, or NULL. */
-const struct coh_invariant *coh_world_broken(const struct coh_world_kind *kind, const struct coh_world *world, struct coh_breach *breach, int *line);
+const struct coh_invariant *coh_world_broken(const struct coh_world_kind *kind, const struct coh_world *world, struct coh_breach *breach,
+                                             int *line);
 
 int coh_world_pack(const struct coh_world_kind *kind, const struct coh_world *world, uint8_t *packed); /* returns the size */
 void coh_world_unpack(const struct coh_world_kind *kind, const uint8_t *packed, struct coh_world *world);

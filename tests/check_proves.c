@@ -9,9 +9,10 @@ static const char *const sharers[] = {"full", "limited", "coarse"};
 static void prove(const struct coh_protocol *protocol, const struct coh_check_options *options, struct coh_check_result *result)
 {
   cr_assert_eq(coh_check(protocol, options, result), 0);
-  cr_assert_eq(result->verdict, COH_PROVED, "%s, %d caches, %d lines, %s: %s", protocol->name, options->caches, options->lines, options->sharers,
-               result->sentence);
-  printf("%-5s %d caches %d lines %-7s %7llu states\n", protocol->name, options->caches, options->lines, options->sharers, (unsigned long long)result->states);
+  cr_assert_eq(result->verdict, COH_PROVED, "%s, %d caches, %d lines, %s: %s", protocol->name, options->caches, options->lines,
+               options->sharers, result->sentence);
+  printf("%-5s %d caches %d lines %-7s %7llu states\n", protocol->name, options->caches, options->lines, options->sharers,
+         (unsigned long long)result->states);
 }
 
 static void expect_no_dead_cells(const struct coh_protocol *protocol, uint64_t used[COH_ROLES][COH_MAX_STATES])

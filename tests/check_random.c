@@ -32,7 +32,8 @@ Test(check_random, shipped_protocols_survive)
         struct coh_random_result result;
         cr_assert_eq(coh_protocol_load(coh_shipped_name(p), protocol, stderr), 0);
         cr_assert_eq(coh_random(protocol, &options, &result), 0);
-        cr_expect_not(result.broken, "%s, %d devices, %s, seed %llu: %s", protocol->name, devices[d], sharers[s], (unsigned long long)options.seed, result.sentence);
+        cr_expect_not(result.broken, "%s, %d devices, %s, seed %llu: %s", protocol->name, devices[d], sharers[s],
+                      (unsigned long long)options.seed, result.sentence);
         cr_expect_gt(result.rests, 2);
       }
   free(protocol);

@@ -67,7 +67,9 @@ Test(protocol_command, counterexample_and_page)
 
 Test(protocol_command, bad_input_is_named)
 {
-  expect("protocol mosi", 2, "\"mosi\" is neither a protocol nor a file that can be read (No such file or directory); the protocols are msi, mesi, moesi, mesif");
+  expect(
+      "protocol mosi", 2,
+      "\"mosi\" is neither a protocol nor a file that can be read (No such file or directory); the protocols are msi, mesi, moesi, mesif");
   expect("protocol msi --format pdf", 2, "--format: \"pdf\" is not valid; expected text, html or dot");
   expect("protocol", 2, "which protocol?");
   expect("check mesi --caches 5", 2, "--caches: \"5\" is not valid; expected 2 to 4");

@@ -37,8 +37,7 @@ static int type_of(const char *name)
 
 static struct coh_message request(const char *name, int device)
 {
-  return (struct coh_message){
-      .type = (uint8_t)type_of(name), .source = (int16_t)device, .target = COH_HOME, .requestor = (int16_t)device};
+  return (struct coh_message){.type = (uint8_t)type_of(name), .source = (int16_t)device, .target = COH_HOME, .requestor = (int16_t)device};
 }
 
 static void at_home(const char *name, int device)

@@ -55,8 +55,10 @@ static const struct mistake {
     {"messages", "PutM       request   data", "PutM       request   line", "message PutM carries \"line\""},
     {"messages", "GetM       request   -", "GetS       request   -", "message GetS is declared twice"},
     {"cache states", "S          read ", "S          look ", "state S has the right \"look\"; expected none, read or read-write"},
-    {"cache states", "IS_D       none        transient", "IS_D       none        moving", "state IS_D is \"moving\"; expected stable or transient"},
-    {"cache states", "I          none        stable", "I          none        transient", "the first and so the initial one, but not stable"},
+    {"cache states", "IS_D       none        transient", "IS_D       none        moving",
+     "state IS_D is \"moving\"; expected stable or transient"},
+    {"cache states", "I          none        stable", "I          none        transient",
+     "the first and so the initial one, but not stable"},
     {"cache states", "IM_A       none", "IS_D       none", "cache state IS_D is declared twice"},
     {"cache events", "Inv            Inv", "Inv            Invalidate", "event Inv stands for an unknown message \"Invalidate\""},
     {"cache events", "Data more", "Data later", "event Data-Acks: \"later\" is not a fact; expected last or more"},
@@ -67,22 +69,31 @@ static const struct mistake {
     {"cache actions", "send GetS to home", "send GetS to owner", "action get_S sends to \"owner\"; expected home or requestor"},
     {"cache actions", "send GetS to home", "send GetS to requestor", "sends GetS, but the cache has no event for it"},
     {"cache actions", "get_S          send", "fill           send", "cache action fill is a word of the language"},
-    {"cache actions", "unblock        send Unblock to home", "unblock        post Unblock to home", "expected \"NAME send MESSAGE to TARGET : meaning\""},
+    {"cache actions", "unblock        send Unblock to home", "unblock        post Unblock to home",
+     "expected \"NAME send MESSAGE to TARGET : meaning\""},
     {"cache transitions", "get_S              -> IS_D", "get_X              -> IS_D", "unknown cache action \"get_X\""},
     {"cache transitions", "get_S              -> IS_D", "get_S              -> IS_X", "unknown next state \"IS_X\" of the cache"},
     {"cache transitions", "I            Inv ", "I            Inv2 ", "unknown cache event \"Inv2\""},
     {"cache transitions", "I            Inv ", "IX           Inv ", "unknown cache state \"IX\""},
-    {"cache transitions", "II_A         Put-Ack", "SI_A         Put-Ack", "duplicate cell: state SI_A, event Put-Ack already stands in line"},
+    {"cache transitions", "II_A         Put-Ack", "SI_A         Put-Ack",
+     "duplicate cell: state SI_A, event Put-Ack already stands in line"},
     {"cache transitions", "-> SM_AD", "stall", "stall is what the whole cell does"},
-    {"cache transitions", "S            Load                load", "S            Load                stall", "state S has the right read, but a load does not hit there"},
-    {"cache transitions", "M            Store               store", "M            Store               stall", "state M has the right read-write, but a store does not hit there"},
-    {"cache transitions", "fill store unblock -> M", "fill store unblock -> S", "a store is done on the way from IM_AD to S, which has the right read"},
-    {"cache transitions", "I            Load                get_S", "I            Load                load", "a load hits in state I, which has no right to read"},
-    {"cache transitions", "M            Fwd-GetM            data ", "M            Fwd-GetM            fill ", "the message's data is taken, but Fwd-GetM carries none"},
-    {"cache transitions", "SI_A         Inv                 ack                -> II_A", "SI_A Put-Ack2 -", "unknown cache event \"Put-Ack2\""},
+    {"cache transitions", "S            Load                load", "S            Load                stall",
+     "state S has the right read, but a load does not hit there"},
+    {"cache transitions", "M            Store               store", "M            Store               stall",
+     "state M has the right read-write, but a store does not hit there"},
+    {"cache transitions", "fill store unblock -> M", "fill store unblock -> S",
+     "a store is done on the way from IM_AD to S, which has the right read"},
+    {"cache transitions", "I            Load                get_S", "I            Load                load",
+     "a load hits in state I, which has no right to read"},
+    {"cache transitions", "M            Fwd-GetM            data ", "M            Fwd-GetM            fill ",
+     "the message's data is taken, but Fwd-GetM carries none"},
+    {"cache transitions", "SI_A         Inv                 ack                -> II_A", "SI_A Put-Ack2 -",
+     "unknown cache event \"Put-Ack2\""},
     {"directory states", "S_D        busy", "S_D        transient", "state S_D is \"transient\"; expected stable or busy"},
     {"directory events", "Data         Data", "Data         Data last", "a directory does not know whether \"last\""},
-    {"directory actions", "send Data to requestor", "send Data to home", "action data sends to \"home\"; expected requestor, owner or sharers"},
+    {"directory actions", "send Data to requestor", "send Data to home",
+     "action data sends to \"home\"; expected requestor, owner or sharers"},
     {"directory actions", "\ndirectory transitions", "\n\n", "the section \"directory transitions\" is missing"},
     {"protocol MSI", "protocol MSI", "MSI", "expected \"protocol NAME : meaning\""},
 };
@@ -97,7 +108,8 @@ Test(protocol_mistakes, each_is_named_with_its_line)
     cr_expect_eq(parse(text, &said), -EINVAL, "%s", mistakes[m].sentence);
     cr_expect(strstr(said, mistakes[m].sentence), "expected: %s\nsaid: %s", mistakes[m].sentence, said);
     snprintf(where, sizeof where, "it:%d: ", line);
-    bool elsewhere = strstr(mistakes[m].sentence, "missing") || strstr(mistakes[m].sentence, "no event of") || strstr(mistakes[m].sentence, "no event for");
+    bool elsewhere = strstr(mistakes[m].sentence, "missing") || strstr(mistakes[m].sentence, "no event of") ||
+                     strstr(mistakes[m].sentence, "no event for");
     cr_expect(elsewhere || strstr(said, where), "expected %s\nsaid: %s", where, said);
     free(text);
     free(said);

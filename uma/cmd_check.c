@@ -38,7 +38,8 @@ static void check_arguments(struct argp_state *state, const struct arguments *ar
   if (sharers && strcmp(sharers, "full") && strcmp(sharers, "limited") && strcmp(sharers, "coarse"))
     argp_failure(state, EXIT_USAGE, 0, "--sharers: \"%s\" is not valid; expected full, limited or coarse", sharers);
   if (arguments->random && (arguments->caches || arguments->depth || arguments->memory))
-    argp_failure(state, EXIT_USAGE, 0, "--caches, --depth and --memory do not go with --random; it takes --devices, --lines, --seed and --steps");
+    argp_failure(state, EXIT_USAGE, 0,
+                 "--caches, --depth and --memory do not go with --random; it takes --devices, --lines, --seed and --steps");
   if (!arguments->random && (arguments->seed || arguments->steps || arguments->devices))
     argp_failure(state, EXIT_USAGE, 0, "--seed, --steps and --devices go with --random only");
 }
@@ -88,18 +89,24 @@ static void print_unused(const struct coh_protocol *protocol, const struct coh_c
     for (int s = 0; s < controller->state_count; s++)
       for (int e = 0; e < controller->event_count; e++)
         if (controller->cells[s][e].kind != COH_CELL_EMPTY && !(result->cells_used[role][s] >> e & 1))
-          printf("%s %s+%s", unused++ ? "," : role ? "  never used, directory:" : "  never used, cache:", controller->states[s].name,
-                 controller->events[e].name);
+          printf("%s %s+%s",
+                 unused++ ? ","
+                 : role   ? "  never used, directory:"
+                          : "  never used, cache:",
+                 controller->states[s].name, controller->events[e].name);
     if (unused) printf("\n");
   }
 }
 
-static void print_result(const struct coh_protocol *protocol, const struct coh_check_options *options, const struct coh_check_result *result, double seconds)
+static void print_result(const struct coh_protocol *protocol, const struct coh_check_options *options,
+                         const struct coh_check_result *result, double seconds)
 {
-  static const char *const verdicts[] = {
-      "proved: in every state one writer or many readers, every load returns the last completed store, no event is unhandled, and the system can come to rest",
-      "BROKEN", "nothing is broken as far as this depth; there is more", "nothing is broken so far, but there is no more room (--memory)"};
-  printf("%s, %d caches, %d line%s, sharers %s\n", protocol->name, options->caches, options->lines, options->lines > 1 ? "s" : "", options->sharers);
+  static const char *const verdicts[] = {"proved: in every state one writer or many readers, every load returns the last completed store, "
+                                         "no event is unhandled, and the system can come to rest",
+                                         "BROKEN", "nothing is broken as far as this depth; there is more",
+                                         "nothing is broken so far, but there is no more room (--memory)"};
+  printf("%s, %d caches, %d line%s, sharers %s\n", protocol->name, options->caches, options->lines, options->lines > 1 ? "s" : "",
+         options->sharers);
   printf("  %llu states, %llu transitions, the farthest state %d steps away\n", (unsigned long long)result->states,
          (unsigned long long)result->transitions, result->depth);
   printf("  %.2f s, %.0f states/s, %.0f MB\n", seconds, (double)result->states / seconds, (double)result->bytes / 1e6);
@@ -152,13 +159,14 @@ static int explore(const struct coh_protocol *protocol, const struct arguments *
   return status;
 }
 
-static void print_random(const struct coh_protocol *protocol, const struct coh_random_options *options, const struct coh_random_result *result, double seconds)
+static void print_random(const struct coh_protocol *protocol, const struct coh_random_options *options,
+                         const struct coh_random_result *result, double seconds)
 {
-  printf("%s at random, %d devices, %d lines, sharers %s, --seed %llu --steps %llu\n", protocol->name, options->sharers.devices, options->lines,
-         options->sharers.ops->name, (unsigned long long)options->seed, (unsigned long long)options->steps);
-  printf("  %llu steps: %llu accesses, %llu deliveries, %llu stalls; came to rest %llu times; %.3f ms of virtual time\n", (unsigned long long)result->steps,
-         (unsigned long long)result->accesses, (unsigned long long)result->messages, (unsigned long long)result->stalls,
-         (unsigned long long)result->rests, (double)result->time_ns / 1e6);
+  printf("%s at random, %d devices, %d lines, sharers %s, --seed %llu --steps %llu\n", protocol->name, options->sharers.devices,
+         options->lines, options->sharers.ops->name, (unsigned long long)options->seed, (unsigned long long)options->steps);
+  printf("  %llu steps: %llu accesses, %llu deliveries, %llu stalls; came to rest %llu times; %.3f ms of virtual time\n",
+         (unsigned long long)result->steps, (unsigned long long)result->accesses, (unsigned long long)result->messages,
+         (unsigned long long)result->stalls, (unsigned long long)result->rests, (double)result->time_ns / 1e6);
   printf("  %.2f s, %.0f steps/s\n", seconds, (double)result->steps / seconds);
   printf("  %s%s\n", result->broken ? "BROKEN: " : "nothing is broken", result->sentence);
 }
@@ -218,9 +226,12 @@ int uma_cmd_check(int argc, char **argv)
       {"devices", 'D', "N", 0, "devices, 2 to 1024 (default 16); --lines is then 1 to 1024 (default 24)", 1},
       {0},
   };
-  struct argp argp = {.options = flags, .parser = parse, .args_doc = "PROTOCOL",
-                      .doc = "Proves a coherence protocol (msi, mesi, moesi, mesif or a file) by visiting every state that a small system can reach, under "
-                             "every order of delivery.\vExit status: 0 nothing is broken, 1 broken, 2 bad input, 3 out of memory before the end."};
+  struct argp argp = {
+      .options = flags,
+      .parser = parse,
+      .args_doc = "PROTOCOL",
+      .doc = "Proves a coherence protocol (msi, mesi, moesi, mesif or a file) by visiting every state that a small system can reach, under "
+             "every order of delivery.\vExit status: 0 nothing is broken, 1 broken, 2 bad input, 3 out of memory before the end."};
   struct arguments arguments = {0};
   argp_err_exit_status = EXIT_USAGE;
   argp_parse(&argp, argc, argv, 0, NULL, &arguments);

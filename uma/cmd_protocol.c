@@ -46,8 +46,12 @@ int uma_cmd_protocol(int argc, char **argv)
       {"format", 'f', "FORMAT", 0, "text, html or dot (default text)", 0},
       {0},
   };
-  struct argp argp = {.options = options, .parser = parse, .args_doc = "NAME|FILE",
-                      .doc = "Prints a coherence protocol: its tables, and the graph of its states.\vThe shipped protocols are msi, mesi, moesi and mesif."};
+  struct argp argp = {
+      .options = options,
+      .parser = parse,
+      .args_doc = "NAME|FILE",
+      .doc =
+          "Prints a coherence protocol: its tables, and the graph of its states.\vThe shipped protocols are msi, mesi, moesi and mesif."};
   struct arguments arguments = {.role = COH_ROLES};
   argp_err_exit_status = EXIT_USAGE;
   argp_parse(&argp, argc, argv, 0, NULL, &arguments);
