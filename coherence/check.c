@@ -185,7 +185,7 @@ static int replay_step(struct explorer *explorer, struct coh_world *world, uint6
   for (int m = 0; m < count; m++) {
     if (coh_world_move(&explorer->kind, world, &moves[m], &next, &outcome) != COH_MOVED) continue;
     int size = coh_world_pack(&explorer->kind, &next, packed);
-    if (size != wanted_size || memcmp(packed, wanted, (size_t)size)) continue;
+    if (size != wanted_size || memcmp(packed, wanted, (size_t)size) != 0) continue;
     *world = next;
     return coh_ladder_add(&explorer->result->ladder, &explorer->kind.sharers, moves[m].line, &moves[m].input, &outcome, NULL);
   }
@@ -346,7 +346,7 @@ static bool leads_to_rest(const struct explorer *explorer, const uint8_t *rests,
 static int check_rest(struct explorer *explorer)
 {
   uint64_t count = explorer->result->states, missing = 0, before;
-  uint8_t *rests = calloc(count, 1);
+  uint8_t *rests = calloc(count + 1, 1);
   int size, result = 0;
   if (!rests) return -ENOMEM;
   for (uint64_t s = 0; s < count; s++) missing += !(rests[s] = packed_of(explorer, s, &size)[0] == 0);

@@ -128,11 +128,13 @@ static void rule(const struct coh_lanes *lanes, char *row)
   row[lanes->count * LANE] = 0;
 }
 
+/* Centred, but kept within the row. */
 static void write_at(char *row, int centre, const char *text)
 {
-  int length = (int)strlen(text), start = centre - length / 2;
+  int length = (int)strlen(text), width = (int)strlen(row), start = centre - length / 2;
+  if (start + length > width) start = width - length;
   if (start < 0) start = 0;
-  memcpy(row + start, text, (size_t)length);
+  for (int i = 0; i < length && start + i < width; i++) row[start + i] = text[i];
 }
 
 /* "|---- GetM --->|" */
@@ -143,7 +145,7 @@ static void draw_arrow(const struct coh_ladder *ladder, const struct coh_lanes *
   rule(lanes, row);
   if (from < 0 || to < 0 || from == to) return;
   int left = (from < to ? from : to) * LANE + LANE / 2 + 1, right = (from < to ? to : from) * LANE + LANE / 2 - 1;
-  memset(row + left, '-', (size_t)(right - left + 1));
+  for (int i = left; i <= right; i++) row[i] = '-';
   row[from < to ? right : left] = from < to ? '>' : '<';
   if (message->acks > 0)
     snprintf(label, sizeof label, " %s %+d ", ladder->protocol->messages[message->type].name, message->acks);
@@ -200,11 +202,11 @@ void coh_ladder_text(FILE *out, const struct coh_ladder *ladder)
   char row[TEXT_SIZE + 1], name[16];
   coh_ladder_lanes(ladder, MOST_LANES, &lanes);
   memset(row, ' ', sizeof row);
+  row[lanes.count * LANE] = 0;
   for (int lane = 0; lane < lanes.count; lane++) {
     snprintf(name, sizeof name, lanes.device[lane] < 0 ? "home" : "C%d", lanes.device[lane]);
     write_at(row, lane * LANE + LANE / 2, name);
   }
-  row[lanes.count * LANE] = 0;
   fprintf(out, "%s\n\nstep  %s\n", ladder->title, row);
   for (int s = 0; s < ladder->step_count; s++) text_step(out, ladder, &lanes, s);
   text_under_way(out, ladder);

@@ -39,6 +39,11 @@ static void mistake(struct reader *reader, const char *format, ...)
   reader->mistakes++;
 }
 
+static bool is(const char *word, const char *wanted)
+{
+  return strcmp(word, wanted) == 0;
+}
+
 static struct coh_controller *controller_of(struct reader *reader)
 {
   return &reader->protocol->controllers[reader->role];
@@ -65,35 +70,35 @@ static bool take_name(struct reader *reader, const char *word, char *name, char 
 static int find_word(const char *const *words, int count, const char *word)
 {
   for (int i = 0; i < count; i++)
-    if (!strcmp(words[i], word)) return i;
+    if (is(words[i], word)) return i;
   return -1;
 }
 
 static int find_message(const struct coh_protocol *protocol, const char *name)
 {
   for (int i = 0; i < protocol->message_count; i++)
-    if (!strcmp(protocol->messages[i].name, name)) return i;
+    if (is(protocol->messages[i].name, name)) return i;
   return -1;
 }
 
 static int find_state(const struct coh_controller *controller, const char *name)
 {
   for (int i = 0; i < controller->state_count; i++)
-    if (!strcmp(controller->states[i].name, name)) return i;
+    if (is(controller->states[i].name, name)) return i;
   return -1;
 }
 
 static int find_event(const struct coh_controller *controller, const char *name)
 {
   for (int i = 0; i < controller->event_count; i++)
-    if (!strcmp(controller->events[i].name, name)) return i;
+    if (is(controller->events[i].name, name)) return i;
   return -1;
 }
 
 static int find_action(const struct coh_controller *controller, const char *name)
 {
   for (int i = 0; i < controller->action_count; i++)
-    if (!strcmp(controller->actions[i].name, name)) return i;
+    if (is(controller->actions[i].name, name)) return i;
   return -1;
 }
 
@@ -115,10 +120,10 @@ static bool has_words(struct reader *reader, int least, int most, const char *sh
 
 static void read_carries(struct reader *reader, const char *text, struct coh_message_type *type)
 {
-  type->data = !strcmp(text, "data") || !strcmp(text, "data+acks");
-  type->acks = !strcmp(text, "acks") || !strcmp(text, "data+acks");
-  type->ack = !strcmp(text, "ack");
-  if (!type->data && !type->acks && !type->ack && strcmp(text, "-"))
+  type->data = is(text, "data") || is(text, "data+acks");
+  type->acks = is(text, "acks") || is(text, "data+acks");
+  type->ack = is(text, "ack");
+  if (!type->data && !type->acks && !type->ack && !is(text, "-"))
     mistake(reader, "message %s carries \"%s\"; expected -, data, acks, data+acks or ack", type->name, text);
 }
 
@@ -153,11 +158,11 @@ static void read_state(struct reader *reader)
   const char *kind = reader->words[cache ? 2 : 1];
   int right = cache ? find_word(coh_right_names, 3, reader->words[1]) : COH_RIGHT_NONE;
   if (right < 0) mistake(reader, "state %s has the right \"%s\"; expected none, read or read-write", state.name, reader->words[1]);
-  if (strcmp(kind, "stable") && strcmp(kind, transient))
+  if (!is(kind, "stable") && !is(kind, transient))
     mistake(reader, "state %s is \"%s\"; expected stable or %s", state.name, kind, transient);
   if (find_state(controller, state.name) >= 0) mistake(reader, "%s state %s is declared twice", coh_role_names[reader->role], state.name);
   state.right = (uint8_t)(right < 0 ? 0 : right);
-  state.stable = !strcmp(kind, "stable");
+  state.stable = is(kind, "stable");
   if (!controller->state_count && !state.stable)
     mistake(reader, "state %s is the first and so the initial one, but not stable", state.name);
   controller->states[controller->state_count++] = state;
@@ -167,7 +172,7 @@ static void read_fact(struct reader *reader, const char *word, struct coh_event 
 {
   for (int bit = 0; bit < 3; bit++)
     for (int holds = 0; holds < 2; holds++)
-      if (!strcmp(coh_fact_words[bit][holds], word)) {
+      if (is(coh_fact_words[bit][holds], word)) {
         bool fits = (reader->role == COH_CACHE) == (1 << bit == COH_FACT_LAST);
         if (!fits) mistake(reader, "event %s: a %s does not know whether \"%s\"", event->name, coh_role_names[reader->role], word);
         if (event->facts & (1 << bit)) mistake(reader, "event %s: \"%s\" and another word about the same fact", event->name, word);
@@ -226,12 +231,11 @@ static void read_action(struct reader *reader)
       !is_room(reader, controller->action_count, COH_MAX_ACTIONS, "actions") ||
       !take_name(reader, reader->words[0], action.name, action.meaning))
     return;
-  if (strcmp(reader->words[1], "send") || strcmp(reader->words[3], "to"))
-    mistake(reader, "expected \"NAME send MESSAGE to TARGET : meaning\"");
+  if (!is(reader->words[1], "send") || !is(reader->words[3], "to")) mistake(reader, "expected \"NAME send MESSAGE to TARGET : meaning\"");
   int message = find_message(reader->protocol, reader->words[2]);
   if (message < COH_FIRST_MESSAGE) mistake(reader, "action %s sends an unknown message \"%s\"", action.name, reader->words[2]);
   int same = find_action(controller, action.name);
-  if (same >= 0 || !strcmp(action.name, "stall"))
+  if (same >= 0 || is(action.name, "stall"))
     mistake(reader,
             same >= 0 && controller->actions[same].line ? "%s action %s is declared twice" : "%s action %s is a word of the language",
             coh_role_names[reader->role], action.name);
@@ -244,10 +248,10 @@ static void read_action(struct reader *reader)
 static void read_deeds(struct reader *reader, int end, struct coh_cell *cell)
 {
   struct coh_controller *controller = controller_of(reader);
-  if (end == 3 && !strcmp(reader->words[2], "-")) return;
+  if (end == 3 && is(reader->words[2], "-")) return;
   for (int i = 2; i < end; i++) {
     int action = find_action(controller, reader->words[i]);
-    if (!strcmp(reader->words[i], "stall"))
+    if (is(reader->words[i], "stall"))
       mistake(reader, "stall is what the whole cell does; it stands alone and names no next state");
     else if (action < 0)
       mistake(reader, "unknown %s action \"%s\"", coh_role_names[reader->role], reader->words[i]);
@@ -291,14 +295,14 @@ static void read_transition(struct reader *reader)
   struct coh_cell cell = {.kind = COH_CELL_GO, .line = reader->line};
   if (!has_words(reader, 3, MAX_WORDS, "STATE[,STATE...] EVENT[,EVENT...] ACTION... [-> NEXT]")) return;
   int end = reader->word_count;
-  bool moves = end >= 4 && !strcmp(reader->words[end - 2], "->");
+  bool moves = end >= 4 && is(reader->words[end - 2], "->");
   if (moves) {
     int next = find_state(controller, reader->words[end - 1]);
     if (next < 0) mistake(reader, "unknown next state \"%s\" of the %s", reader->words[end - 1], coh_role_names[reader->role]);
     cell.next = (uint8_t)(next < 0 ? 0 : next);
     end -= 2;
   }
-  if (end == 3 && !moves && !strcmp(reader->words[2], "stall"))
+  if (end == 3 && !moves && is(reader->words[2], "stall"))
     cell.kind = COH_CELL_STALL;
   else
     read_deeds(reader, end, &cell);
@@ -337,8 +341,8 @@ static bool read_heading(struct reader *reader)
 {
   for (int i = 0; i < SECTIONS; i++) {
     const struct section *section = &sections[i];
-    if (reader->word_count != (section->second ? 2 : 1) || strcmp(reader->words[0], section->first)) continue;
-    if (section->second && strcmp(reader->words[1], section->second)) continue;
+    if (reader->word_count != (section->second ? 2 : 1) || !is(reader->words[0], section->first)) continue;
+    if (section->second && !is(reader->words[1], section->second)) continue;
     if (reader->sections_seen & (1u << i)) mistake(reader, "a second section \"%s\"", section_name(i));
     if (reader->sections_seen >> (i + 1)) mistake(reader, "section \"%s\" comes too late; the README gives the order", section_name(i));
     reader->sections_seen |= 1u << i;
@@ -351,7 +355,7 @@ static bool read_heading(struct reader *reader)
 
 static void read_protocol_name(struct reader *reader)
 {
-  if (strcmp(reader->words[0], "protocol") || reader->word_count != 2)
+  if (!is(reader->words[0], "protocol") || reader->word_count != 2)
     mistake(reader, "expected \"protocol NAME : meaning\" before the first section");
   else
     take_name(reader, reader->words[1], reader->protocol->name, reader->protocol->meaning);

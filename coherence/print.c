@@ -111,7 +111,7 @@ static void text_state_rows(FILE *out, const struct coh_controller *controller, 
 /* As many columns as fit, then the next ones below. */
 static void text_table(FILE *out, const struct coh_controller *controller)
 {
-  int widths[COH_MAX_EVENTS], first = 0;
+  int widths[COH_MAX_EVENTS] = {0}, first = 0;
   for (int e = 0; e < controller->event_count; e++) widths[e] = column_width(controller, e);
   while (first < controller->event_count) {
     int end = first, columns = 8;

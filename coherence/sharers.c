@@ -195,7 +195,7 @@ int coh_sharer_kind_make(const char *name, int devices, int parameter, struct co
   if (devices < 1 || devices > COH_MAX_DEVICES) return -EINVAL;
   for (unsigned i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
     const struct coh_sharer_ops *ops = &kinds[i];
-    if (strcmp(ops->name, name)) continue;
+    if (strcmp(ops->name, name) != 0) continue;
     if (!parameter) parameter = ops->initial(devices);
     if (parameter < ops->parameter_least || parameter > ops->parameter_most) return -EINVAL;
     *kind = (struct coh_sharer_kind){ops, devices, parameter, ops->words(devices, parameter)};

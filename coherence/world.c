@@ -333,7 +333,7 @@ static int spell(const struct coh_world_kind *kind, const struct coh_world *worl
 int coh_world_pack(const struct coh_world_kind *kind, const struct coh_world *world, uint8_t *packed)
 {
   uint32_t signatures[COH_WORLD_CACHES], best[COH_WORLD_CACHES];
-  uint8_t other[COH_PACKED_SIZE];
+  uint8_t other[COH_PACKED_SIZE] = {0};
   int size = 0;
   memset(best, 0xff, sizeof best);
   for (int swapped = 0; swapped < kind->lines; swapped++) {
