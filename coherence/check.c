@@ -274,6 +274,12 @@ static void add_edge(struct explorer *explorer, uint64_t *first, int64_t to)
   explorer->edges[explorer->edge_count++] = (uint32_t)to;
 }
 
+/* A load that hits leads back to where it came from. */
+static bool changes_nothing(const struct coh_move *move, const struct coh_outcome *outcome)
+{
+  return move->message < 0 && outcome->from == outcome->state && !outcome->send_count && outcome->deeds == COH_DEED_LOAD;
+}
+
 /* One move out of a state. True to go on; false when the exploration ends here, *result then being how. */
 static bool take_move(struct explorer *explorer, uint64_t state, const struct coh_world *world, const struct coh_move *move, int *result)
 {
@@ -291,6 +297,7 @@ static bool take_move(struct explorer *explorer, uint64_t state, const struct co
     return false;
   }
   explorer->result->transitions++;
+  if (changes_nothing(move, &outcome)) return true;
   int64_t to = find_or_add(explorer, packed, coh_world_pack(&explorer->kind, &next, packed), (uint32_t)state, &is_new);
   if (to == NO_STATE) return false;
   if (move->message >= 0) add_edge(explorer, &explorer->nodes[state].edges, to);

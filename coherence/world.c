@@ -83,13 +83,18 @@ static bool sets_follow(const struct coh_world_kind *kind, const uint8_t *renami
   return true;
 }
 
+static void keep_renaming(struct coh_world_kind *kind, const uint8_t *renaming)
+{
+  if (!sets_follow(kind, renaming)) return;
+  memcpy(kind->renamings[kind->renaming_count], renaming, COH_WORLD_CACHES);
+  for (int c = 0; c < kind->caches; c++) kind->origins[kind->renaming_count][renaming[c]] = (uint8_t)c;
+  kind->renaming_count++;
+}
+
 static void make_renamings(struct coh_world_kind *kind, uint8_t *renaming, int chosen, unsigned used)
 {
-  if (chosen == kind->caches) {
-    if (sets_follow(kind, renaming)) memcpy(kind->renamings[kind->renaming_count++], renaming, COH_WORLD_CACHES);
-    return;
-  }
-  for (int name = 0; name < kind->caches; name++) {
+  if (chosen == kind->caches) keep_renaming(kind, renaming);
+  for (int name = 0; chosen < kind->caches && name < kind->caches; name++) {
     if (used >> name & 1) continue;
     renaming[chosen] = (uint8_t)name;
     make_renamings(kind, renaming, chosen + 1, used | 1u << name);
@@ -271,17 +276,13 @@ static void sign(const struct coh_world_kind *kind, const struct coh_world *worl
   sign_messages(kind, world, line_names, signatures);
 }
 
-/* The signatures in the order that the renaming puts the caches in: -1, 0, 1 against the best so far. */
-static int compare_renamed(const uint32_t *signatures, int caches, const uint8_t *renaming, uint32_t *best)
+/* The signatures in the order that a renaming puts the caches in, against another such order: less than, 0, greater than. */
+static int compare_orders(const uint32_t *signatures, const uint8_t *origins, const uint32_t *best, const uint8_t *best_origins, int caches)
 {
-  uint32_t renamed[COH_WORLD_CACHES];
-  for (int c = 0; c < caches; c++) renamed[renaming[c]] = signatures[c];
-  for (int c = 0; c < caches; c++)
-    if (renamed[c] != best[c]) {
-      if (renamed[c] > best[c]) return 1;
-      memcpy(best, renamed, sizeof *best * (size_t)caches);
-      return -1;
-    }
+  for (int c = 0; c < caches; c++) {
+    uint32_t a = signatures[origins[c]], b = best[best_origins[c]];
+    if (a != b) return a < b ? -1 : 1;
+  }
   return 0;
 }
 
@@ -330,23 +331,31 @@ static int spell(const struct coh_world_kind *kind, const struct coh_world *worl
   return (int)(to - packed);
 }
 
+/* Of the renamings, with either naming of the lines, the best by signatures. */
+static void find_best(const struct coh_world_kind *kind, uint32_t signatures[][COH_WORLD_CACHES], int *best_swap, int *best_renaming)
+{
+  *best_swap = *best_renaming = 0;
+  for (int swap = 0; swap < kind->lines; swap++)
+    for (int r = 0; r < kind->renaming_count; r++)
+      if (compare_orders(signatures[swap], kind->origins[r], signatures[*best_swap], kind->origins[*best_renaming], kind->caches) < 0)
+        *best_swap = swap, *best_renaming = r;
+}
+
 int coh_world_pack(const struct coh_world_kind *kind, const struct coh_world *world, uint8_t *packed)
 {
-  uint32_t signatures[COH_WORLD_CACHES], best[COH_WORLD_CACHES];
+  static const int line_names[COH_WORLD_LINES][2] = {{0, 1}, {1, 0}};
+  uint32_t signatures[COH_WORLD_LINES][COH_WORLD_CACHES];
   uint8_t other[COH_PACKED_SIZE] = {0};
-  int size = 0;
-  memset(best, 0xff, sizeof best);
-  for (int swapped = 0; swapped < kind->lines; swapped++) {
-    int line_names[2] = {swapped, !swapped};
-    sign(kind, world, line_names, signatures);
-    for (int r = 0; r < kind->renaming_count; r++) {
-      int order = compare_renamed(signatures, kind->caches, kind->renamings[r], best);
-      if (order > 0) continue;
-      int other_size = spell(kind, world, line_names, kind->renamings[r], order < 0 || !size ? packed : other);
-      if (order == 0 && size && memcmp(other, packed, (size_t)size) < 0) memcpy(packed, other, (size_t)size);
-      size = other_size;
+  int best_swap, best;
+  for (int swap = 0; swap < kind->lines; swap++) sign(kind, world, line_names[swap], signatures[swap]);
+  find_best(kind, signatures, &best_swap, &best);
+  int size = spell(kind, world, line_names[best_swap], kind->renamings[best], packed);
+  for (int swap = best_swap; swap < kind->lines; swap++)
+    for (int r = swap == best_swap ? best + 1 : 0; r < kind->renaming_count; r++) {
+      if (compare_orders(signatures[swap], kind->origins[r], signatures[best_swap], kind->origins[best], kind->caches) != 0) continue;
+      spell(kind, world, line_names[swap], kind->renamings[r], other);
+      if (memcmp(other, packed, (size_t)size) < 0) memcpy(packed, other, (size_t)size);
     }
-  }
   return size;
 }
 

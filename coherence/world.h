@@ -18,9 +18,10 @@ struct coh_world_kind {
   const struct coh_protocol *protocol;
   struct coh_sharer_kind sharers; /* sets of one word */
   int caches, lines;
-  int renaming_count; /* the renamings of caches that a sharer set can follow */
-  uint8_t renamings[24][COH_WORLD_CACHES];
-  uint64_t sets[1 << COH_WORLD_CACHES]; /* by members as bits; of those that occur */
+  int renaming_count;                      /* the renamings of caches that a sharer set can follow */
+  uint8_t renamings[24][COH_WORLD_CACHES]; /* the new name of each cache, */
+  uint8_t origins[24][COH_WORLD_CACHES];   /* and which cache each new name was */
+  uint64_t sets[1 << COH_WORLD_CACHES];    /* by members as bits; of those that occur */
 };
 
 struct coh_world_line {
