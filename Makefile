@@ -8,8 +8,8 @@ SAN     ?=
 B       := build$(if $(SAN),/san-$(SAN))
 
 PACKAGES := numa liburing jansson
-# What each goal needs: the name that pkg-config knows, or a program after a !, = its Debian package.
-NEED      := !pkg-config=pkg-config numa=libnuma-dev liburing=liburing-dev jansson=libjansson-dev
+# What each goal needs: the name that pkg-config knows, a program after a !, or a header, = its Debian package.
+NEED      := !pkg-config=pkg-config numa=libnuma-dev liburing=liburing-dev jansson=libjansson-dev uthash.h=uthash-dev
 NEED_TEST := $(NEED) criterion=libcriterion-dev
 NEED_DEMO := $(NEED) !gnuplot=gnuplot-nox
 
@@ -23,8 +23,8 @@ ALL     += -fsanitize=$(SAN) -fno-omit-frame-pointer -DUMA_SAN_$(SAN) $(if $(fil
 LIBS    += -fsanitize=$(SAN)
 endif
 
-# main.c and cmd_*.c are the command; bench/*.c are its `bench`; everything else in uma/, coherence/, fabric/ is the library.
-COMMAND_C := $(wildcard uma/main.c uma/cmd_*.c) $(filter-out bench/peer_%.c,$(wildcard bench/*.c))
+# main.c, cmd_*.c and litmus_*.c are the command; bench/*.c are its `bench`; everything else in uma/, coherence/, fabric/ is the library.
+COMMAND_C := $(wildcard uma/main.c uma/cmd_*.c uma/litmus_*.c) $(filter-out bench/peer_%.c,$(wildcard bench/*.c))
 LIBRARY_C := $(filter-out $(COMMAND_C),$(wildcard uma/*.c coherence/*.c fabric/*.c))
 EXAMPLES  := $(patsubst examples/%.c,%,$(wildcard examples/*.c))
 # ThreadSanitizer needs its addresses to stay where it expects them.
@@ -87,6 +87,7 @@ define provide
 @missing=; for pair in $(1); do name=$${pair%%=*}; package=$${pair#*=}; \
   case $$name in \
   !*) command -v $${name#!} >/dev/null || missing="$$missing $$package" ;; \
+  *.h) $(CC) -E -include "$$name" -x c /dev/null >/dev/null 2>&1 || missing="$$missing $$package" ;; \
   *) pkg-config --exists $$name 2>/dev/null || missing="$$missing $$package" ;; \
   esac; done; \
 [ -z "$$missing" ] && exit 0; \
