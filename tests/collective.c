@@ -216,7 +216,7 @@ static size_t count_for(const struct trial *trial, size_t bytes)
 
 static int try_sizes(struct trial *trial, struct uma_stream *stream)
 {
-  static const size_t sizes[] = {1, 8, 24, 1000, 4096, 4104, 30001, 70000, 700001, 2500000};
+  static const size_t sizes[] = {1, 8, 24, 1000, 4096, 4104, 30001, 150000, 700001};
   int result = 0;
   for (size_t i = 0; i < sizeof sizes / sizeof *sizes && !result; i++) {
     trial->count = count_for(trial, sizes[i]);

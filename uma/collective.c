@@ -16,6 +16,8 @@
 
 #include "uma/collective_work.h"
 
+#define DIRECT_SLOT_BYTES 512 /* with a processor for each device */
+
 static const char *const names[] = {"uma_broadcast", "uma_allgather", "uma_reduce_scatter", "uma_allreduce", "uma_alltoall"};
 
 /* ---- Arguments */
@@ -135,6 +137,12 @@ static void take_blocks(const struct uma_work *work)
     memcpy(dst + (size_t)i * work->block, (const unsigned char *)uma_meeting_data(meeting, i) + offset, work->block);
 }
 
+/* What goes through slots is written and read once more, for one meeting less: worth more where a meeting takes turns at processors. */
+static bool is_small(const struct uma_work *work)
+{
+  return (size_t)work->blocks * work->block <= (work->meeting.counted ? UMA_SLOT_BYTES : DIRECT_SLOT_BYTES);
+}
+
 static int run_small(struct uma_work *work)
 {
   const struct uma_collective *what = work->what;
@@ -171,7 +179,7 @@ int uma_collective_run(const struct uma_collective *what, enum fab_channel chann
   if (uma_any_lost()) return uma_fail(-EHOSTDOWN, "%s: a device was lost", names[what->kind]);
   prepare(&work, what, channel);
   if (uma_self.shape.domains > 1) error = uma_collective_far(&work);
-  else if ((size_t)work.blocks * work.block <= UMA_SLOT_BYTES) error = run_small(&work);
+  else if (is_small(&work)) error = run_small(&work);
   else error = uma_collective_near(&work);
   return error ? uma_fail(error, "%s: a device was lost, or a link to it", names[what->kind]) : 0;
 }
