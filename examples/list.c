@@ -8,7 +8,10 @@
 
 struct node {
   struct node *next;
-  int writer, value;
+  int value;
+};
+struct list {
+  struct node *first;
 };
 
 /* Device 0 makes all nodes, each in another device's window. */
@@ -18,7 +21,7 @@ static struct node *make_list(int devices)
   for (int device = devices - 1; device >= 0; device--) {
     struct node *node = uma_malloc_on(device, sizeof *node);
     if (!node) return NULL;
-    *node = (struct node){.next = head, .writer = uma_device(), .value = device * device};
+    *node = (struct node){.next = head, .value = device * device};
     head = node;
   }
   return head;
@@ -28,18 +31,18 @@ int main(void)
 {
   if (uma_init(NULL)) return fprintf(stderr, "list: %s\n", uma_last_error()), 1;
   if (uma_domain_count() > 1) return fprintf(stderr, "list: pointers end at the border of a domain, run with --mode supernode\n"), 2;
-  struct node **shared = uma_alloc_symmetric(sizeof *shared); /* this device's copy of the head */
-  if (!shared) return fprintf(stderr, "list: %s\n", uma_last_error()), 1;
-  struct node **first = uma_symmetric(shared, 0);
-  if (uma_device() == 0) *first = make_list(uma_device_count());
+  struct list *mine = uma_alloc_symmetric(sizeof *mine);
+  if (!mine) return fprintf(stderr, "list: %s\n", uma_last_error()), 1;
+  struct list *list = uma_symmetric(mine, 0); /* all use the one in device 0's window */
+  if (uma_device() == 0) list->first = make_list(uma_device_count());
   uma_barrier();
 
   int length = 0;
   long sum = 0;
-  for (const struct node *node = *first; node; node = node->next) {
+  for (const struct node *node = list->first; node; node = node->next) {
     length++;
     sum += node->value;
   }
-  printf("device %d walked %d nodes in %d windows from %p: sum %ld\n", uma_device(), length, uma_device_count(), (void *)*first, sum);
+  printf("device %d walked %d nodes in %d windows from %p: sum %ld\n", uma_device(), length, uma_device_count(), (void *)list->first, sum);
   return uma_finalize() ? 1 : 0;
 }

@@ -101,9 +101,9 @@ struct fab_ops {
   void (*sleep)(struct fab_endpoint *endpoint, long timeout_ns);
   void (*sleep_end)(struct fab_endpoint *endpoint);
   int (*descriptor)(struct fab_endpoint *endpoint); /* readable when awake is due; -1: only sleep() can tell */
-  /* The caller knows that `device` is dead (a fabric of shared memory cannot see it): what arrived from it before is delivered, what
-   * is half received is completed with -EHOSTDOWN, queued and later sends to it fail with -EHOSTDOWN, sink.lost is called
-   * if it was not yet. */
+  /* The caller knows that `device` is dead (shared memory cannot tell). In this call or later calls of progress: what arrived from it
+   * before is delivered, what is half received is completed with -EHOSTDOWN, queued sends to it fail with -EHOSTDOWN, sink.lost is
+   * called if it was not yet. New sends to it fail at once. */
   void (*lose)(struct fab_endpoint *endpoint, int device);
 };
 

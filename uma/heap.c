@@ -486,6 +486,44 @@ uint64_t uma_heap_alloc(struct uma_heap *heap, size_t bytes, size_t alignment)
   return offset;
 }
 
+/* ---- Blocks at a given place */
+
+static uint32_t pages_for(size_t bytes)
+{
+  return (uint32_t)((bytes + UMA_HEAP_PAGE - 1) / UMA_HEAP_PAGE);
+}
+
+uint64_t uma_heap_find(struct uma_heap *heap, uint64_t from, size_t bytes)
+{
+  uint64_t start = (from + UMA_HEAP_PAGE - 1) / UMA_HEAP_PAGE, found = UMA_HEAP_FULL;
+  if (bytes == 0 || bytes > (uint64_t)heap->pages * UMA_HEAP_PAGE) return found;
+  enter(heap);
+  for (uint32_t first = 0; first < heap->pages && found == UMA_HEAP_FULL; first += pages_at(heap, first)) {
+    uint64_t place = first > start ? first : start;
+    if (kind_at(heap, first) == FREE && place + pages_for(bytes) <= (uint64_t)first + pages_at(heap, first)) found = place * UMA_HEAP_PAGE;
+  }
+  leave(heap);
+  return found;
+}
+
+int uma_heap_take(struct uma_heap *heap, uint64_t offset, size_t bytes)
+{
+  uint64_t start = offset / UMA_HEAP_PAGE, end = start + pages_for(bytes);
+  uint32_t first = 0;
+  int result = -EBUSY;
+  enter(heap);
+  while (first < heap->pages && (uint64_t)first + pages_at(heap, first) <= start) first += pages_at(heap, first);
+  if (first < heap->pages && kind_at(heap, first) == FREE && end <= (uint64_t)first + pages_at(heap, first)) {
+    carve(heap, first, (uint32_t)start, pages_for(bytes), USED, MARK_PAGES);
+    count_block(heap, (size_t)pages_for(bytes) * UMA_HEAP_PAGE);
+    result = 0;
+  }
+  leave(heap);
+  return result;
+}
+
+/* ---- Giving back */
+
 static bool in_free_extent(const struct uma_heap *heap, uint32_t page)
 {
   for (unsigned bin = next_bin(heap, 0); bin < BINS; bin = next_bin(heap, bin + 1))

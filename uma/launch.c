@@ -381,14 +381,15 @@ static void watch(struct keeper *k)
   int room = 1 + 2 * k->shape.devices;
   struct pollfd *fds = calloc((size_t)room, sizeof *fds);
   if (!fds) begin_end(k, 1);
-  while (k->running && fds) {
+  for (;;) {
+    take_signals(k); /* first: starting the devices took some already */
+    reap(k);
+    check_clock(k);
+    if (!k->running || !fds) break;
     fds[0] = (struct pollfd){.fd = k->signal_fd, .events = POLLIN};
     int count = 1 + (k->output ? uma_output_poll_set(k->output, fds + 1) : 0);
     poll(fds, (nfds_t)count, poll_timeout_ms(k));
     if (k->output) uma_output_forward(k->output);
-    take_signals(k);
-    reap(k);
-    check_clock(k);
   }
   free(fds);
 }
@@ -449,6 +450,7 @@ static int keep(struct keeper *k, const sigset_t *watched)
   for (int d = 0; !result && d < k->shape.devices && !k->ending; d++) {
     result = start_device(k, d);
     take_signals(k);
+    reap(k);
   }
   if (result) {
     say_outcome(k->outcome, result);

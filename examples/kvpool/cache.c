@@ -1,17 +1,18 @@
 /* The index of a cache: a hash table with chains and one list in the order of use, all linked by raw pointers.
  *
- * The entries lie in the windows of all devices of a pool; a chain or the list of use crosses from window to window as it likes, and every
- * device walks it with plain loads. Nothing here calls the library: the same code is the index of a pool, of one device's
+ * The entries lie in the windows of all devices of a pool; a chain or the list of use crosses from window to window as it likes, and
+ * every device walks it with plain loads. Nothing here calls the library: the same code is the index of a pool, of one device's
  * private cache, and of the router's picture of somebody else's cache.
  *
  * A request hits on its longest prefix of cached blocks. Then all its blocks are touched in order: a cached one becomes the most
- * recently used, another takes a spare entry (the requester's own, then its neighbours') or else that of the least recently used block.
+ * recently used, another takes a spare entry (the requester's own, then its neighbours') or else that of the block which was least
+ * recently used.
  * A cached block behind the first miss is touched but is no hit, and its bytes stay as they are.
  *
  * Why the bytes need no lock: whoever changes the index has the turn, and turns come in the order of the trace. So the steps on
- * one entry are planned in one order: write, reads, write, reads... A step is carried out when all steps planned before it on that entry are
- * done, reads among each other excepted; the two counts tell. A step waits only for steps of earlier requests or earlier steps of
- * its own, so the oldest unfinished request always gets on and nothing waits for ever.
+ * one entry are planned in one order: write, reads, write, reads... A step is carried out when all steps planned before it on that entry
+ * are done, reads among each other excepted; the two counts tell. A step waits only for steps of earlier requests or for earlier steps
+ * of its own, so the oldest unfinished request always gets on and nothing waits for ever.
  */
 #include "examples/kvpool/cache.h"
 

@@ -46,11 +46,14 @@ static int add_ids(const struct place *place, const json_t *array, struct kv_dra
   if (!json_is_array(array)) return broken(place, "\"hash_ids\" is %s, expected an array of whole numbers", array ? "no array" : "missing");
   size_t count = json_array_size(array);
   uint64_t *ids = calloc(count + 1, sizeof *ids);
-  int error = ids ? 0 : broken(place, "no memory for %zu block ids", count);
+  int error = 0;
+  if (!ids) return broken(place, "no memory for %zu block ids", count);
   for (size_t i = 0; i < count && !error; i++) {
     const json_t *id = json_array_get(array, i);
-    if (!json_is_integer(id) || json_integer_value(id) < 0) error = broken(place, "hash_ids[%zu] is not a whole number of 0 or more", i);
-    else ids[i] = (uint64_t)json_integer_value(id);
+    if (!json_is_integer(id) || json_integer_value(id) < 0)
+      error = broken(place, "hash_ids[%zu] is not a whole number of 0 or more", i);
+    else
+      ids[i] = (uint64_t)json_integer_value(id);
   }
   if (!error && kv_draft_add(draft, ids, count)) error = broken(place, "no memory for one more request");
   free(ids);
@@ -85,8 +88,8 @@ static int add_lines(FILE *file, struct place *place, size_t limit, struct kv_dr
   ssize_t bytes;
   int error = 0;
   while (!error && draft->requests < limit && (bytes = getline(&line, &room, file)) >= 0) {
-    place->line++;
     error = add_line(place, line, (size_t)bytes, draft);
+    if (!error) place->line++;
   }
   free(line);
   return error;
@@ -94,15 +97,17 @@ static int add_lines(FILE *file, struct place *place, size_t limit, struct kv_dr
 
 int kv_parse(const char *path, size_t limit, struct kv_draft *draft, char *error, size_t error_bytes)
 {
-  struct place place = {.path = path, .error = error, .error_bytes = error_bytes};
+  struct place place = {.path = path, .line = 1, .error = error, .error_bytes = error_bytes};
   FILE *file = fopen(path, "r");
   if (!file) {
     snprintf(error, error_bytes, "cannot open the trace %s: %s", path, strerror(errno));
     return -EINVAL;
   }
   int result = add_lines(file, &place, limit, draft);
-  if (!result && ferror(file)) result = broken(&place, "cannot read on: %s", strerror(errno));
-  else if (!result && !draft->requests) result = broken(&place, "the file is empty, expected one JSON object a line");
+  if (!result && ferror(file))
+    result = broken(&place, "cannot read on: %s", strerror(errno));
+  else if (!result && !draft->requests)
+    result = broken(&place, "the file is empty, expected one JSON object a line");
   fclose(file);
   return result;
 }

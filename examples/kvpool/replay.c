@@ -34,9 +34,9 @@ struct route {
 static void verify(const struct kv_station *station, const struct kv_step *step)
 {
   if (kv_block_check(station->work, station->options->block_bytes, step->id)) return;
-  fprintf(stderr, "kvpool: device %d: block %llu at %p (window of device %d) is damaged: it holds id %llu and checksum %016llx\n", station->device,
-          (unsigned long long)step->id, (void *)step->entry->data, uma_home(step->entry->data), (unsigned long long)station->work->id,
-          (unsigned long long)station->work->checksum);
+  fprintf(stderr, "kvpool: device %d: block %llu at %p (window of device %d) is damaged: it holds id %llu and checksum %016llx\n",
+          station->device, (unsigned long long)step->id, (void *)step->entry->data, uma_home(step->entry->data),
+          (unsigned long long)station->work->id, (unsigned long long)station->work->checksum);
   exit(1);
 }
 
@@ -74,8 +74,10 @@ static void move_blocks(struct kv_station *station)
 {
   for (size_t i = 0; i < station->plan.count; i++) {
     const struct kv_step *step = &station->plan.steps[i];
-    if (step->is_read) read_block(station, step);
-    else write_block(station, step);
+    if (step->is_read)
+      read_block(station, step);
+    else
+      write_block(station, step);
   }
 }
 
@@ -154,7 +156,8 @@ static void check_foresight(const struct kv_station *station, const struct kv_ro
   uint64_t hits = 0;
   check(uma_allreduce(&hits, &station->counts.hits, 1, UMA_UINT64, UMA_SUM));
   if (!router || router->hits == hits) return;
-  fprintf(stderr, "kvpool: the router foresaw %llu hits, the devices saw %llu\n", (unsigned long long)router->hits, (unsigned long long)hits);
+  fprintf(stderr, "kvpool: the router foresaw %llu hits, the devices saw %llu\n", (unsigned long long)router->hits,
+          (unsigned long long)hits);
   exit(1);
 }
 

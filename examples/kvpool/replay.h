@@ -11,6 +11,7 @@
 struct kv_board {
   const struct kv_trace *trace; /* of the domain's first device */
   struct kv_cache *cache;       /* of device 0 when pooled, of every device otherwise */
+  unsigned char *blocks;        /* this device's */
   _Alignas(64) uint64_t turn;   /* the request whose turn it is, as far as this device was told */
 };
 

@@ -1,11 +1,11 @@
 /* A cache-aware router in front of private caches: the strong baseline against which a pool has to show what it is worth.
  *
- * The router keeps an index of every device's cache, without the bytes, and updates it by every request that it sends. Here it is exact, which
- * favours the router: a real one learns late, or guesses, what a device has evicted.
+ * The router keeps an index of every device's cache, without the bytes, and updates it by every request that it sends. Here it is
+ * exact, which favours the router: a real one learns late, or guesses, what a device has evicted.
  *
  * Its rule: the device with the longest cached prefix, and among equal ones that which was given the fewest blocks so far. Devices
  * that were given more than their share are left out, otherwise the system prompt that all requests begin with would draw all of
- * them to the device which saw the first. The share may be exceeded by a twentieth, and by 256 blocks so that the beginning is not a
+ * them to the device which saw the first. The share may be exceeded by a twentieth, and by 64 blocks so that the beginning is not a
  * strict round-robin. If nobody is within the share, the least loaded device takes the request.
  */
 #include "examples/kvpool/router.h"
@@ -14,7 +14,7 @@
 #include <stdlib.h>
 
 #define SHARE_EXCESS 20 /* one part in */
-#define SHARE_SLACK  256
+#define SHARE_SLACK  64
 
 static int init_shadow(struct kv_shadow *shadow, size_t blocks)
 {

@@ -7,7 +7,7 @@
 struct kv_shadow {
   struct kv_cache *cache; /* what the device holds, without the bytes */
   struct kv_entry *entries;
-  uint64_t given;         /* blocks of the requests that it was sent */
+  uint64_t given; /* blocks of the requests that it was sent */
 };
 
 struct kv_router {
