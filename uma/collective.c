@@ -48,32 +48,39 @@ static bool sizes_of(const struct uma_collective *what, struct sizes *sizes)
   return true;
 }
 
-static int check_operation(const struct uma_collective *what)
+static int refuse_operation(const struct uma_collective *what)
 {
   const char *name = names[what->kind];
-  if (what->kind == UMA_BROADCAST && (what->root < 0 || what->root >= uma_self.shape.devices))
-    return uma_fail(-EINVAL, "%s: root %d is no device: 0 to %d are", name, what->root, uma_self.shape.devices - 1);
-  if (!uma_is_reduction(what->kind)) return 0;
   if (!uma_type_size(what->type))
     return uma_fail(-EINVAL, "%s: %d is no type: UMA_INT32 (%d) to UMA_FLOAT64 (%d) are", name, (int)what->type, UMA_INT32, UMA_FLOAT64);
   if ((int)what->op < UMA_SUM || what->op > UMA_XOR)
     return uma_fail(-EINVAL, "%s: %d is no operation: UMA_SUM (%d) to UMA_XOR (%d) are", name, (int)what->op, UMA_SUM, UMA_XOR);
-  if (!uma_op_applies(what->type, what->op))
-    return uma_fail(-EINVAL, "%s: UMA_AND, UMA_OR and UMA_XOR are for integers; floats have sum, min, max and prod", name);
-  return 0;
+  return uma_fail(-EINVAL, "%s: UMA_AND, UMA_OR and UMA_XOR are for integers; floats have sum, min, max and prod", name);
 }
 
-static int check_buffer(const struct uma_collective *what, const char *parameter, const void *buffer, size_t bytes)
+static int check_operation(const struct uma_collective *what)
+{
+  if (uma_is_reduction(what->kind)) return uma_op_applies(what->type, what->op) ? 0 : refuse_operation(what);
+  if (what->kind != UMA_BROADCAST || (what->root >= 0 && what->root < uma_self.shape.devices)) return 0;
+  return uma_fail(-EINVAL, "%s: root %d is no device: 0 to %d are", names[what->kind], what->root, uma_self.shape.devices - 1);
+}
+
+static int refuse_buffer(const struct uma_collective *what, const char *parameter, const void *buffer, size_t bytes)
 {
   const char *name = names[what->kind];
   int home;
   if (!buffer) return uma_fail(-EINVAL, "%s: %s is NULL with %zu bytes", name, parameter, bytes);
   if ((uintptr_t)buffer + bytes < (uintptr_t)buffer)
     return uma_fail(-EINVAL, "%s: %zu bytes from %s %p go beyond the end of memory", name, bytes, parameter, buffer);
-  if (uma_self.shape.domains > 1 && uma_range_in_windows(buffer, bytes, &home) && !uma_range_is_local(buffer, bytes))
-    return uma_fail(-EINVAL, "%s: %s %p is in the window of device %d, in another domain; pass this domain's or private memory",
-                    name, parameter, buffer, home);
-  return 0;
+  if (!uma_range_in_windows(buffer, bytes, &home) || uma_range_is_local(buffer, bytes)) return 0;
+  return uma_fail(-EINVAL, "%s: %s %p is in the window of device %d, in another domain; pass this domain's or private memory",
+                  name, parameter, buffer, home);
+}
+
+static inline int check_buffer(const struct uma_collective *what, const char *parameter, const void *buffer, size_t bytes)
+{
+  bool plain = buffer && (uintptr_t)buffer + bytes > (uintptr_t)buffer && uma_self.shape.domains == 1;
+  return plain ? 0 : refuse_buffer(what, parameter, buffer, bytes);
 }
 
 static int check_overlap(const struct uma_collective *what, const struct sizes *sizes)
