@@ -143,7 +143,8 @@ static int run(const struct trial *trial, const struct buffers *b, struct uma_st
 
 static int complain(const struct trial *trial, const char *what, size_t index)
 {
-  fprintf(stderr, "device %d of %d: %s of %zu (type %d op %d root %d private %x %x in place %d stream %d shift %zu seed %llu): %s at %zu; %s\n",
+  fprintf(stderr,
+          "device %d of %d: %s of %zu (type %d op %d root %d private %x %x in place %d stream %d shift %zu seed %llu): %s at %zu; %s\n",
           uma_device(), uma_device_count(), kinds[trial->kind], trial->count, trial->type, trial->op, trial->root, trial->private_src,
           trial->private_dst, trial->in_place, trial->on_stream, trial->shift, (unsigned long long)trial->seed, what, index,
           uma_last_error());
@@ -198,9 +199,11 @@ static const struct shape shapes[] = {{1, 1, 0}, {2, 1, 0}, {3, 1, 0}, {4, 2, 0}
 
 static void spawn(const struct shape *shape, int (*function)(void *), void *argument)
 {
-  struct uma_config config = {.servers = shape->servers, .mode = shape->stacked ? UMA_MODE_STACKED : UMA_MODE_SUPERNODE, .memory = 64 << 20, .timeout = 120};
+  struct uma_config config = {.servers = shape->servers, .mode = shape->stacked ? UMA_MODE_STACKED : UMA_MODE_SUPERNODE,
+                              .memory = 64 << 20, .timeout = 120};
   int result = uma_spawn(&config, shape->devices, function, argument);
-  cr_assert_eq(result, 0, "%d devices on %d servers, %s: %d", shape->devices, shape->servers, shape->stacked ? "stacked" : "supernode", result);
+  cr_assert_eq(result, 0, "%d devices on %d servers, %s: %d", shape->devices, shape->servers,
+               shape->stacked ? "stacked" : "supernode", result);
 }
 
 static void on_all_shapes(int (*function)(void *), void *argument)
@@ -296,8 +299,9 @@ Test(collective, types_and_operations)
 static struct trial random_trial(uint64_t seed)
 {
   uint64_t a = mix(seed), b = mix(a), c = mix(b);
-  struct trial trial = {.kind = a % 5, .type = UMA_INT32 + (a >> 8) % 6, .op = UMA_SUM + (a >> 16) % 7, .root = (int)((a >> 24) % (uint64_t)uma_device_count()),
-                        .in_place = a >> 40 & 1, .on_stream = (a >> 41 & 7) == 0, .shift = (a >> 44) % 3 ? 0 : (a >> 50) % 40, .seed = seed};
+  struct trial trial = {.kind = a % 5, .type = UMA_INT32 + (a >> 8) % 6, .op = UMA_SUM + (a >> 16) % 7, .in_place = a >> 40 & 1,
+                        .on_stream = (a >> 41 & 7) == 0, .shift = (a >> 44) % 3 ? 0 : (a >> 50) % 40, .seed = seed};
+  trial.root = (int)((a >> 24) % (uint64_t)uma_device_count());
   if (!uma_op_applies(trial.type, trial.op)) trial.op = UMA_SUM + (a >> 16) % 4;
   if (b % 3 == 0) trial.private_src = trial.private_dst = (uint32_t)(c & c >> 32);
   if (b % 3 == 1 && b >> 8 & 1) trial.private_src = (uint32_t)c;

@@ -35,7 +35,7 @@ static size_t smaller(size_t a, size_t b)
 
 /* ---- Chunks */
 
-size_t uma_work_limit(const struct uma_work *work, size_t most, int divisor)
+size_t uma_work_limit(size_t most, int divisor)
 {
   size_t limit = smaller(most, uma_scratch_bytes(uma_self.shape.devices)) / (size_t)divisor;
   return limit - limit % FAB_CACHE_LINE;
@@ -196,7 +196,7 @@ int uma_collective_near(struct uma_work *work)
   int error = 0;
   work->chunked = false;
   work->pushes = work->what->kind == UMA_BROADCAST || work->what->kind == UMA_ALLREDUCE;
-  work->limit = uma_work_limit(work, STAGE_BYTES, work->blocks);
+  work->limit = uma_work_limit(STAGE_BYTES, work->blocks);
   for (work->offset = 0; !error && work->offset < work->block; work->offset += work->length) {
     error = uma_work_open(work);
     if (error) break;

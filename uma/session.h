@@ -102,7 +102,7 @@ struct uma_layout {
   size_t locks;        /* sync.c: struct uma_lock_slot [count][UMA_LOCKS] */
   size_t heaps;        /* heap.c: uma_heap_bytes(memory) each, rounded up to pages, [count] */
   size_t heap_stride;
-  size_t collectives;  /* collective.c: uma_collective_bytes(count) */
+  size_t collectives;  /* meeting.c: uma_collective_bytes(count) */
   size_t collapsed;    /* memory.c: a bit for each huge page of a window that is one already, [count] */
   size_t collapsed_stride;
   size_t rings;        /* fabric/shm.c: fab_shm_bytes(count) */
