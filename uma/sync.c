@@ -138,7 +138,7 @@ int uma_lock_apply(enum uma_lock_op op, int home, uint32_t index, int device)
 static int explain_lock(int result, const struct uma_lock *lock)
 {
   switch (result) {
-  case -EINVAL: return uma_fail(result, "no lock %u at device %d", lock->index, lock->home);
+  case -EINVAL: return lock ? uma_fail(result, "no lock %u at device %d", lock->index, lock->home) : result;
   case -EPERM: return uma_fail(result, "lock %u of device %d is not held by device %d", lock->index, lock->home, uma_self.device);
   case -EBUSY: return uma_fail(result, "lock %u of device %d is held", lock->index, lock->home);
   case -EOWNERDEAD: return uma_fail(result, "lock %u of device %d: its owner was lost; it is held by device %d now", lock->index, lock->home, uma_self.device);
