@@ -24,7 +24,7 @@
 #include "uma/wait.h"
 
 /* With a processor for each device, looks before the first yield: without a pause (one takes as long as the transfer of a line),
- * then with one, some 50 us. A yield gives the processor to whatever else wants it, for milliseconds, so it is not for waits that are about to end. */
+ * then with one, some 50 us. A yield gives the processor to whatever else wants it, for milliseconds: not for waits about to end. */
 #define EAGER_LOOKS 300
 #define PATIENT_LOOKS 1000
 #define GRACE_NS 20000
