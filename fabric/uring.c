@@ -16,7 +16,8 @@
  *
  * Death. The end of a connection's stream, or a refused connection, ends a link: everything that had arrived was delivered before, since
  * the stream ends behind it. A device is lost when its last link has ended and nobody waits to be accepted. uring_close sends the end of
- * stream behind the last message and keeps reading until all of it was acknowledged: closing with unread bytes would discard what is still on its way.
+ * stream behind the last message and keeps reading until all of it was acknowledged: closing with unread bytes would discard what is
+ * still on its way.
  */
 #include "fabric/uring.h"
 
@@ -43,6 +44,7 @@
 #define REAP_BATCH 256                       /* completions handled by one call of progress */
 #define HOT_LINKS 4                          /* at most, of an endpoint */
 #define HOT_LOOKS 128                        /* looks that may fail in a row; a look costs about 0.3 us */
+#define SPARE_STRANGERS 64
 #define SOCKET_BYTES (4 << 20)
 #define CLOSE_NS 2000000000u                 /* how long close waits for others to take what was sent */
 #define BOUNCE_BYTES (4 * (size_t)FAB_URING_HALF)
@@ -206,6 +208,7 @@ static void bury(struct fab_uring_link *link)
 {
   struct fab_uring_endpoint *e = link->endpoint;
   int remote = link->remote;
+  e->strangers -= remote < 0;
   if (!e->closing) fab_uring_receive_lost(link);
   fab_uring_fail_sends(link, e->closing ? -ECANCELED : -EHOSTDOWN);
   if (remote >= 0 && e->remotes[remote].out == link) e->remotes[remote].out = NULL;
@@ -329,12 +332,25 @@ static void on_greet(struct fab_uring_link *link, int result)
   else establish(link);
 }
 
+/* Who connects and says nothing must not use up the descriptors: the oldest such goes when there are more than there can be peers. */
+static void limit_strangers(struct fab_uring_endpoint *e)
+{
+  struct fab_uring_link *oldest = NULL;
+  if (e->strangers <= e->config.devices * FAB_CHANNELS + SPARE_STRANGERS) return;
+  for (struct fab_uring_link *link = e->links; link; link = link->next)
+    if (link->remote < 0 && !link->dead) oldest = link;
+  if (oldest) shutdown(oldest->fd, SHUT_RDWR);
+}
+
 static void on_accept(struct fab_uring_endpoint *e, int result)
 {
   e->accept_due = !e->closing && result != -EINVAL && result != -EBADF; /* these two: it listens no more */
   if (result < 0) return;
   struct fab_uring_link *link = link_new(e, result);
-  if (link) prepare_hello(link);
+  if (!link) return;
+  prepare_hello(link);
+  e->strangers++;
+  limit_strangers(e);
 }
 
 static bool same_key(const unsigned char *a, const unsigned char *b)
@@ -369,6 +385,7 @@ static void verify(struct fab_uring_link *link)
     fab_uring_kill(link);
     return;
   }
+  e->strangers--;
   link->remote = link->hello.from_device * FAB_CHANNELS + link->hello.from_channel;
   e->remotes[link->remote].accepted = link;
   e->devices[link->hello.from_device].links++;

@@ -107,6 +107,7 @@ struct fab_uring_endpoint {
   bool busy;                       /* inside progress: sends of upcalls leave at its end */
   bool accept_due, closing;
   bool any_ending;                 /* any device is `ending` */
+  int strangers;                   /* links whose hello is not verified yet */
   uint64_t rejected;               /* connections that were dropped for what they sent */
   struct fab_uring_link *links;
   struct fab_uring_link *rx_due, *tx_due;

@@ -1,7 +1,8 @@
 /* The bytes on one connection of the uring fabric: messages into a stream and out of it.
  *
- * At most one send and one receive of a link are in flight, because a TCP stream has one order. Overlap comes from elsewhere: a staged payload is
- * copied into one half of the bounce buffer while the other half is on its way, and one system call gathers many messages.
+ * At most one send and one receive of a link are in flight, because a TCP stream has one order. Overlap comes from elsewhere: a staged
+ * payload is copied into or out of one half of the bounce buffer while the other half is on its way, and one system call gathers many
+ * messages.
  *
  * Receiving has three modes (enum fab_uring_mode). PARSE takes whatever comes and copies payload to its destination; when much
  * of a payload is still to come, the next receives are limited to it, DIRECT to the destination or STAGED through the halves, so

@@ -12,7 +12,7 @@
 /* Sends a small message and a large one, of which the receiver takes only the beginning. */
 static int victim(struct node *node)
 {
-  unsigned char *data = calloc(1, LARGE);
+  static unsigned char data[LARGE];
   must(node_send(node, 0, 1, data, 100, false) == 0);
   node_send(node, 0, 2, data, LARGE, node->world->most_room == 1);
   return 1; /* it is killed before */
