@@ -23,10 +23,6 @@
 #include "uma/session.h"
 #include "uma/wait.h"
 
-/* With a processor for each device, looks before the first yield: without a pause (one takes as long as the transfer of a line),
- * then with one, some 50 us. A yield gives the processor to whatever else wants it, for milliseconds: not for waits about to end. */
-#define EAGER_LOOKS 300
-#define PATIENT_LOOKS 1000
 #define GRACE_NS 20000
 #define SCRATCH_ALL ((size_t)64 << 20)
 #define PAGE ((size_t)4096)
@@ -107,26 +103,13 @@ static int sleep_for(struct fab_bell *bell, _Atomic uint64_t *word, uint64_t num
   return 0;
 }
 
-/* Yields and sleeps. No spinning first: whom we wait for may want this very processor, or has been waited for long enough. */
 static int wait_for(struct fab_bell *bell, _Atomic uint64_t *word, uint64_t number)
 {
-  struct uma_waiter waiter = {.steps = UMA_SPINS};
+  struct uma_waiter waiter = {0};
   int error = 0;
   while (!error && !has_come(word, number))
     if (!uma_wait_step(&waiter)) error = sleep_for(bell, word, number);
   return error;
-}
-
-/* Whether it came while this processor had nothing better to do. */
-static bool spin_for(_Atomic uint64_t *word, uint64_t number)
-{
-  for (int looks = 0; looks < EAGER_LOOKS; looks++)
-    if (has_come(word, number)) return true;
-  for (int looks = 0; looks < PATIENT_LOOKS; looks++) {
-    if (has_come(word, number)) return true;
-    fab_pause();
-  }
-  return false;
 }
 
 static void wake(struct fab_bell *bell)
@@ -139,9 +122,7 @@ static int meet_by_flags(struct uma_meeting *meeting, uint64_t number)
   struct fab_bell *bell = &meeting->room->bell;
   atomic_store_explicit(&uma_meeting_slot(meeting, number, meeting->me)->meeting, number, memory_order_release);
   for (int i = 0; i < meeting->count; i++) {
-    _Atomic uint64_t *word = &uma_meeting_slot(meeting, number, i)->meeting;
-    if (spin_for(word, number)) continue;
-    int error = wait_for(bell, word, number);
+    int error = wait_for(bell, &uma_meeting_slot(meeting, number, i)->meeting, number);
     if (error) return error;
   }
   wake(bell);
