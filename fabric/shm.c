@@ -30,10 +30,10 @@
 #define RING_BUDGET (16ull << 30) /* bytes of address space for all rings of a domain */
 #define RING_MIN 4096u
 #define RING_MAX (256u << 10)
-#define FRAGMENT_MAX 8192u  /* small enough that the two copies of a message overlap, large enough to hide a slot's cost */
-#define RECEIVE_BATCH 64    /* slots taken from one ring before the next ring has its turn */
+#define FRAGMENT_MAX 8192u /* small enough that the two copies of a message overlap, large enough to hide a slot's cost */
+#define RECEIVE_BATCH 64   /* slots taken from one ring before the next ring has its turn */
 #define MAX_COUNT 1024
-#define ROUND_UP(value, unit) (((value) + (unit) - 1) / (unit) * (unit))
+#define ROUND_UP(value, unit) (((value) + (unit)-1) / (unit) * (unit))
 
 struct slot {
   _Alignas(FAB_CACHE_LINE) _Atomic uint32_t lap; /* 1 + how often the ring had wrapped when this was published */
@@ -57,10 +57,10 @@ struct producer { /* this endpoint's side of the ring to one device */
   struct slot *slots;
   unsigned char *bulk;
   struct credit *credit;
-  uint32_t index, lap;       /* of the next slot */
-  uint32_t bulk_at;          /* of the next fragment */
-  bool announced;            /* the bit in its inbox is set */
-  uint64_t used, bulk_used;  /* totals */
+  uint32_t index, lap;        /* of the next slot */
+  uint32_t bulk_at;           /* of the next fragment */
+  bool announced;             /* the bit in its inbox is set */
+  uint64_t used, bulk_used;   /* totals */
   uint64_t freed, bulk_freed; /* credit as last seen */
   struct fab_send *queue, **queue_end;
   struct peer *next_waiting; /* in endpoint.waiting while queue is not empty */
@@ -72,11 +72,11 @@ struct consumer { /* this endpoint's side of the ring from one device */
   struct credit *credit;
   uint32_t index, lap;
   uint32_t bulk_at;
-  bool polled;               /* it is in endpoint.active */
-  bool open;                 /* in the middle of a message */
+  bool polled;                /* it is in endpoint.active */
+  bool open;                  /* in the middle of a message */
   uint64_t taken, bulk_taken; /* totals */
   uint64_t returned, bulk_returned;
-  struct fab_header header;  /* of the open message */
+  struct fab_header header; /* of the open message */
   unsigned char *target;
   size_t room, stored, rest; /* rest: bytes still to come */
   void *cookie;
@@ -94,7 +94,7 @@ struct endpoint {
   struct fab_config config;
   uint32_t slots, bulk; /* of a ring */
   struct inbox *inboxes;
-  struct inbox *inbox; /* this device's */
+  struct inbox *inbox;    /* this device's */
   _Atomic uint32_t rings; /* bell.rings when sleep_begin was called */
   struct peer *waiting;
   int actives;
@@ -153,8 +153,8 @@ static void peer_init(struct endpoint *e, int index)
 static bool valid(const struct fab_config *config)
 {
   int self = config->device - config->first;
-  return config->channel == FAB_APPLICATION && config->count >= 1 && config->count <= MAX_COUNT && self >= 0 &&
-         self < config->count && config->rings;
+  return config->channel == FAB_APPLICATION && config->count >= 1 && config->count <= MAX_COUNT && self >= 0 && self < config->count &&
+         config->rings;
 }
 
 static int shm_open(const struct fab_config *config, struct fab_endpoint **endpoint)
@@ -215,8 +215,8 @@ static int shm_get(struct fab_endpoint *endpoint, int device, uint64_t offset, v
   return 0;
 }
 
-static int shm_atomic(struct fab_endpoint *endpoint, enum fab_atomic op, int device, uint64_t offset, size_t size,
-                      uint64_t operand, uint64_t expected, uint64_t *old)
+static int shm_atomic(struct fab_endpoint *endpoint, enum fab_atomic op, int device, uint64_t offset, size_t size, uint64_t operand,
+                      uint64_t expected, uint64_t *old)
 {
   uint64_t before = fab_atomic_apply(op, window_at(endpoint, device, offset), size, operand, expected);
   if (old) *old = before;
@@ -549,18 +549,18 @@ static int shm_descriptor(struct fab_endpoint *endpoint)
 }
 
 const struct fab_ops fab_shm = {
-  .name = "shm",
-  .capabilities = FAB_MAP | FAB_RMA | FAB_MSG,
-  .open = shm_open,
-  .close = shm_close,
-  .put = shm_put,
-  .get = shm_get,
-  .atomic = shm_atomic,
-  .send = shm_send,
-  .progress = shm_progress,
-  .sleep_begin = shm_sleep_begin,
-  .sleep = shm_sleep,
-  .sleep_end = shm_sleep_end,
-  .descriptor = shm_descriptor,
-  .lose = shm_lose,
+    .name = "shm",
+    .capabilities = FAB_MAP | FAB_RMA | FAB_MSG,
+    .open = shm_open,
+    .close = shm_close,
+    .put = shm_put,
+    .get = shm_get,
+    .atomic = shm_atomic,
+    .send = shm_send,
+    .progress = shm_progress,
+    .sleep_begin = shm_sleep_begin,
+    .sleep = shm_sleep,
+    .sleep_end = shm_sleep_end,
+    .descriptor = shm_descriptor,
+    .lose = shm_lose,
 };

@@ -40,13 +40,13 @@
 #define HELLO_MAGIC 0x6f6c6c6568616d75ull
 #define HELLO_VERSION 1u
 #define RING_ENTRIES 256
-#define REGISTERED 64                        /* links with registered bounce buffers; further ones work without */
-#define REAP_BATCH 256                       /* completions handled by one call of progress */
-#define HOT_LINKS 4                          /* at most, of an endpoint */
-#define HOT_LOOKS 128                        /* looks that may fail in a row; a look costs about 0.3 us */
+#define REGISTERED 64  /* links with registered bounce buffers; further ones work without */
+#define REAP_BATCH 256 /* completions handled by one call of progress */
+#define HOT_LINKS 4    /* at most, of an endpoint */
+#define HOT_LOOKS 128  /* looks that may fail in a row; a look costs about 0.3 us */
 #define SPARE_STRANGERS 64
 #define SOCKET_BYTES (4 << 20)
-#define CLOSE_NS 2000000000u                 /* how long close waits for others to take what was sent */
+#define CLOSE_NS 2000000000u /* how long close waits for others to take what was sent */
 #define BOUNCE_BYTES (4 * (size_t)FAB_URING_HALF)
 
 /* ---- the ring */
@@ -228,8 +228,7 @@ void fab_uring_kill(struct fab_uring_link *link)
 void fab_uring_reject(struct fab_uring_link *link, const char *why)
 {
   struct fab_uring_endpoint *e = link->endpoint;
-  if (e->rejected++ == 0)
-    fprintf(stderr, "uma: device %d: dropped a connection that sent %s (reported once)\n", e->config.device, why);
+  if (e->rejected++ == 0) fprintf(stderr, "uma: device %d: dropped a connection that sent %s (reported once)\n", e->config.device, why);
   fab_uring_kill(link);
 }
 
@@ -690,7 +689,7 @@ static void uring_close(struct fab_endpoint *endpoint)
   struct fab_uring_endpoint *e = (struct fab_uring_endpoint *)endpoint;
   uint64_t deadline = fab_now_ns() + CLOSE_NS;
   e->closing = e->busy = true;
-  e->sleepers++; /* from now on receives wait instead of looking */
+  e->sleepers++;                            /* from now on receives wait instead of looking */
   shutdown(e->config.listen_fd, SHUT_RDWR); /* ends the accept; later connects are refused */
   for (struct fab_uring_link *link = e->links; link; link = link->next) shutdown(link->fd, link->tx.ready ? SHUT_WR : SHUT_RDWR);
   while (e->links || e->in_flight) {
@@ -704,18 +703,18 @@ static void uring_close(struct fab_endpoint *endpoint)
 }
 
 const struct fab_ops fab_uring = {
-  .name = "uring",
-  .capabilities = FAB_MSG,
-  .open = uring_open,
-  .close = uring_close,
-  .put = fab_enosys_put,
-  .get = fab_enosys_get,
-  .atomic = fab_enosys_atomic,
-  .send = uring_send,
-  .progress = uring_progress,
-  .sleep_begin = uring_sleep_begin,
-  .sleep = uring_sleep,
-  .sleep_end = uring_sleep_end,
-  .descriptor = uring_descriptor,
-  .lose = uring_lose,
+    .name = "uring",
+    .capabilities = FAB_MSG,
+    .open = uring_open,
+    .close = uring_close,
+    .put = fab_enosys_put,
+    .get = fab_enosys_get,
+    .atomic = fab_enosys_atomic,
+    .send = uring_send,
+    .progress = uring_progress,
+    .sleep_begin = uring_sleep_begin,
+    .sleep = uring_sleep,
+    .sleep_end = uring_sleep_end,
+    .descriptor = uring_descriptor,
+    .lose = uring_lose,
 };

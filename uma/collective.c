@@ -73,8 +73,8 @@ static int refuse_buffer(const struct uma_collective *what, const char *paramete
   if ((uintptr_t)buffer + bytes < (uintptr_t)buffer)
     return uma_fail(-EINVAL, "%s: %zu bytes from %s %p go beyond the end of memory", name, bytes, parameter, buffer);
   if (!uma_range_in_windows(buffer, bytes, &home) || uma_range_is_local(buffer, bytes)) return 0;
-  return uma_fail(-EINVAL, "%s: %s %p is in the window of device %d, in another domain; pass this domain's or private memory",
-                  name, parameter, buffer, home);
+  return uma_fail(-EINVAL, "%s: %s %p is in the window of device %d, in another domain; pass this domain's or private memory", name,
+                  parameter, buffer, home);
 }
 
 static inline int check_buffer(const struct uma_collective *what, const char *parameter, const void *buffer, size_t bytes)
@@ -89,8 +89,8 @@ static int check_overlap(const struct uma_collective *what, const struct sizes *
   if (src >= dst + sizes->dst || dst >= src + sizes->src) return 0;
   if (what->kind == UMA_BROADCAST) return 0;
   if (src == dst && sizes->src == sizes->dst && what->kind != UMA_ALLTOALL) return 0;
-  return uma_fail(-EINVAL, "%s: src %p (%zu bytes) and dst %p (%zu bytes) overlap%s", names[what->kind], what->src, sizes->src,
-                  what->dst, sizes->dst, what->kind == UMA_ALLREDUCE ? "; they may be equal, or apart" : "; they must be apart");
+  return uma_fail(-EINVAL, "%s: src %p (%zu bytes) and dst %p (%zu bytes) overlap%s", names[what->kind], what->src, sizes->src, what->dst,
+                  sizes->dst, what->kind == UMA_ALLREDUCE ? "; they may be equal, or apart" : "; they must be apart");
 }
 
 int uma_collective_check(const struct uma_collective *what)

@@ -29,9 +29,9 @@
 struct far {
   struct uma_work *work;
   struct uma_mailbox *box;
-  int domains, domain; /* their number, and this one */
-  int lanes, lane;     /* lane >= lanes: this device takes nothing across */
-  struct uma_part part; /* of the chunk, what the lane takes across */
+  int domains, domain;           /* their number, and this one */
+  int lanes, lane;               /* lane >= lanes: this device takes nothing across */
+  struct uma_part part;          /* of the chunk, what the lane takes across */
   unsigned char *out, *received; /* scratch */
 };
 
@@ -161,8 +161,8 @@ static int reduce_pieces(const struct far *far)
   for (int step = 1; step < far->domains && !error; step++) {
     int to = after(far, step), from = before(far, step);
     struct uma_part theirs = uma_part_of(far->part.bytes, from, far->domains);
-    error = trade(far, far->domains + step, peer(far, to), far->out + own.offset, own.bytes, peer(far, from),
-                  far->out + theirs.offset, theirs.bytes);
+    error = trade(far, far->domains + step, peer(far, to), far->out + own.offset, own.bytes, peer(far, from), far->out + theirs.offset,
+                  theirs.bytes);
   }
   return error;
 }
@@ -236,11 +236,11 @@ static int divisor_of(const struct uma_work *work)
 static int go_across(struct far *far)
 {
   switch (far->work->what->kind) {
-    case UMA_BROADCAST: return broadcast_across(far);
-    case UMA_ALLGATHER: return gather_across(far);
-    case UMA_ALLREDUCE: return allreduce_across(far);
-    case UMA_REDUCE_SCATTER: return scatter_across(far);
-    case UMA_ALLTOALL: uma_work_fetch(far->work); return 0;
+  case UMA_BROADCAST: return broadcast_across(far);
+  case UMA_ALLGATHER: return gather_across(far);
+  case UMA_ALLREDUCE: return allreduce_across(far);
+  case UMA_REDUCE_SCATTER: return scatter_across(far);
+  case UMA_ALLTOALL: uma_work_fetch(far->work); return 0;
   }
   return 0;
 }

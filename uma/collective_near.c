@@ -66,7 +66,7 @@ int uma_work_open(struct uma_work *work)
   work->length = smaller(work->limit, work->block - work->offset);
   if (stage) stage_source(work);
   *(struct post *)uma_meeting_mine(&work->meeting) =
-    (struct post){(uintptr_t)what->src, (uintptr_t)what->dst, stage, work->target_is_staged};
+      (struct post){(uintptr_t)what->src, (uintptr_t)what->dst, stage, work->target_is_staged};
   int error = uma_meeting_meet(&work->meeting, NULL, NULL);
   if (error) return error;
   bool staged = work->chunked;
@@ -183,11 +183,11 @@ static void reduce_scatter_part(struct uma_work *work)
 static void do_part(struct uma_work *work)
 {
   switch (work->what->kind) {
-    case UMA_BROADCAST: broadcast_part(work); break;
-    case UMA_ALLREDUCE: allreduce_part(work); break;
-    case UMA_REDUCE_SCATTER: reduce_scatter_part(work); break;
-    case UMA_ALLGATHER:
-    case UMA_ALLTOALL: uma_work_fetch(work); break;
+  case UMA_BROADCAST: broadcast_part(work); break;
+  case UMA_ALLREDUCE: allreduce_part(work); break;
+  case UMA_REDUCE_SCATTER: reduce_scatter_part(work); break;
+  case UMA_ALLGATHER:
+  case UMA_ALLTOALL: uma_work_fetch(work); break;
   }
 }
 

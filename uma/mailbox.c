@@ -37,9 +37,9 @@ struct uma_request {
   void *buffer;
   size_t room;
   struct uma_status status;
-  uint64_t answer_value;       /* of a REPLY: its `a` */
+  uint64_t answer_value; /* of a REPLY: its `a` */
   struct fab_send send;
-  struct uma_request *answer;  /* of a PULL: the REPLY that it waits for */
+  struct uma_request *answer; /* of a PULL: the REPLY that it waits for */
   struct uma_mailbox *box;
   struct uma_request *next;
 };
@@ -69,7 +69,7 @@ struct uma_mailbox {
   struct uma_request *unused;
   struct parcel *parcels;
   uint32_t next_number;
-  uint32_t told_lost;               /* how many lost devices the endpoints know of */
+  uint32_t told_lost; /* how many lost devices the endpoints know of */
   bool told[UMA_MAX_DEVICES];
 };
 
@@ -109,7 +109,8 @@ static bool request_done(const struct uma_request *request)
 static bool matches(const struct uma_request *request, int device, int kind, int tag)
 {
   if (kind == UMA_KIND_PULL) kind = UMA_KIND_MESSAGE;
-  return request->kind == kind && (request->device == device || request->device == UMA_ANY_DEVICE) && (request->tag == tag || request->tag == UMA_ANY_TAG);
+  return request->kind == kind && (request->device == device || request->device == UMA_ANY_DEVICE) &&
+         (request->tag == tag || request->tag == UMA_ANY_TAG);
 }
 
 static void post(struct uma_mailbox *box, struct uma_request *request)
@@ -299,14 +300,16 @@ static struct fab_endpoint *endpoint_to(const struct uma_mailbox *box, int devic
   return box->shm && uma_is_local(device) ? box->shm : box->uring;
 }
 
-void uma_mailbox_post(struct uma_mailbox *box, int device, enum fab_channel channel, const struct fab_header *header, const void *payload, bool copy)
+void uma_mailbox_post(struct uma_mailbox *box, int device, enum fab_channel channel, const struct fab_header *header, const void *payload,
+                      bool copy)
 {
   size_t bytes = copy ? header->bytes : 0;
   struct fab_endpoint *endpoint = endpoint_to(box, device);
   struct parcel *parcel = malloc(sizeof *parcel + bytes);
   if (!parcel) return;
   if (copy) memcpy(parcel->bytes, payload, bytes);
-  parcel->send = (struct fab_send){.header = *header, .payload = copy ? parcel->bytes : payload, .staged = !copy && header->bytes, .status = FAB_PENDING};
+  parcel->send = (struct fab_send){
+      .header = *header, .payload = copy ? parcel->bytes : payload, .staged = !copy && header->bytes, .status = FAB_PENDING};
   parcel->next = box->parcels;
   box->parcels = parcel;
   endpoint->ops->send(endpoint, device, channel, &parcel->send);
@@ -374,7 +377,9 @@ static int give_up(struct uma_request *request)
 static int message_result(const struct uma_request *request)
 {
   int result = request->answer ? request->answer->result : request->sending ? request->send.status : request->result;
-  if (result == -EMSGSIZE) return uma_fail(result, "a message from device %d with tag %d was longer than the buffer of %zu bytes", request->status.device, request->status.tag, request->room);
+  if (result == -EMSGSIZE)
+    return uma_fail(result, "a message from device %d with tag %d was longer than the buffer of %zu bytes", request->status.device,
+                    request->status.tag, request->room);
   if (result == -EHOSTDOWN) return uma_fail(result, "device %d was lost", request->device);
   return result;
 }
@@ -451,7 +456,8 @@ static void dispatch(struct uma_mailbox *box, struct uma_request *request, enum 
   endpoint->ops->send(endpoint, request->device, channel, &request->send);
 }
 
-struct uma_request *uma_mailbox_start_send(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, const void *buffer, size_t bytes)
+struct uma_request *uma_mailbox_start_send(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, const void *buffer,
+                                           size_t bytes)
 {
   bool pulled = kind == UMA_KIND_MESSAGE && bytes >= PULL_BYTES && uma_is_local(device) && uma_range_is_local(buffer, bytes);
   pthread_mutex_lock(&box->mutex);
@@ -495,13 +501,15 @@ int uma_mailbox_send(struct uma_mailbox *box, int device, enum uma_kind kind, in
   return request ? uma_mailbox_finish(request, NULL) : no_memory();
 }
 
-int uma_mailbox_recv(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, void *buffer, size_t bytes, struct uma_status *status)
+int uma_mailbox_recv(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, void *buffer, size_t bytes,
+                     struct uma_status *status)
 {
   struct uma_request *request = uma_mailbox_start_recv(box, device, kind, tag, buffer, bytes);
   return request ? uma_mailbox_finish(request, status) : no_memory();
 }
 
-int uma_mailbox_exchange(struct uma_mailbox *box, enum uma_kind kind, int tag, int to, const void *out, size_t out_bytes, int from, void *in, size_t in_bytes)
+int uma_mailbox_exchange(struct uma_mailbox *box, enum uma_kind kind, int tag, int to, const void *out, size_t out_bytes, int from,
+                         void *in, size_t in_bytes)
 {
   struct uma_request *receive = uma_mailbox_start_recv(box, from, kind, tag, in, in_bytes);
   struct uma_request *send = receive ? uma_mailbox_start_send(box, to, kind, tag, out, out_bytes) : NULL;
@@ -510,7 +518,8 @@ int uma_mailbox_exchange(struct uma_mailbox *box, enum uma_kind kind, int tag, i
   return received ? received : sent;
 }
 
-int uma_mailbox_ask(struct uma_mailbox *box, int device, int op, uint64_t a, const void *out, size_t out_bytes, void *answer, size_t answer_bytes)
+int uma_mailbox_ask(struct uma_mailbox *box, int device, int op, uint64_t a, const void *out, size_t out_bytes, void *answer,
+                    size_t answer_bytes)
 {
   pthread_mutex_lock(&box->mutex);
   int number = next_number(box);

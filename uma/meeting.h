@@ -47,10 +47,10 @@ enum uma_scratch { UMA_SCRATCH_IN, UMA_SCRATCH_OUT, UMA_SCRATCH_RECEIVED, UMA_SC
 struct uma_meeting {
   enum fab_channel channel;
   struct uma_meeting_room *room;
-  struct uma_slot *slots; /* [2][count] */
+  struct uma_slot *slots;            /* [2][count] */
   struct uma_attendance *attendance; /* this device's */
-  int me, count; /* place among the devices of the domain, and their number */
-  bool counted;  /* more devices than processors */
+  int me, count;                     /* place among the devices of the domain, and their number */
+  bool counted;                      /* more devices than processors */
 };
 
 void uma_meeting_open(struct uma_meeting *meeting, enum fab_channel channel);

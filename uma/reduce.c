@@ -42,8 +42,8 @@
   { \
     name##_t *d = dst; \
     const name##_t *a = from[0], *b = from[1]; \
-    _Pragma("GCC ivdep") \
-    for (size_t i = 0; i < count; i++) { \
+    _Pragma("GCC ivdep") for (size_t i = 0; i < count; i++) \
+    { \
       T p = a[i], q = b[i]; \
       d[i] = (T)APPLY_##OP(U, p, q); \
     } \
@@ -52,8 +52,8 @@
   { \
     name##_t *d = dst; \
     const name##_t *a = from[0], *b = from[1], *c = from[2], *e = from[3]; \
-    _Pragma("GCC ivdep") \
-    for (size_t i = 0; i < count; i++) { \
+    _Pragma("GCC ivdep") for (size_t i = 0; i < count; i++) \
+    { \
       T p = a[i], q = b[i], r = c[i], s = e[i]; \
       p = (T)APPLY_##OP(U, p, q); \
       p = (T)APPLY_##OP(U, p, r); \
@@ -64,8 +64,8 @@
 /* unaligned_int32_t and so on: an element at any address */
 #define REDUCE_ELEMENT(name, TYPE, T, U) typedef T unaligned_##name##_t __attribute__((aligned(1), may_alias));
 #define REDUCE_ARITHMETIC(name, TYPE, T, U) \
-  REDUCE_KERNEL(unaligned_##name, T, U, SUM) REDUCE_KERNEL(unaligned_##name, T, U, MIN) \
-  REDUCE_KERNEL(unaligned_##name, T, U, MAX) REDUCE_KERNEL(unaligned_##name, T, U, PROD)
+  REDUCE_KERNEL(unaligned_##name, T, U, SUM) \
+  REDUCE_KERNEL(unaligned_##name, T, U, MIN) REDUCE_KERNEL(unaligned_##name, T, U, MAX) REDUCE_KERNEL(unaligned_##name, T, U, PROD)
 #define REDUCE_BITWISE(name, TYPE, T, U) \
   REDUCE_KERNEL(unaligned_##name, T, U, AND) REDUCE_KERNEL(unaligned_##name, T, U, OR) REDUCE_KERNEL(unaligned_##name, T, U, XOR)
 
@@ -81,10 +81,8 @@ typedef void reduce_kernel(void *dst, const void *const *from, size_t count);
   [TYPE] = {REDUCE_ROW_ARITHMETIC(name), REDUCE_PAIR(name, AND), REDUCE_PAIR(name, OR), REDUCE_PAIR(name, XOR)},
 #define REDUCE_ROW_FLOAT(name, TYPE, T, U) [TYPE] = {REDUCE_ROW_ARITHMETIC(name)},
 
-static reduce_kernel *const kernels[UMA_FLOAT64 + 1][UMA_XOR + 1][2] = {
-  REDUCE_INTEGERS(REDUCE_ROW_INTEGER)
-  REDUCE_FLOATS(REDUCE_ROW_FLOAT)
-};
+static reduce_kernel *const kernels[UMA_FLOAT64 + 1][UMA_XOR + 1][2] = {REDUCE_INTEGERS(REDUCE_ROW_INTEGER)
+                                                                            REDUCE_FLOATS(REDUCE_ROW_FLOAT)};
 
 void uma_reduce(void *acc, const void *in, size_t count, enum uma_type type, enum uma_op op)
 {

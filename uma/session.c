@@ -138,7 +138,7 @@ int uma_board_create(const struct uma_shape *shape, struct uma_board **board, in
   }
   *board = memory;
   (*board)->shape = *shape;
-  if (getrandom((*board)->key, sizeof (*board)->key, 0) != sizeof (*board)->key) abort(); /* cannot fail for so few bytes */
+  if (getrandom((*board)->key, sizeof(*board)->key, 0) != sizeof(*board)->key) abort(); /* cannot fail for so few bytes */
   (*board)->magic = UMA_BOARD_MAGIC;
   return 0;
 }
@@ -183,7 +183,8 @@ static int announce(void)
 {
   struct uma_board *board = uma_self.board;
   struct uma_member *member = &board->members[uma_self.device];
-  if (atomic_load(&member->state) != UMA_MEMBER_NEW) return uma_fail(-EALREADY, "device %d has joined this session before", uma_self.device);
+  if (atomic_load(&member->state) != UMA_MEMBER_NEW)
+    return uma_fail(-EALREADY, "device %d has joined this session before", uma_self.device);
   atomic_store(&member->pid, getpid());
   atomic_store(&member->state, UMA_MEMBER_JOINED);
   atomic_fetch_add(&board->joined_count, 1);
@@ -228,12 +229,13 @@ int uma_session_join(const struct uma_inheritance *from)
 /* UMA_SESSION=device,board,segment,windows,lifeline,listen0,listen1[,wake...]: numbers, all but the first descriptors. */
 static int inherit(const char *text, struct uma_inheritance *from, int *wake_fds)
 {
-  int *field[] = {&from->device, &from->board_fd, &from->segment_fd, &from->windows_fd, &from->lifeline_fd,
-                  &from->listen_fd[0], &from->listen_fd[1]};
+  int *field[] = {&from->device,      &from->board_fd,     &from->segment_fd,  &from->windows_fd,
+                  &from->lifeline_fd, &from->listen_fd[0], &from->listen_fd[1]};
   int fields = sizeof field / sizeof field[0], i = 0;
   for (char *end; *text && i < fields + UMA_MAX_DEVICES; text = *end ? end + 1 : end, i++) {
     int value = (int)strtol(text, &end, 10);
-    if (end == text || (*end && *end != ',')) return uma_fail(-EINVAL, "UMA_SESSION: \"%s\" is not a list of numbers; it is set by the launcher only", text);
+    if (end == text || (*end && *end != ','))
+      return uma_fail(-EINVAL, "UMA_SESSION: \"%s\" is not a list of numbers; it is set by the launcher only", text);
     if (i >= 1 && value >= 0 && fcntl(value, F_SETFD, FD_CLOEXEC))
       return uma_fail(-EINVAL, "UMA_SESSION: descriptor %d is closed; whatever started this process must pass descriptors on", value);
     *(i < fields ? field[i] : &wake_fds[i - fields]) = value;

@@ -66,7 +66,8 @@ static int claim_slot(struct uma_lock_slot *slots)
 {
   for (int i = 0; i < UMA_LOCKS; i++) {
     uint32_t free = 0;
-    if (!atomic_load_explicit(&slots[i].created, memory_order_relaxed) && atomic_compare_exchange_strong(&slots[i].created, &free, 1)) return i;
+    if (!atomic_load_explicit(&slots[i].created, memory_order_relaxed) && atomic_compare_exchange_strong(&slots[i].created, &free, 1))
+      return i;
   }
   return -ENOSPC;
 }
@@ -98,7 +99,9 @@ static int explain_lock(int result, const struct uma_lock *lock)
   case -EINVAL: return lock ? uma_fail(result, "no lock %u at device %d", lock->index, lock->home) : result;
   case -EPERM: return uma_fail(result, "lock %u of device %d is not held by device %d", lock->index, lock->home, uma_self.device);
   case -EBUSY: return uma_fail(result, "lock %u of device %d is held", lock->index, lock->home);
-  case -EOWNERDEAD: return uma_fail(result, "lock %u of device %d: its owner was lost; it is held by device %d now", lock->index, lock->home, uma_self.device);
+  case -EOWNERDEAD:
+    return uma_fail(result, "lock %u of device %d: its owner was lost; it is held by device %d now", lock->index, lock->home,
+                    uma_self.device);
   default: return result;
   }
 }
@@ -181,7 +184,8 @@ int uma_signal(uint64_t *word, uint64_t value, enum uma_signal how)
 {
   int home, result = check_word(word, &home);
   if (result) return result;
-  if (how != UMA_SIGNAL_SET && how != UMA_SIGNAL_ADD) return uma_fail(-EINVAL, "signal: %d is not valid; expected UMA_SIGNAL_SET or UMA_SIGNAL_ADD", how);
+  if (how != UMA_SIGNAL_SET && how != UMA_SIGNAL_ADD)
+    return uma_fail(-EINVAL, "signal: %d is not valid; expected UMA_SIGNAL_SET or UMA_SIGNAL_ADD", how);
   if (!uma_is_local(home)) return uma_remote_signal(home, word, value, how);
   uma_signal_apply(word, value, how, home);
   return 0;

@@ -17,10 +17,10 @@
 
 #include "fabric/futex.h"
 
-#define UMA_EAGER_LOOKS 300     /* without a pause */
-#define UMA_PATIENT_LOOKS 1000  /* with one: some 50 us */
-#define UMA_YIELD_NS 400000     /* how long to yield before the first sleep */
-#define UMA_SLEEP_NS 20000000L  /* longest sleep between two looks: bounds the delay by a lost wake-up or a lost device */
+#define UMA_EAGER_LOOKS 300    /* without a pause */
+#define UMA_PATIENT_LOOKS 1000 /* with one: some 50 us */
+#define UMA_YIELD_NS 400000    /* how long to yield before the first sleep */
+#define UMA_SLEEP_NS 20000000L /* longest sleep between two looks: bounds the delay by a lost wake-up or a lost device */
 
 struct uma_waiter {
   unsigned steps;
