@@ -349,6 +349,7 @@ static bool step(struct uma_request *request)
   if (!request_done(request)) progress(request->box);
   bool done = request_done(request);
   pthread_mutex_unlock(&request->box->mutex);
+  if (done) uma_crossing();
   return done;
 }
 
@@ -452,6 +453,7 @@ static int next_number(struct uma_mailbox *box)
 
 static void dispatch(struct uma_mailbox *box, struct uma_request *request, enum fab_channel channel)
 {
+  uma_crossing();
   struct fab_endpoint *endpoint = endpoint_to(box, request->device);
   endpoint->ops->send(endpoint, request->device, channel, &request->send);
 }

@@ -144,5 +144,8 @@ static int meet_by_count(struct uma_meeting *meeting, uint64_t number, void (*la
 int uma_meeting_meet(struct uma_meeting *meeting, void (*last)(struct uma_meeting *meeting, void *context), void *context)
 {
   uint64_t number = ++meeting->attendance->meetings;
-  return meeting->counted ? meet_by_count(meeting, number, last, context) : meet_by_flags(meeting, number);
+  uma_crossing();
+  int result = meeting->counted ? meet_by_count(meeting, number, last, context) : meet_by_flags(meeting, number);
+  uma_crossing();
+  return result;
 }

@@ -14,6 +14,7 @@
 #include "uma/mailbox.h"
 #include "uma/session.h"
 #include "uma/stream.h"
+#include "uma/wait.h"
 
 enum remote_op { REMOTE_GET, REMOTE_PUT, REMOTE_ATOMIC, REMOTE_SIGNAL, REMOTE_LOCK };
 
@@ -74,6 +75,7 @@ static bool in_own_window(uint64_t offset, uint64_t bytes)
 
 void *uma_remote_arrive(int device, int channel, const struct fab_header *header, size_t *room, void **cookie)
 {
+  uma_crossing();
   *cookie = NULL;
   *room = 0;
   if (header->tag == REMOTE_PUT) {
@@ -139,6 +141,7 @@ void uma_remote_complete(struct uma_mailbox *box, int device, int channel, const
   uint64_t old = 0;
   int result = cookie ? 0 : -EFAULT;
   bool put = header->tag == REMOTE_PUT;
+  uma_crossing();
   if (cookie && !put && !error) result = answer(header, cookie, device, &reply, &old, &payload);
   if (result < 0) reply.bytes = 0;
   reply.a = (uint64_t)(int64_t)result;

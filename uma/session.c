@@ -29,6 +29,7 @@
 struct uma_session uma_self;
 struct uma_fast_ uma_fast_;
 bool uma_wait_yields_at_once;
+char uma_crossing_mark;
 
 /* ---- errors */
 

@@ -169,6 +169,7 @@ static struct fab_bell *bell_of(int device)
 
 void uma_signal_apply(uint64_t *word, uint64_t value, enum uma_signal how, int home)
 {
+  uma_crossing();
   if (how == UMA_SIGNAL_ADD) __atomic_fetch_add(word, value, __ATOMIC_RELEASE);
   else __atomic_store_n(word, value, __ATOMIC_RELEASE);
   fab_bell_ring(bell_of(home));
@@ -225,6 +226,7 @@ int uma_wait_until(const uint64_t *word, enum uma_compare compare, uint64_t valu
     fab_bell_end(bell_of(home));
     if (uma_any_lost()) return lost_device();
   }
+  uma_crossing();
   return 0;
 }
 

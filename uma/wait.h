@@ -43,4 +43,19 @@ static inline bool uma_wait_step(struct uma_waiter *waiter)
   return (++waiter->steps & 15) || fab_now_ns() < waiter->yield_until_ns;
 }
 
+/* Where threads of this process exchange something with other processes. What one thread did before and another does after may be ordered by a
+ * chain through those (a message out, one back; a meeting); ThreadSanitizer sees one process only, so it is told. */
+#if defined(__SANITIZE_THREAD__)
+void __tsan_acquire(void *address);
+void __tsan_release(void *address);
+extern char uma_crossing_mark;
+static inline void uma_crossing(void)
+{
+  __tsan_acquire(&uma_crossing_mark);
+  __tsan_release(&uma_crossing_mark);
+}
+#else
+static inline void uma_crossing(void) {}
+#endif
+
 #endif
