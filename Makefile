@@ -7,16 +7,17 @@ VERSION := 0.1.0
 SAN     ?=
 B       := build$(if $(SAN),/san-$(SAN))
 
-PACKAGES      := numa liburing jansson
-TEST_PACKAGES := criterion
-DEBIAN        := numa=libnuma-dev liburing=liburing-dev jansson=libjansson-dev criterion=libcriterion-dev
-DEMO_PROGRAMS := gnuplot=gnuplot-nox
+PACKAGES := numa liburing jansson
+# What each goal needs: the name that pkg-config knows, or a program after a !, = its Debian package.
+NEED      := !pkg-config=pkg-config numa=libnuma-dev liburing=liburing-dev jansson=libjansson-dev
+NEED_TEST := $(NEED) criterion=libcriterion-dev
+NEED_DEMO := $(NEED) !gnuplot=gnuplot-nox
 
 CFLAGS  ?= -O2 -g
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wno-unused-parameter
 ALL     := -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=default -pthread -I. -Iinclude -DUMA_VERSION='"$(VERSION)"' $(WARN) -MMD -MP
-PKG      = $(shell pkg-config --cflags $(PACKAGES))
-LIBS     = $(shell pkg-config --libs $(PACKAGES)) -pthread -lm
+PKG      = $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
+LIBS     = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -pthread -lm
 ifneq ($(SAN),)
 ALL     += -fsanitize=$(SAN) -fno-omit-frame-pointer -DUMA_SAN_$(SAN) $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=all)
 LIBS    += -fsanitize=$(SAN)
@@ -26,13 +27,15 @@ endif
 COMMAND_C := $(wildcard uma/main.c uma/cmd_*.c) $(filter-out bench/peer_%.c,$(wildcard bench/*.c))
 LIBRARY_C := $(filter-out $(COMMAND_C),$(wildcard uma/*.c coherence/*.c fabric/*.c))
 EXAMPLES  := $(patsubst examples/%.c,%,$(wildcard examples/*.c))
+# ThreadSanitizer needs its addresses to stay where it expects them.
+TEST_WRAPPER := $(if $(filter thread,$(SAN)),setarch -R)
 LIBRARY_O := $(LIBRARY_C:%.c=$B/obj/%.o)
 COMMAND_O := $(COMMAND_C:%.c=$B/obj/%.o)
 TEST_O    := $(patsubst %.c,$B/obj/%.o,$(wildcard tests/*.c))
 # Open MPI and OpenSHMEM as peers of the benchmarks, where their compilers are installed
 PEERS     := $(if $(shell command -v mpicc),$B/peers/mpi) $(if $(shell command -v oshcc),$B/peers/oshmem)
 
-.PHONY: all demo test bench install tidy clean help deps deps-test deps-demo
+.PHONY: all demo test bench install tidy format clean help have-needs
 all: $B/uma $B/libuma.so $B/libuma.a $(EXAMPLES:%=$B/examples/%) $(PEERS)
 
 help:
@@ -44,7 +47,7 @@ help:
 	@echo "make tidy       clang-tidy, cppcheck, format"
 	@echo "make clean      remove build/"
 
-$B/obj/%.o: %.c | deps
+$B/obj/%.o: %.c | have-needs
 	@mkdir -p $(@D)
 	$(CC) $(ALL) $(PKG) $(CFLAGS) -c $< -o $@
 
@@ -64,7 +67,8 @@ $B/uma: $(COMMAND_O) $B/libuma.a
 
 $B/examples/%: $B/obj/examples/%.o $B/libuma.a
 	@mkdir -p $(@D)
-	$(CC) $^ $(LIBS) -o $@
+	$(CC) $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -o $@
+$B/examples/kvpool: $(patsubst %.c,$B/obj/%.o,$(wildcard examples/kvpool/*.c))
 
 $B/peers/mpi: bench/peer_mpi.c
 	@mkdir -p $(@D)
@@ -74,8 +78,64 @@ $B/peers/oshmem: bench/peer_oshmem.c
 	@mkdir -p $(@D)
 	oshcc -std=gnu11 -O2 -o $@ $<
 
-$B/tests/all: $(TEST_O) $(filter-out $B/obj/uma/main.o,$(COMMAND_O)) $B/libuma.a | deps-test
+$B/tests/all: $(TEST_O) $(filter-out $B/obj/uma/main.o,$(COMMAND_O)) $B/libuma.a
 	@mkdir -p $(@D)
-	$(CC) -rdynamic $^ $(LIBS) $(shell pkg-config --libs $(TEST_PACKAGES)) -o $@
+	$(CC) -rdynamic $^ $(LIBS) -lcriterion -o $@
+
+# Lists what is missing of the pairs in $(1); installs it where $(2) is "install", else says how to.
+define provide
+@missing=; for pair in $(1); do name=$${pair%%=*}; package=$${pair#*=}; \
+  case $$name in \
+  !*) command -v $${name#!} >/dev/null || missing="$$missing $$package" ;; \
+  *) pkg-config --exists $$name 2>/dev/null || missing="$$missing $$package" ;; \
+  esac; done; \
+[ -z "$$missing" ] && exit 0; \
+line="apt-get install -y --no-install-recommends$$missing"; \
+if [ "$(2)" != install ]; then echo "missing:$$missing. Install by: $$line" >&2; exit 1; fi; \
+if [ "$$(id -u)" = 0 ]; then as=; elif sudo -n true 2>/dev/null; then as=sudo; \
+else echo "missing:$$missing. As root, run: $$line" >&2; exit 1; fi; \
+echo "installing:$$missing"; \
+$$as apt-get update -qq && $$as env DEBIAN_FRONTEND=noninteractive $$line >/dev/null
+endef
+
+have-needs:
+	$(call provide,$(NEED))
+
+demo:
+	$(call provide,$(NEED_DEMO),install)
+	@$(MAKE) --no-print-directory -j$$(nproc) all
+	$B/uma bench --quick --no-peers --report $B/report
+	@echo; echo "The report: $B/report/index.html"
+
+test:
+	$(call provide,$(NEED_TEST),install)
+	@$(MAKE) --no-print-directory -j$$(nproc) all $B/tests/all
+	$(TEST_WRAPPER) env UMA_BUILD=$B $B/tests/all --timeout 300 $(TESTFLAGS)
+
+bench: all
+	$B/uma bench --json $B/bench/rows.json --report $B/bench
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/uma
+	install $B/uma $(DESTDIR)$(PREFIX)/bin/uma
+	install -m 644 $B/libuma.a $(DESTDIR)$(PREFIX)/lib/libuma.a
+	install $B/libuma.so $(DESTDIR)$(PREFIX)/lib/libuma.so.0
+	ln -sf libuma.so.0 $(DESTDIR)$(PREFIX)/lib/libuma.so
+	install -m 644 include/uma.h $(DESTDIR)$(PREFIX)/include/uma.h
+	install -m 644 include/uma/*.h $(DESTDIR)$(PREFIX)/include/uma/
+	printf 'prefix=%s\nlibdir=$${prefix}/lib\nincludedir=$${prefix}/include\n\nName: uma\nDescription: One address space for all devices\nVersion: %s\nLibs: -L$${libdir} -luma\nLibs.private: %s\nCflags: -I$${includedir}\n' \
+	  '$(PREFIX)' '$(VERSION)' '$(LIBS)' > $(DESTDIR)$(PREFIX)/lib/pkgconfig/uma.pc
+
+SOURCES = $(shell git ls-files '*.c' '*.h')
+tidy:
+	clang-format --dry-run -Werror $(SOURCES)
+	clang-tidy --quiet $(LIBRARY_C) $(COMMAND_C) -- -std=gnu11 -D_GNU_SOURCE -I. -Iinclude -DUMA_VERSION='"$(VERSION)"' $(PKG)
+	cppcheck --quiet --error-exitcode=1 --enable=warning,portability --inline-suppr -I. -Iinclude $(LIBRARY_C) $(COMMAND_C)
+
+format:
+	clang-format -i $(SOURCES)
+
+clean:
+	rm -rf build
 
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)

@@ -21,6 +21,10 @@ void uma_heap_format(struct uma_heap *heap, size_t window_bytes, uint64_t addres
 
 /* Offset in the window, or UMA_HEAP_FULL. bytes > 0; alignment: a power of two; blocks are aligned to 16 at least. */
 uint64_t uma_heap_alloc(struct uma_heap *heap, size_t bytes, size_t alignment);
+/* For symmetric blocks: the lowest offset >= from at which whole pages for `bytes` are free now, or UMA_HEAP_FULL; and allocating exactly there
+ * (offset a multiple of the page): 0 or -EBUSY. Freed by uma_heap_free. */
+uint64_t uma_heap_find(struct uma_heap *heap, uint64_t from, size_t bytes);
+int uma_heap_take(struct uma_heap *heap, uint64_t offset, size_t bytes);
 /* 0, -EINVAL offset is not the beginning of a block, -EALREADY it was freed before (as far as can be told). */
 int uma_heap_free(struct uma_heap *heap, uint64_t offset);
 /* Usable size of the block at this offset, or 0. */

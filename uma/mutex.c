@@ -25,19 +25,24 @@ static bool owner_is_lost(uint32_t word)
   return token && token != own_token && device_is_lost && device_is_lost((int)token - 1);
 }
 
-/* One attempt. `mark` is UMA_MUTEX_WAITERS once this thread has slept. */
-static int take(struct uma_mutex *mutex, uint32_t mark)
+/* One attempt for the owner `token`. `mark` is UMA_MUTEX_WAITERS once this thread has slept. */
+static int take(struct uma_mutex *mutex, uint32_t token, uint32_t mark)
 {
   uint32_t word = 0;
-  if (atomic_compare_exchange_strong(&mutex->word, &word, own_token | mark)) return 0;
+  if (atomic_compare_exchange_strong(&mutex->word, &word, token | mark)) return 0;
   if (!owner_is_lost(word)) return -EBUSY;
   uint32_t waiters = (word & UMA_MUTEX_WAITERS) | mark;
-  return atomic_compare_exchange_strong(&mutex->word, &word, own_token | waiters) ? -EOWNERDEAD : -EBUSY;
+  return atomic_compare_exchange_strong(&mutex->word, &word, token | waiters) ? -EOWNERDEAD : -EBUSY;
 }
 
 int uma_mutex_trylock(struct uma_mutex *mutex)
 {
-  return take(mutex, 0);
+  return take(mutex, own_token, 0);
+}
+
+int uma_mutex_trylock_for(struct uma_mutex *mutex, int device)
+{
+  return take(mutex, (uint32_t)device + 1, 0);
 }
 
 int uma_mutex_lock(struct uma_mutex *mutex)
@@ -47,7 +52,7 @@ int uma_mutex_lock(struct uma_mutex *mutex)
   for (;;) {
     uint32_t word = atomic_load_explicit(&mutex->word, memory_order_relaxed);
     if (!word || owner_is_lost(word)) {
-      int result = take(mutex, mark);
+      int result = take(mutex, own_token, mark);
       if (result != -EBUSY) return result;
     }
     if (!mark && uma_wait_step(&waiter)) continue;
@@ -58,11 +63,21 @@ int uma_mutex_lock(struct uma_mutex *mutex)
   }
 }
 
-int uma_mutex_unlock(struct uma_mutex *mutex)
+static int release(struct uma_mutex *mutex, uint32_t token)
 {
   uint32_t word = atomic_load_explicit(&mutex->word, memory_order_relaxed);
-  if ((word & ~UMA_MUTEX_WAITERS) != own_token) return -EPERM;
+  if ((word & ~UMA_MUTEX_WAITERS) != token) return -EPERM;
   word = atomic_exchange(&mutex->word, 0);
   if (word & UMA_MUTEX_WAITERS) fab_futex_wake(&mutex->word, 1);
   return 0;
+}
+
+int uma_mutex_unlock(struct uma_mutex *mutex)
+{
+  return release(mutex, own_token);
+}
+
+int uma_mutex_unlock_for(struct uma_mutex *mutex, int device)
+{
+  return release(mutex, (uint32_t)device + 1);
 }

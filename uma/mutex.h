@@ -22,5 +22,8 @@ void uma_mutex_identify(int device, bool (*is_lost)(int device));
 int uma_mutex_lock(struct uma_mutex *mutex);    /* 0, or -EOWNERDEAD: held, and what it guards may be half changed */
 int uma_mutex_trylock(struct uma_mutex *mutex); /* the same, or -EBUSY */
 int uma_mutex_unlock(struct uma_mutex *mutex);  /* 0, or -EPERM: not held by this device */
+/* The same on behalf of another device, which asked for it by message. */
+int uma_mutex_trylock_for(struct uma_mutex *mutex, int device);
+int uma_mutex_unlock_for(struct uma_mutex *mutex, int device);
 
 #endif

@@ -1,0 +1,161 @@
+/* The harness: how every benchmark of `uma bench` is run.
+ *
+ * Glossary
+ *   case      One named benchmark, `family.name`. Its run function starts sessions (bench_spawn) and lets their devices compare variants.
+ *   variant   One way to do the work of a comparison: a window's load, a plain mapping's load, uma_get ...
+ *   series    The samples of one row. A sample is the mean of one timed stretch of many operations.
+ *   round     One stretch of every variant of a comparison, one after the other: A B A B. Ratios hold although the host's speed drifts.
+ *   pass      One run of all chosen cases, each followed by its peers. Samples of all passes are in the same series.
+ *   board     Shared memory between this process and all devices it starts: the series, and the first error.
+ *
+ * A row is the median, least and largest sample of a series. Everything that fails, in whichever process, ends up on the board
+ * (bench_fail) and makes the command fail; series are written after their operations were checked only.
+ */
+#ifndef BENCH_HARNESS_H
+#define BENCH_HARNESS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "bench/rows.h"
+#include "uma.h"
+
+#define BENCH_SAMPLES 128
+#define BENCH_SERIES 4096
+#define BENCH_VARIANTS 8
+
+#define KiB ((size_t)1 << 10)
+#define MiB ((size_t)1 << 20)
+
+struct bench_options {
+  bool quick;
+  int peers;          /* 1 wanted, 0 not, -1 when installed */
+  const char *trace;  /* for kvpool; NULL: its own generator */
+  char **names;       /* prefixes of the cases to run; none: all */
+  int name_count;
+};
+
+struct bench_series {
+  struct bench_row row;
+  int count;
+  int n;               /* samples that a peer took for those kept here, its medians; 0: none */
+  double least, most;  /* a peer's extremes */
+  double samples[BENCH_SAMPLES];
+};
+
+struct bench_board {
+  atomic_int failed;
+  char error[512];     /* written by who set `failed` */
+  atomic_long shared;  /* bench_share */
+  int series_count;    /* device 0 adds series while devices run, this process otherwise */
+  struct bench_series series[BENCH_SERIES];
+};
+
+/* Everything that a benchmark looks at. Set before the first case; devices inherit it and only write to the board. */
+struct bench_run {
+  struct bench_options options;
+  struct bench_board *board;
+  bool terminal;       /* progress is shown */
+  int rounds, passes;
+  int pass, done, total; /* progress: which pass, cases done and to do in all passes */
+  double stretch_ns;   /* how long one timed stretch should last */
+  double limit_ns;     /* how long all rounds of one comparison may last, roughly */
+  char directory[512]; /* of this program: peers and examples are beside it */
+};
+extern struct bench_run bench_run;
+
+struct bench_case {
+  const char *name, *help;
+  int (*run)(void);    /* 0, or -errno after bench_fail */
+};
+
+/* One family a file; each array ends with an empty case. */
+extern const struct bench_case bench_latency_cases[];
+extern const struct bench_case bench_transfer_cases[];
+extern const struct bench_case bench_message_cases[];
+extern const struct bench_case bench_random_cases[];
+extern const struct bench_case bench_sync_cases[];
+extern const struct bench_case bench_collective_cases[];
+extern const struct bench_case bench_stream_cases[];
+extern const struct bench_case bench_session_cases[];
+extern const struct bench_case bench_kvpool_cases[];
+
+/* ---- suite.c */
+void bench_list(FILE *out);
+/* The chosen cases with their peers, as rows. 0, or -errno after a message on standard error; rows of what was completed are kept. */
+int bench_suite(const struct bench_options *options, struct bench_rows *rows);
+
+/* ---- harness.c: in this process */
+int bench_start(const struct bench_options *options); /* 0 or -errno */
+void bench_finish(struct bench_rows *rows);           /* the rows of all series, in the order in which they began */
+bool bench_selected(const char *name);                /* chosen on the command line? */
+void bench_progress(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void bench_progress_end(void);
+
+/* A session of devices, each pinned to a core (device modulo cores), that run body(argument). */
+struct bench_session {
+  int devices;
+  int mode;       /* UMA_MODE_SUPERNODE, or UMA_MODE_STACKED: two servers of half the devices each */
+  size_t memory;  /* of a window; 0: 256 MiB */
+  int hugepages;  /* 0: never */
+};
+int bench_spawn(const struct bench_session *session, void (*body)(void *argument), void *argument);
+
+/* A plain shared mapping that devices inherit: what the windows are compared with. NULL after bench_fail. */
+void *bench_map(size_t bytes);
+void bench_unmap(void *memory, size_t bytes);
+
+const size_t *bench_sizes(int *count);          /* 8 B to 64 MiB */
+const int *bench_device_counts(int *count);     /* 2, 4, 8; quick: 2 */
+void bench_pin(int device);
+int bench_line_round_trip(const char *bench);   /* one line between two cores and back, as a row */
+
+/* ---- harness.c: anywhere. The first error wins; always returns -EIO. */
+int bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+struct bench_series *bench_series(const struct bench_row *identity);
+void bench_record(const struct bench_row *identity, double sample);
+void bench_record_row(const struct bench_row *row); /* a row that another program measured */
+
+/* ---- child.c: another program, with a line of its standard output at a time */
+struct bench_child {
+  char *const *arguments;
+  const char *const *environment; /* pairs of name and value, ended by NULL */
+  int seconds;                    /* then it is ended */
+  void (*line)(void *context, const char *line);
+  void *context;
+};
+int bench_child_run(const struct bench_child *child); /* 0, or -EIO after bench_fail */
+
+/* ---- peers.c */
+bool bench_peers_installed(char *missing, size_t room); /* both peers; else what is missing */
+int bench_peers_run(const char *const *names, int devices); /* those of the cases that the peers know, both peers; 0 or -EIO */
+
+/* ---- measure.c: in devices */
+void bench_check(int result, const char *what); /* ends the device, and with it the session, when result is negative */
+void bench_require(bool condition, const char *format, ...) __attribute__((format(printf, 2, 3)));
+long bench_share(long value);                   /* collective: device 0's value */
+
+enum { BENCH_LATENCY = 1, BENCH_BANDWIDTH = 2, BENCH_RATE = 4 };
+struct bench_variant {
+  const char *bench, *path;
+  const char *mode;                          /* NULL: the session's */
+  size_t bytes;                              /* of one operation */
+  int metrics;                               /* which rows */
+  double operations;                         /* in one count of step; 0 means 1 */
+  void (*prepare)(void *context);            /* not timed, before every count; NULL: none */
+  void (*step)(void *context, long count);   /* `count` times the work; with prepare, count is 1 */
+  void *context;
+};
+/* Collective: all devices call prepare and step; device 0's time counts. */
+void bench_compare(const struct bench_variant *variants, int count);
+
+#define bench_keep(value) __asm__ volatile("" : : "r,m"(value) : "memory") /* the value is needed, and memory may have changed */
+static inline uint64_t bench_zero(void) /* 0, which the compiler does not know */
+{
+  uint64_t zero = 0;
+  __asm__ volatile("" : "+r"(zero));
+  return zero;
+}
+
+#endif

@@ -1,0 +1,72 @@
+/* The pooled cache of keys and values (examples/kvpool): its hit rate by policy, on 8 devices.
+ * The example is run as a user would run it, by `uma run`; its last line is one JSON object. */
+#include "bench/harness.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define DEVICES "8"
+
+static const struct policy {
+  const char *name, *mode, *servers;
+} policies[] = {{"private", "stacked", "8"}, {"router", "stacked", "8"}, {"pooled", "supernode", "1"}};
+
+static void keep_line(void *context, const char *line)
+{
+  if (*line) snprintf(context, 4096, "%s", line);
+}
+
+static void record(const struct policy *policy, const char *metric, const char *unit, int devices, size_t bytes, double value)
+{
+  struct bench_row row = {.clock = "measured", .profile = "-", .devices = devices, .bytes = bytes};
+  snprintf(row.bench, sizeof row.bench, "kvpool.%s", policy->name);
+  snprintf(row.path, sizeof row.path, "%s", strcmp(policy->mode, "supernode") ? "message" : "direct");
+  snprintf(row.mode, sizeof row.mode, "%s", policy->mode);
+  snprintf(row.metric, sizeof row.metric, "%s", metric);
+  snprintf(row.unit, sizeof row.unit, "%s", unit);
+  bench_record(&row, value);
+}
+
+static int take_result(const struct policy *policy, const char *line)
+{
+  json_t *object = json_loads(line, 0, NULL);
+  const json_t *rate = json_object_get(object, "hit_rate"), *seconds = json_object_get(object, "seconds");
+  const json_t *block = json_object_get(object, "block_bytes"), *refs = json_object_get(object, "block_refs");
+  bool right = json_is_number(rate) && json_is_integer(refs) && json_integer_value(refs) > 0;
+  size_t bytes = (size_t)json_integer_value(block);
+  if (right) record(policy, "hit_rate", "-", atoi(DEVICES), bytes, json_number_value(rate));
+  if (right && json_is_number(seconds) && json_number_value(seconds) > 0)
+    record(policy, "rate", "M/s", atoi(DEVICES), bytes, (double)json_integer_value(refs) / json_number_value(seconds) / 1e6);
+  json_decref(object);
+  return right ? 0 : bench_fail("kvpool --policy %s: its last line is no result: '%.200s'", policy->name, line);
+}
+
+static int run_policy(const struct policy *policy)
+{
+  char uma[600], example[600], last[4096] = "";
+  bool quick = bench_run.options.quick;
+  snprintf(uma, sizeof uma, "%s/uma", bench_run.directory);
+  snprintf(example, sizeof example, "%s/examples/kvpool", bench_run.directory);
+  if (access(example, X_OK)) return bench_fail("%s: %s; it is built by make", example, strerror(errno));
+  char *arguments[] = {uma, "run", "-n", DEVICES, "--mode", (char *)policy->mode, "--servers", (char *)policy->servers, "--", example, "--policy",
+                       (char *)policy->name, "--block-bytes", "4096", "--blocks", quick ? "1000" : "5000", "--requests", quick ? "3000" : "12000",
+                       bench_run.options.trace ? "--trace" : NULL, (char *)bench_run.options.trace, NULL};
+  bench_progress("kvpool.%s", policy->name);
+  struct bench_child child = {arguments, NULL, 120, keep_line, last};
+  int result = bench_child_run(&child);
+  return result ? result : take_result(policy, last);
+}
+
+static int run_kvpool(void)
+{
+  int result = 0;
+  for (int i = 0; i < 3 && !result; i++) result = run_policy(&policies[i]);
+  return result;
+}
+
+const struct bench_case bench_kvpool_cases[] = {
+  {"kvpool", "a cache for served models: hit rate private, with a router, pooled (8 devices)", run_kvpool},
+  {NULL, NULL, NULL},
+};

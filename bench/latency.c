@@ -1,0 +1,206 @@
+/* Latency of loads: a chain of pointers through memory of growing size, each load waiting for the one before it.
+ *
+ * The chain visits every line of the memory once, in an order that no prefetcher guesses: position p lies at line mix(p), where mix is a
+ * bijection of the line numbers. Remote chains are written by device 1, in its window or in a plain shared mapping, and walked by
+ * device 0, so that the pages of both were touched by the same process. */
+#include "bench/harness.h"
+
+#include <sys/sysinfo.h>
+
+#define LINE 64
+#define CHASE_MOST (512 * MiB)
+
+/* Multiplication by an odd number and a shifted exclusive or are bijections of `bits`-bit numbers. */
+static size_t mix(size_t x, int bits)
+{
+  size_t mask = ((size_t)1 << bits) - 1;
+  x = (x * 0x9E3779B97F4A7C15u) & mask;
+  x ^= x >> (bits + 1) / 2;
+  x = (x * 0xD6E8FEB86659FD93u) & mask;
+  return x ^ x >> (bits + 1) / 2;
+}
+
+static void build(unsigned char *memory, size_t bytes)
+{
+  size_t lines = bytes / LINE;
+  int bits = __builtin_ctzl(lines);
+  size_t here = mix(0, bits);
+  for (size_t p = 1; p <= lines; p++) {
+    size_t next = mix(p & (lines - 1), bits);
+    *(void **)(memory + here * LINE) = memory + next * LINE;
+    here = next;
+  }
+}
+
+struct chain {
+  void **at;    /* where the walk goes on */
+  int walker;   /* the device that walks */
+};
+
+static void walk(void *context, long count)
+{
+  struct chain *chain = context;
+  void **at = chain->at;
+  if (uma_device() != chain->walker) return;
+  for (long i = 0; i < count; i++) {
+    at = *at; at = *at; at = *at; at = *at;
+    at = *at; at = *at; at = *at; at = *at;
+  }
+  chain->at = at;
+  bench_keep(at);
+}
+
+/* The walk must come back to its beginning after exactly as many steps as there are lines. */
+static void verify(void **begin, size_t bytes)
+{
+  size_t steps = 0;
+  void **at = begin;
+  do at = *at;
+  while (++steps < bytes / LINE && at != begin);
+  bench_require(at == begin && steps == bytes / LINE, "the chain of %zu lines closes after %zu", bytes / LINE, steps);
+}
+
+/* Memory of this host bounds the largest chain: three copies of it must fit easily. */
+static size_t chase_most(void)
+{
+  struct sysinfo info;
+  size_t most = CHASE_MOST;
+  sysinfo(&info);
+  while (most > MiB && most * 8 > (size_t)info.totalram * info.mem_unit) most /= 2;
+  return most;
+}
+
+static size_t chase_sizes(size_t *sizes)
+{
+  size_t count = 0, step = bench_run.options.quick ? 16 : 4, most = chase_most();
+  for (size_t bytes = 4 * KiB; bytes < most; bytes *= step) sizes[count++] = bytes;
+  sizes[count++] = most;
+  return count;
+}
+
+static void compare_chains(size_t bytes, unsigned char *remote, unsigned char *local, unsigned char *raw)
+{
+  if (uma_device() == 1) {
+    build(remote, bytes);
+    build(raw, bytes);
+  }
+  if (uma_device() == 0) build(local, bytes);
+  bench_check(uma_barrier(), "uma_barrier");
+  struct chain chains[] = {{(void **)remote, 0}, {(void **)raw, 0}, {(void **)local, 0}};
+  if (uma_device() == 0)
+    for (int i = 0; i < 3; i++) verify(chains[i].at, bytes);
+  struct bench_variant variants[] = {
+    {"latency.chase", "direct", NULL, bytes, BENCH_LATENCY, 8, NULL, walk, &chains[0]},
+    {"latency.chase", "raw", "-", bytes, BENCH_LATENCY, 8, NULL, walk, &chains[1]},
+    {"latency.chase.local", "direct", NULL, bytes, BENCH_LATENCY, 8, NULL, walk, &chains[2]},
+  };
+  bench_compare(variants, 3);
+}
+
+static void chase_body(void *raw)
+{
+  size_t sizes[32], count = chase_sizes(sizes), most = sizes[count - 1];
+  unsigned char *mine = uma_alloc_symmetric(most);
+  bench_require(mine, "no %zu bytes of device memory: %s", most, uma_last_error());
+  for (size_t i = 0; i < count; i++) compare_chains(sizes[i], uma_symmetric(mine, 1), uma_symmetric(mine, 0), raw);
+}
+
+static int run_chase(void)
+{
+  size_t most = chase_most();
+  struct bench_session session = {.devices = 2, .mode = UMA_MODE_SUPERNODE, .memory = most + 64 * MiB};
+  void *raw = bench_map(most);
+  int result = raw ? bench_spawn(&session, chase_body, raw) : -1;
+  bench_unmap(raw, most);
+  return result;
+}
+
+/* ---- one hot word */
+
+static void load_hot(void *context, long count)
+{
+  volatile uint64_t *word = context;
+  if (uma_device()) return;
+  for (long i = 0; i < count; i++) bench_keep(uma_ld(word));
+}
+
+static void load_plain(void *context, long count)
+{
+  volatile uint64_t *word = context;
+  if (uma_device()) return;
+  for (long i = 0; i < count; i++) bench_keep(*word);
+}
+
+static void store_hot(void *context, long count)
+{
+  volatile uint64_t *word = context;
+  if (uma_device()) return;
+  for (long i = 0; i < count; i++) uma_st(word, (uint64_t)i);
+}
+
+static void store_plain(void *context, long count)
+{
+  volatile uint64_t *word = context;
+  if (uma_device()) return;
+  for (long i = 0; i < count; i++) *word = (uint64_t)i;
+}
+
+static void hot_body(void *raw)
+{
+  uint64_t *mine = uma_alloc_symmetric(64);
+  bench_require(mine, "no device memory: %s", uma_last_error());
+  void *remote = uma_symmetric(mine, 1);
+  struct bench_variant loads[] = {
+    {"latency.hot.load", "direct", NULL, 8, BENCH_LATENCY, 1, NULL, load_hot, remote},
+    {"latency.hot.load", "raw", "-", 8, BENCH_LATENCY, 1, NULL, load_plain, raw},
+  };
+  struct bench_variant stores[] = {
+    {"latency.hot.store", "direct", NULL, 8, BENCH_LATENCY, 1, NULL, store_hot, remote},
+    {"latency.hot.store", "raw", "-", 8, BENCH_LATENCY, 1, NULL, store_plain, raw},
+  };
+  bench_compare(loads, 2);
+  bench_compare(stores, 2);
+}
+
+static int run_hot(void)
+{
+  struct bench_session session = {.devices = 2, .mode = UMA_MODE_SUPERNODE};
+  void *raw = bench_map(4 * KiB);
+  int result = raw ? bench_spawn(&session, hot_body, raw) : -1;
+  bench_unmap(raw, 4 * KiB);
+  return result;
+}
+
+/* ---- huge pages: a property of the session, so the rounds are sessions */
+
+static void pages_body(void *bench)
+{
+  size_t bytes = chase_most();
+  unsigned char *mine = uma_alloc_symmetric(bytes);
+  bench_require(mine, "no %zu bytes of device memory: %s", bytes, uma_last_error());
+  unsigned char *remote = uma_symmetric(mine, 1);
+  if (uma_device() == 1) build(remote, bytes);
+  bench_check(uma_barrier(), "uma_barrier");
+  struct chain chain = {(void **)remote, 0};
+  struct bench_variant variant = {bench, "direct", NULL, bytes, BENCH_LATENCY, 8, NULL, walk, &chain};
+  bench_compare(&variant, 1);
+}
+
+static int run_pages(void)
+{
+  struct bench_session small = {.devices = 2, .mode = UMA_MODE_SUPERNODE, .memory = chase_most() + 64 * MiB}, huge = small;
+  int result = 0;
+  huge.hugepages = UMA_HUGEPAGES_ALWAYS;
+  for (int round = 0; round < (bench_run.options.quick ? 1 : 2) && !result; round++) {
+    result = bench_spawn(&small, pages_body, "latency.pages.never");
+    if (!result) result = bench_spawn(&huge, pages_body, "latency.pages.always");
+  }
+  return result;
+}
+
+const struct bench_case bench_latency_cases[] = {
+  {"latency.hot", "one word that stays in the cache, by uma_ld and uma_st", run_hot},
+  {"latency.chase", "a chain of pointers through 4 KiB to 512 MiB: remote window, own window, plain mapping", run_chase},
+  {"latency.pages", "the longest chain with --hugepages never and always", run_pages},
+  {NULL, NULL, NULL},
+};

@@ -1,0 +1,245 @@
+/* Rows of results: statistics, JSON lines in and out, look-up, and the table on a terminal. */
+#include "bench/rows.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int compare_doubles(const void *a, const void *b)
+{
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+void bench_statistics(const double *samples, int n, struct bench_statistics *statistics)
+{
+  double sorted[n];
+  memcpy(sorted, samples, sizeof sorted);
+  qsort(sorted, (size_t)n, sizeof sorted[0], compare_doubles);
+  statistics->median = n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
+  statistics->min = sorted[0];
+  statistics->max = sorted[n - 1];
+  statistics->n = n;
+}
+
+bool bench_row_same(const struct bench_row *a, const struct bench_row *b)
+{
+  return a->bytes == b->bytes && a->devices == b->devices && !strcmp(a->bench, b->bench) && !strcmp(a->path, b->path)
+         && !strcmp(a->mode, b->mode) && !strcmp(a->metric, b->metric) && !strcmp(a->clock, b->clock)
+         && !strcmp(a->profile, b->profile) && !strcmp(a->unit, b->unit);
+}
+
+/* ---- JSON */
+
+int bench_row_write(FILE *out, const struct bench_row *row)
+{
+  json_t *object = json_pack("{ss ss ss ss ss si sI ss ss sf sf sf si}", "bench", row->bench, "path", row->path, "mode", row->mode,
+                             "clock", row->clock, "profile", row->profile, "devices", row->devices, "bytes", (json_int_t)row->bytes,
+                             "metric", row->metric, "unit", row->unit, "median", row->median, "min", row->min, "max", row->max,
+                             "n", row->n);
+  int failed = !object || json_dumpf(object, out, JSON_COMPACT | JSON_REAL_PRECISION(7)) || fputc('\n', out) == EOF;
+  json_decref(object);
+  return failed ? -EIO : 0;
+}
+
+/* Copies the text under `key`; false when it is missing, no text, or too long. */
+static bool text_field(const json_t *object, const char *key, char *field, size_t room)
+{
+  const char *text = json_string_value(json_object_get(object, key));
+  if (!text || !*text || strlen(text) >= room) return false;
+  strcpy(field, text);
+  return true;
+}
+
+static const char *parse_texts(const json_t *object, struct bench_row *row)
+{
+  if (!text_field(object, "bench", row->bench, sizeof row->bench)) return "\"bench\": a name";
+  if (!text_field(object, "path", row->path, sizeof row->path)) return "\"path\": a name";
+  if (!text_field(object, "mode", row->mode, sizeof row->mode)) return "\"mode\": \"supernode\", \"stacked\" or \"-\"";
+  if (!text_field(object, "clock", row->clock, sizeof row->clock)) return "\"clock\": \"measured\" or \"modelled\"";
+  if (strcmp(row->clock, "measured") && strcmp(row->clock, "modelled")) return "\"clock\": \"measured\" or \"modelled\"";
+  if (!text_field(object, "profile", row->profile, sizeof row->profile)) return "\"profile\": a name or \"-\"";
+  if (!text_field(object, "metric", row->metric, sizeof row->metric)) return "\"metric\": a name";
+  if (!text_field(object, "unit", row->unit, sizeof row->unit)) return "\"unit\": a name or \"-\"";
+  return NULL;
+}
+
+static const char *parse_numbers(const json_t *object, struct bench_row *row)
+{
+  static const char *const keys[] = {"median", "min", "max"};
+  double *const fields[] = {&row->median, &row->min, &row->max};
+  const json_t *devices = json_object_get(object, "devices"), *bytes = json_object_get(object, "bytes"), *n = json_object_get(object, "n");
+  if (!json_is_integer(devices) || json_integer_value(devices) < 0) return "\"devices\": a whole number";
+  if (!json_is_integer(bytes) || json_integer_value(bytes) < 0) return "\"bytes\": a whole number";
+  if (!json_is_integer(n) || json_integer_value(n) < 1) return "\"n\": a positive whole number";
+  for (int i = 0; i < 3; i++) {
+    const json_t *number = json_object_get(object, keys[i]);
+    if (!json_is_number(number)) return "\"median\", \"min\", \"max\": numbers";
+    *fields[i] = json_number_value(number);
+  }
+  row->devices = (int)json_integer_value(devices);
+  row->bytes = (size_t)json_integer_value(bytes);
+  row->n = (int)json_integer_value(n);
+  return NULL;
+}
+
+int bench_row_parse(const char *line, struct bench_row *row, char *why, size_t why_bytes)
+{
+  json_error_t error;
+  json_t *object = json_loads(line, 0, &error);
+  struct bench_row parsed = {0};
+  const char *expected = NULL;
+  if (!object) {
+    snprintf(why, why_bytes, "not JSON (%s); expected one row, a JSON object, a line", error.text);
+    return -EINVAL;
+  }
+  expected = json_is_object(object) ? parse_texts(object, &parsed) : "a JSON object";
+  if (!expected) expected = parse_numbers(object, &parsed);
+  json_decref(object);
+  if (expected) {
+    snprintf(why, why_bytes, "expected %s", expected);
+    return -EINVAL;
+  }
+  *row = parsed;
+  return 0;
+}
+
+/* ---- lists of rows */
+
+int bench_rows_add(struct bench_rows *rows, const struct bench_row *row)
+{
+  if (rows->count == rows->room) {
+    size_t room = rows->room ? 2 * rows->room : 64;
+    struct bench_row *grown = realloc(rows->row, room * sizeof *grown);
+    if (!grown) return -ENOMEM;
+    rows->row = grown;
+    rows->room = room;
+  }
+  rows->row[rows->count++] = *row;
+  return 0;
+}
+
+void bench_rows_free(struct bench_rows *rows)
+{
+  free(rows->row);
+  *rows = (struct bench_rows){0};
+}
+
+static int load_lines(struct bench_rows *rows, FILE *in, const char *file)
+{
+  char *line = NULL, why[256];
+  size_t room = 0;
+  int result = 0;
+  for (long number = 1; !result && getline(&line, &room, in) >= 0; number++) {
+    struct bench_row row;
+    if (line[strspn(line, " \t\r\n")] == 0) continue;
+    result = bench_row_parse(line, &row, why, sizeof why);
+    if (result) fprintf(stderr, "uma bench: %s:%ld: %s\n", file, number, why);
+    else result = bench_rows_add(rows, &row);
+  }
+  free(line);
+  return result;
+}
+
+int bench_rows_load(struct bench_rows *rows, const char *file)
+{
+  FILE *in = fopen(file, "r");
+  if (!in) {
+    int error = errno;
+    fprintf(stderr, "uma bench: cannot read '%s': %s; expected a file of rows that --json wrote\n", file, strerror(error));
+    return -error;
+  }
+  int result = load_lines(rows, in, file);
+  fclose(in);
+  return result;
+}
+
+int bench_rows_save(const struct bench_rows *rows, const char *file)
+{
+  bool standard = !strcmp(file, "-");
+  FILE *out = standard ? stdout : fopen(file, "w");
+  int result = 0, error = errno;
+  if (!out) {
+    fprintf(stderr, "uma bench: cannot write '%s': %s\n", file, strerror(error));
+    return -error;
+  }
+  for (size_t i = 0; i < rows->count && !result; i++) result = bench_row_write(out, &rows->row[i]);
+  if ((standard ? fflush(out) : fclose(out)) && !result) result = -EIO;
+  if (result) fprintf(stderr, "uma bench: writing '%s': %s\n", file, strerror(-result));
+  return result;
+}
+
+static bool fits(const char *wanted, const char *text)
+{
+  return !wanted || !strcmp(wanted, text);
+}
+
+const struct bench_row *bench_rows_find(const struct bench_rows *rows, const char *bench, const char *path, const char *mode,
+                                        int devices, size_t bytes, const char *metric)
+{
+  for (size_t i = 0; i < rows->count; i++) {
+    const struct bench_row *row = &rows->row[i];
+    if ((devices < 0 || row->devices == devices) && (bytes == BENCH_ANY || row->bytes == bytes) && fits(bench, row->bench)
+        && fits(path, row->path) && fits(mode, row->mode) && fits(metric, row->metric))
+      return row;
+  }
+  return NULL;
+}
+
+/* ---- for people */
+
+const char *bench_size_text(size_t bytes, char *text, size_t room)
+{
+  static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  int unit = 0;
+  double value = (double)bytes;
+  for (; value >= 1024 && unit < 4; unit++) value /= 1024;
+  snprintf(text, room, value == floor(value) ? "%.0f %s" : "%.1f %s", value, units[unit]);
+  if (!bytes) snprintf(text, room, "-");
+  return text;
+}
+
+/* Three significant digits. */
+static void digits(double value, const char *unit, char *text, size_t room)
+{
+  double size = fabs(value);
+  int decimals = size >= 100 || size == 0 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : size >= 0.01 ? 3 : 5;
+  snprintf(text, room, "%.*f%s%s", decimals, value, *unit ? " " : "", unit);
+}
+
+const char *bench_value_text(double value, const char *unit, char *text, size_t room)
+{
+  static const char *const times[] = {"ns", "µs", "ms", "s"};
+  int scale = 0;
+  if (!strcmp(unit, "-")) snprintf(text, room, "%.4f", value);
+  else if (strcmp(unit, "ns")) digits(value, unit, text, room);
+  else {
+    for (; fabs(value) >= 999.5 && scale < 3; scale++) value /= 1000;
+    digits(value, times[scale], text, room);
+  }
+  return text;
+}
+
+/* printf counts bytes, and the micro sign has two. */
+static int wide(const char *text, int columns)
+{
+  return columns + (strstr(text, "µ") ? 1 : 0);
+}
+
+void bench_rows_print(const struct bench_rows *rows, FILE *out)
+{
+  char size[32], median[32], min[32], max[32];
+  fprintf(out, "%-24s %-9s %-9s %3s %9s %-9s %10s %10s %10s %4s  %s\n", "bench", "path", "mode", "dev", "size", "metric", "median", "min",
+          "max", "n", "clock");
+  for (size_t i = 0; i < rows->count; i++) {
+    const struct bench_row *row = &rows->row[i];
+    bench_value_text(row->median, row->unit, median, sizeof median);
+    bench_value_text(row->min, row->unit, min, sizeof min);
+    bench_value_text(row->max, row->unit, max, sizeof max);
+    fprintf(out, "%-24s %-9s %-9s %3d %9s %-9s %*s %*s %*s %4d  %s\n", row->bench, row->path, row->mode, row->devices,
+            bench_size_text(row->bytes, size, sizeof size), row->metric, wide(median, 10), median, wide(min, 10), min, wide(max, 10), max,
+            row->n, row->clock);
+  }
+}

@@ -1,0 +1,107 @@
+/* Streaming through memory: a window of another device against a plain shared mapping, both touched by that device. The claim is a ratio of one.
+ * Also whole sessions: how long devices take to start, meet at a barrier and end. */
+#include "bench/harness.h"
+
+#include "fabric/futex.h"
+
+#define STREAM_MOST (64 * MiB)
+
+typedef uint64_t bench_vector __attribute__((vector_size(16)));
+
+struct area {
+  bench_vector *words;
+  size_t bytes;
+};
+
+static void read_all(void *context, long count)
+{
+  struct area *area = context;
+  if (uma_device()) return;
+  for (long n = 0; n < count; n++) {
+    bench_vector a = {0}, b = {0}, c = {0}, d = {0};
+    for (size_t i = 0; i < area->bytes / 16; i += 4)
+      a += area->words[i], b += area->words[i + 1], c += area->words[i + 2], d += area->words[i + 3];
+    a += b + c + d;
+    bench_keep(a[0] + a[1]);
+  }
+}
+
+static void write_all(void *context, long count)
+{
+  struct area *area = context;
+  if (uma_device()) return;
+  for (long n = 0; n < count; n++) {
+    bench_vector value = {(uint64_t)n, (uint64_t)n};
+    for (size_t i = 0; i < area->bytes / 16; i += 4) {
+      area->words[i] = value, area->words[i + 1] = value, area->words[i + 2] = value, area->words[i + 3] = value;
+      __asm__ volatile("" : : : "memory"); /* keeps the loop a loop */
+    }
+  }
+}
+
+static void stream_body(void *raw)
+{
+  static const size_t sizes[] = {256 * KiB, MiB, 4 * MiB, 16 * MiB, STREAM_MOST};
+  void *mine = uma_alloc_symmetric(STREAM_MOST);
+  bench_require(mine, "no device memory: %s", uma_last_error());
+  if (uma_device() == 1) {
+    memset(mine, 1, STREAM_MOST);
+    memset(raw, 1, STREAM_MOST);
+  }
+  bench_check(uma_barrier(), "uma_barrier");
+  for (int i = 0; i < 5; i++) {
+    struct area window = {uma_symmetric(mine, 1), sizes[i]}, plain = {raw, sizes[i]};
+    struct bench_variant reads[] = {
+      {"stream.read", "direct", NULL, sizes[i], BENCH_BANDWIDTH, 1, NULL, read_all, &window},
+      {"stream.read", "raw", "-", sizes[i], BENCH_BANDWIDTH, 1, NULL, read_all, &plain},
+    };
+    struct bench_variant writes[] = {
+      {"stream.write", "direct", NULL, sizes[i], BENCH_BANDWIDTH, 1, NULL, write_all, &window},
+      {"stream.write", "raw", "-", sizes[i], BENCH_BANDWIDTH, 1, NULL, write_all, &plain},
+    };
+    bench_compare(reads, 2);
+    bench_compare(writes, 2);
+  }
+}
+
+static int run_stream(void)
+{
+  struct bench_session session = {.devices = 2, .mode = UMA_MODE_SUPERNODE};
+  void *raw = bench_map(STREAM_MOST);
+  int result = raw ? bench_spawn(&session, stream_body, raw) : -1;
+  bench_unmap(raw, STREAM_MOST);
+  return result;
+}
+
+const struct bench_case bench_stream_cases[] = {
+  {"stream", "streaming reads and writes of a remote window and of a plain mapping", run_stream},
+  {NULL, NULL, NULL},
+};
+
+/* ---- sessions */
+
+static void nothing(void *unused)
+{
+}
+
+static int run_start(void)
+{
+  static const int counts[] = {2, 16, 256};
+  struct bench_row row = {.bench = "session.start", .path = "-", .mode = "supernode", .clock = "measured", .profile = "-", .metric = "time",
+                          .unit = "s"};
+  int result = 0;
+  for (int i = 0; i < 3 && !result; i++) {
+    struct bench_session session = {.devices = counts[i], .mode = UMA_MODE_SUPERNODE, .memory = 64 * MiB};
+    bench_progress("session.start  %d devices", counts[i]);
+    uint64_t begin = fab_now_ns();
+    result = bench_spawn(&session, nothing, NULL);
+    row.devices = counts[i];
+    if (!result) bench_record(&row, (double)(fab_now_ns() - begin) / 1e9);
+  }
+  return result;
+}
+
+const struct bench_case bench_session_cases[] = {
+  {"session.start", "2, 16, 256 devices start, pass a barrier and end", run_start},
+  {NULL, NULL, NULL},
+};

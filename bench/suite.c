@@ -1,0 +1,120 @@
+/* The suite: which cases there are, and in which order they run.
+ *
+ * One pass runs every chosen case once, each family followed by its peers; several passes add samples to the same series, so that
+ * a drift of the host's speed meets all of them. The round trip of one line between two cores is measured before and after everything. */
+#include "bench/harness.h"
+
+#include <errno.h>
+
+static const struct bench_case *const families[] = {
+  bench_session_cases, bench_latency_cases, bench_transfer_cases, bench_message_cases, bench_stream_cases,
+  bench_random_cases, bench_sync_cases, bench_collective_cases, bench_kvpool_cases,
+};
+static const size_t family_count = sizeof families / sizeof families[0];
+
+void bench_list(FILE *out)
+{
+  for (size_t f = 0; f < family_count; f++)
+    for (const struct bench_case *one = families[f]; one->name; one++) fprintf(out, "  %-26s %s\n", one->name, one->help);
+}
+
+/* What peers do is compared with cases of several families: those, then the peers. */
+static const struct peer_group {
+  size_t last_family; /* they run behind it */
+  int devices;
+  const char *names[8];
+} peer_groups[] = {
+  {3, 2, {"transfer.read", "transfer.write", "transfer.get.hot", "transfer.put.hot", "transfer.pingpong", "transfer.stream"}},
+  {7, 2, {"sync.message_rate", "sync.fetch_add", "sync.barrier", "collective.allreduce"}},
+  {7, 4, {"sync.barrier", "collective.allreduce"}},
+  {7, 8, {"sync.barrier", "collective.allreduce"}},
+};
+
+static int run_peers(size_t family)
+{
+  int result = 0;
+  for (size_t g = 0; g < sizeof peer_groups / sizeof peer_groups[0] && !result; g++) {
+    const char *chosen[9];
+    int n = 0;
+    if (peer_groups[g].last_family != family) continue;
+    for (int i = 0; i < 8 && peer_groups[g].names[i]; i++)
+      if (bench_selected(peer_groups[g].names[i])) chosen[n++] = peer_groups[g].names[i];
+    chosen[n] = NULL;
+    if (n) result = bench_peers_run(chosen, peer_groups[g].devices);
+  }
+  return result;
+}
+
+static int run_pass(void)
+{
+  int result = 0;
+  for (size_t f = 0; f < family_count && !result; f++) {
+    for (const struct bench_case *one = families[f]; one->name && !result; one++) {
+      if (!bench_selected(one->name)) continue;
+      bench_progress("%s", one->name);
+      result = one->run();
+      if (result) bench_fail("the benchmark failed");
+      if (result) fprintf(stderr, "%suma bench: %s: %s\n", bench_run.terminal ? "\n" : "", one->name, bench_run.board->error);
+      bench_run.done++;
+    }
+    if (!result && bench_run.options.peers) {
+      result = run_peers(f);
+      if (result) fprintf(stderr, "%suma bench: a peer: %s\n", bench_run.terminal ? "\n" : "", bench_run.board->error);
+    }
+  }
+  return result;
+}
+
+static int count_selected(void)
+{
+  int count = 0;
+  for (size_t f = 0; f < family_count; f++)
+    for (const struct bench_case *one = families[f]; one->name; one++) count += bench_selected(one->name);
+  return count;
+}
+
+/* Every name must choose something. */
+static int check_names(const struct bench_options *options)
+{
+  for (int i = 0; i < options->name_count; i++) {
+    bool known = false;
+    for (size_t f = 0; f < family_count; f++)
+      for (const struct bench_case *one = families[f]; one->name; one++)
+        known |= !strncmp(one->name, options->names[i], strlen(options->names[i]));
+    if (known && *options->names[i]) continue;
+    fprintf(stderr, "uma bench: no benchmark is called, or begins with, '%s'; there are:\n", options->names[i]);
+    bench_list(stderr);
+    return -EINVAL;
+  }
+  return 0;
+}
+
+/* Peers that were asked for must be there; left open, they run when they are. */
+static int choose_peers(void)
+{
+  char missing[700];
+  bool installed = bench_peers_installed(missing, sizeof missing);
+  if (bench_run.options.peers == 1 && !installed) {
+    fprintf(stderr, "uma bench: --peers: there is no %s\n", missing);
+    return -ENOENT;
+  }
+  bench_run.options.peers = bench_run.options.peers && installed;
+  return 0;
+}
+
+int bench_suite(const struct bench_options *options, struct bench_rows *rows)
+{
+  int result = check_names(options);
+  if (!result) result = bench_start(options);
+  if (result) return result;
+  result = choose_peers();
+  if (!result) {
+    bench_run.total = bench_run.passes * count_selected();
+    result = bench_line_round_trip("host.line.start");
+    for (; bench_run.pass < bench_run.passes && !result; bench_run.pass++) result = run_pass();
+    if (!result) result = bench_line_round_trip("host.line.end");
+    bench_progress_end();
+  }
+  bench_finish(rows);
+  return result;
+}

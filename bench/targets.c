@@ -1,0 +1,200 @@
+/* The targets of the project and what the rows say about them. Ratios are between rows of one run; nothing is rounded in our favour. */
+#include "bench/report.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <string.h>
+
+struct list {
+  const struct bench_rows *rows;
+  struct bench_target *targets;
+  int count;
+};
+
+enum relation { AT_MOST, AT_LEAST };
+
+static struct bench_target *add(struct list *list, const char *what, enum relation relation, const char *wanted)
+{
+  struct bench_target *target = &list->targets[list->count++];
+  *target = (struct bench_target){.verdict = BENCH_NOT_MEASURED};
+  snprintf(target->what, sizeof target->what, "%s", what);
+  snprintf(target->wanted, sizeof target->wanted, "%s%s", relation == AT_MOST ? "at most " : "at least ", wanted);
+  snprintf(target->measured, sizeof target->measured, "not measured");
+  return target;
+}
+
+static void judge(struct bench_target *target, bool reached, const char *format, ...)
+{
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(target->measured, sizeof target->measured, format, arguments);
+  va_end(arguments);
+  target->verdict = reached ? BENCH_REACHED : BENCH_MISSED;
+}
+
+/* The median, or NAN. */
+static double median(const struct list *list, const char *bench, const char *path, const char *mode, int devices, size_t bytes, const char *metric)
+{
+  const struct bench_row *row = bench_rows_find(list->rows, bench, path, mode, devices, bytes, metric);
+  return row && row->median > 0 ? row->median : NAN;
+}
+
+static double peer_latency(const struct list *list, const char *bench, int devices, size_t bytes)
+{
+  return fmin(median(list, bench, "mpi", NULL, devices, bytes, "latency"), median(list, bench, "oshmem", NULL, devices, bytes, "latency"));
+}
+
+/* ---- a ratio of two paths over all sizes */
+
+struct spread {
+  double least, most, mean; /* geometric */
+  size_t least_at, most_at;
+  int count;
+};
+
+struct side {
+  const char *bench, *path, *mode;
+};
+
+static struct spread compare(const struct list *list, const struct side *a, const struct side *b, int devices, const char *metric,
+                             size_t from, size_t to)
+{
+  struct spread spread = {.least = INFINITY, .most = -INFINITY};
+  double sum = 0;
+  for (size_t i = 0; i < list->rows->count; i++) {
+    const struct bench_row *row = &list->rows->row[i];
+    if (strcmp(row->bench, a->bench) || strcmp(row->path, a->path) || strcmp(row->metric, metric) || row->devices != devices) continue;
+    if ((a->mode && strcmp(row->mode, a->mode)) || row->bytes < from || row->bytes > to) continue;
+    double other = median(list, b->bench, b->path, b->mode, devices, row->bytes, metric), ratio = row->median / other;
+    if (!isfinite(ratio) || ratio <= 0) continue;
+    if (ratio < spread.least) spread.least = ratio, spread.least_at = row->bytes;
+    if (ratio > spread.most) spread.most = ratio, spread.most_at = row->bytes;
+    sum += log(ratio);
+    spread.count++;
+  }
+  spread.mean = spread.count ? exp(sum / spread.count) : NAN;
+  return spread;
+}
+
+/* A window costs what a plain mapping costs. */
+static void same_cost(struct list *list, const char *what, const char *bench, const char *metric)
+{
+  const struct side window = {bench, "direct", NULL}, plain = {bench, "raw", NULL};
+  struct spread spread = compare(list, &window, &plain, 2, metric, 0, BENCH_ANY);
+  struct bench_target *target = add(list, what, AT_LEAST, "");
+  snprintf(target->wanted, sizeof target->wanted, "1.00 ± 0.03");
+  if (spread.count)
+    judge(target, fabs(spread.mean - 1) <= 0.03, "%.3f (sizes from %.2f to %.2f)", spread.mean, spread.least, spread.most);
+}
+
+static void time_limit(struct list *list, const char *what, const char *bench, size_t bytes, double limit_ns)
+{
+  char wanted[32];
+  double ns = median(list, bench, "rma", "supernode", 2, bytes, "latency");
+  snprintf(wanted, sizeof wanted, "%.0f ns", limit_ns);
+  struct bench_target *target = add(list, what, AT_MOST, wanted);
+  if (!isnan(ns)) judge(target, ns <= limit_ns, "%.1f ns", ns);
+}
+
+static void share_of_memcpy(struct list *list, const char *what, const char *bench, size_t from, size_t to)
+{
+  const struct side ours = {bench, "rma", NULL}, plain = {bench, "raw", NULL};
+  struct spread spread = compare(list, &ours, &plain, 2, "bandwidth", from, to);
+  char size[32];
+  struct bench_target *target = add(list, what, AT_LEAST, "0.95 of memcpy");
+  if (spread.count)
+    judge(target, spread.least >= 0.95, "%.2f, the least at %s", spread.least, bench_size_text(spread.least_at, size, sizeof size));
+}
+
+/* ---- against the better of the peers */
+
+static void beat(struct list *list, const char *what, const char *bench, const char *path, int devices, size_t bytes, double factor)
+{
+  char wanted[32], ours_text[32], peer_text[32];
+  double ours = median(list, bench, path, "supernode", devices, bytes, "latency"), peer = peer_latency(list, bench, devices, bytes);
+  snprintf(wanted, sizeof wanted, "%.4g× faster", factor);
+  struct bench_target *target = add(list, what, AT_LEAST, wanted);
+  if (isnan(ours) || isnan(peer)) return;
+  judge(target, peer / ours >= factor, "%.2f× (%s; peer %s)", peer / ours, bench_value_text(ours, "ns", ours_text, sizeof ours_text),
+        bench_value_text(peer, "ns", peer_text, sizeof peer_text));
+}
+
+static void never_slower(struct list *list, const char *what, const char *bench, int devices)
+{
+  double least = INFINITY;
+  size_t at = 0;
+  char size[32];
+  for (size_t i = 0; i < list->rows->count; i++) {
+    const struct bench_row *row = &list->rows->row[i];
+    if (strcmp(row->bench, bench) || strcmp(row->path, "direct") || strcmp(row->metric, "latency") || row->devices != devices) continue;
+    double ratio = peer_latency(list, bench, devices, row->bytes) / row->median;
+    if (ratio < least) least = ratio, at = row->bytes;
+  }
+  struct bench_target *target = add(list, what, AT_LEAST, "1× at every size");
+  if (isfinite(least)) judge(target, least >= 1, at ? "%.2f×, the least at %s" : "%.2f×", least, bench_size_text(at, size, sizeof size));
+}
+
+/* ---- messages, pages, sessions */
+
+static void messages(struct list *list)
+{
+  const struct side ours = {"transfer.pingpong", "message", "stacked"}, raw = {"transfer.pingpong", "raw", NULL};
+  const struct side our_stream = {"transfer.stream", "message", "stacked"}, raw_stream = {"transfer.stream", "raw", NULL};
+  struct spread latency = compare(list, &ours, &raw, 2, "latency", 0, 4096);
+  struct spread bandwidth = compare(list, &our_stream, &raw_stream, 2, "bandwidth", 1 << 20, BENCH_ANY);
+  char size[32];
+  struct bench_target *target = add(list, "Messages by io_uring: latency up to 4 KiB against a raw TCP connection", AT_MOST, "1.2×");
+  if (latency.count)
+    judge(target, latency.most <= 1.2, "%.2f×, the most at %s", latency.most, bench_size_text(latency.most_at, size, sizeof size));
+  target = add(list, "Messages by io_uring: bandwidth from 1 MiB against a raw TCP connection", AT_LEAST, "0.9×");
+  if (bandwidth.count)
+    judge(target, bandwidth.least >= 0.9, "%.2f×, the least at %s", bandwidth.least, bench_size_text(bandwidth.least_at, size, sizeof size));
+}
+
+static void pages(struct list *list)
+{
+  double small = median(list, "latency.pages.never", NULL, NULL, -1, BENCH_ANY, "latency");
+  double huge = median(list, "latency.pages.always", NULL, NULL, -1, BENCH_ANY, "latency");
+  struct bench_target *target = add(list, "Huge pages: the longest chase gains", AT_LEAST, "1.2×");
+  if (!isnan(small) && !isnan(huge)) judge(target, small / huge >= 1.2, "%.2f× (%.0f ns, with huge pages %.0f ns)", small / huge, small, huge);
+}
+
+static void sessions(struct list *list)
+{
+  double seconds = median(list, "session.start", NULL, NULL, 256, BENCH_ANY, "time");
+  struct bench_target *target = add(list, "256 devices start, pass a barrier and end", AT_MOST, "5 s");
+  if (!isnan(seconds)) judge(target, seconds < 5, "%.2f s", seconds);
+}
+
+int bench_targets(const struct bench_rows *rows, struct bench_target *targets)
+{
+  const size_t K = 1024, M = 1024 * 1024;
+  struct list list = {rows, targets, 0};
+  same_cost(&list, "Remote window against a plain mapping: pointer chase", "latency.chase", "latency");
+  same_cost(&list, "Remote window against a plain mapping: streaming reads", "stream.read", "bandwidth");
+  same_cost(&list, "Remote window against a plain mapping: streaming writes", "stream.write", "bandwidth");
+  time_limit(&list, "uma_get of 8 B, warm", "transfer.get.hot", 8, 4);
+  time_limit(&list, "uma_put of 8 B, warm", "transfer.put.hot", 8, 4);
+  time_limit(&list, "uma_get of 4 KiB, warm", "transfer.get.hot", 4 * K, 55);
+  time_limit(&list, "uma_put of 4 KiB, warm", "transfer.put.hot", 4 * K, 55);
+  share_of_memcpy(&list, "uma_get of 64 KiB and more, warm", "transfer.get.hot", 64 * K, BENCH_ANY);
+  share_of_memcpy(&list, "uma_put of 64 KiB and more, warm", "transfer.put.hot", 64 * K, BENCH_ANY);
+  share_of_memcpy(&list, "uma_get of 4 KiB, warm, against memcpy", "transfer.get.hot", 4 * K, 4 * K);
+  share_of_memcpy(&list, "uma_put of 4 KiB, warm, against memcpy", "transfer.put.hot", 4 * K, 4 * K);
+  beat(&list, "uma_get of 8 B against the better peer", "transfer.get.hot", "rma", 2, 8, 3);
+  beat(&list, "uma_put of 8 B against the better peer", "transfer.put.hot", "rma", 2, 8, 3);
+  beat(&list, "fetch-add against the better peer", "sync.fetch_add", "direct", 2, 8, 20);
+  beat(&list, "message of 8 B in the supernode against the peer", "transfer.pingpong", "message", 2, 8, 1.2);
+  beat(&list, "barrier of 2 against the better peer", "sync.barrier", "direct", 2, 0, 1.5);
+  beat(&list, "all-reduce of 8 B, 2 devices, against the better peer", "collective.allreduce", "direct", 2, 8, 1.15);
+  beat(&list, "all-reduce of 64 KiB, 2 devices, against the better peer", "collective.allreduce", "direct", 2, 64 * K, 3);
+  beat(&list, "all-reduce of 16 MiB, 2 devices, against the better peer", "collective.allreduce", "direct", 2, 16 * M, 1.4);
+  never_slower(&list, "barrier of 4 against the better peer", "sync.barrier", 4);
+  never_slower(&list, "barrier of 8 against the better peer", "sync.barrier", 8);
+  never_slower(&list, "all-reduce of 4 devices against the better peer", "collective.allreduce", 4);
+  never_slower(&list, "all-reduce of 8 devices against the better peer", "collective.allreduce", 8);
+  messages(&list);
+  pages(&list);
+  sessions(&list);
+  return list.count;
+}

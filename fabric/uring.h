@@ -1,0 +1,138 @@
+/* What the two files of the uring fabric share: uring.c (endpoints, connections, the ring) and uring_stream.c (bytes on a connection).
+ *
+ * Glossary
+ *   remote   an endpoint of some device, as seen from here: (device, channel)
+ *   link     one TCP connection; there may be two with one remote, when both sides connected at once
+ *   hot      said of a link that has received lately: progress looks whether there is more, at the price of a system call, instead of
+ *            waiting to be told by the kernel; on a busy connection that is faster by a third
+ *   bounce   pinned memory of a link: two halves to receive into, two halves to send staged payload from
+ */
+#ifndef FAB_URING_H
+#define FAB_URING_H
+
+#include <liburing.h>
+#include <netinet/in.h>
+
+#include "fabric/fabric.h"
+
+#define FAB_URING_HALF (64u << 10)
+#define FAB_URING_BATCH 16 /* messages that one system call may gather */
+
+/* The first bytes of a connection, from the side that opened it. */
+struct fab_uring_hello {
+  uint64_t magic;
+  uint32_t version, reserved;
+  unsigned char key[FAB_KEY_BYTES];
+  int32_t from_device, from_channel, to_device, to_channel;
+};
+_Static_assert(sizeof(struct fab_uring_hello) == 48, "wire structure");
+
+/* What a message begins with on the wire. */
+struct fab_uring_wire {
+  uint32_t magic, flags;
+  struct fab_header header;
+};
+_Static_assert(sizeof(struct fab_uring_wire) == 40, "wire structure");
+
+enum fab_uring_op { FAB_URING_ACCEPT, FAB_URING_CONNECT, FAB_URING_GREET, FAB_URING_HELLO, FAB_URING_RECEIVE, FAB_URING_SEND };
+
+/* Where the bytes of the receive in flight go. */
+enum fab_uring_mode {
+  FAB_URING_PARSE,  /* into the bounce buffer, behind `fill`: headers, and payload that is copied from there */
+  FAB_URING_DIRECT, /* payload, straight to its destination */
+  FAB_URING_STAGED, /* payload, into one half of the bounce buffer */
+};
+
+struct fab_uring_rx {
+  enum fab_uring_mode mode;
+  int looks;   /* PARSE: while positive the link is hot, and this many more looks may fail before it is cold */
+  size_t fill; /* PARSE: bytes of an incomplete header at the beginning of the buffer. Of the hello before that */
+  int half;    /* STAGED: where the receive in flight goes */
+  bool open;   /* in the middle of a message: what follows is valid */
+  struct fab_uring_wire wire;
+  unsigned char *target;
+  size_t room, stored, rest; /* rest: payload bytes still to come */
+  void *cookie;
+};
+
+struct fab_uring_tx {
+  struct fab_send *queue, **end;
+  bool ready; /* connected, and greeted */
+  bool in_flight;
+  struct fab_uring_wire wires[FAB_URING_BATCH];
+  struct iovec vectors[2 * FAB_URING_BATCH];
+  struct msghdr message;
+  /* of the staged send at the head of the queue: */
+  size_t copied;             /* bytes of header and payload that were copied into halves */
+  int half;                  /* the one that is sent next or now */
+  size_t length[2], done[2]; /* of each half: bytes in it, and how many of them have left */
+};
+
+struct fab_uring_link {
+  struct fab_uring_endpoint *endpoint;
+  struct fab_uring_link *next, *previous;   /* all links of the endpoint */
+  struct fab_uring_link *next_rx, *next_tx; /* to be armed, to be sent on, at the next flush */
+  bool queued_rx, queued_tx;
+  int fd, remote; /* remote: index, or -1 before its hello is verified */
+  int operations; /* in flight in the kernel; the link outlives them */
+  bool initiated, dead;
+  unsigned char *bounce; /* 2 halves to receive into, 2 to send from */
+  int slot;              /* of the bounce buffer among the registered ones, or -1 */
+  struct sockaddr_in address;
+  struct fab_uring_hello hello;
+  struct fab_uring_rx rx;
+  struct fab_uring_tx tx;
+};
+
+struct fab_uring_remote {
+  struct fab_uring_link *out;      /* chosen at the first send; never changed */
+  struct fab_uring_link *accepted; /* opened by the other side */
+  bool closed;
+};
+
+struct fab_uring_device {
+  int links;
+  bool ending; /* has no link any more; lost, unless a connection that it opened before is still to be accepted */
+  bool lost;
+};
+
+struct fab_uring_endpoint {
+  struct fab_endpoint base;
+  struct fab_config config;
+  struct io_uring ring;
+  int in_flight; /* operations in the kernel */
+  int sleepers;
+  int hot;          /* how many links are */
+  int failed_looks; /* completions that said so, of those that the call of progress has reaped */
+  bool busy;        /* inside progress: sends of upcalls leave at its end */
+  bool accept_due, closing;
+  bool any_ending;   /* any device is `ending` */
+  int strangers;     /* links whose hello is not verified yet */
+  uint64_t rejected; /* connections that were dropped for what they sent */
+  struct fab_uring_link *links;
+  struct fab_uring_link *rx_due, *tx_due;
+  uint64_t slots_free; /* bit i: entry i of the ring's table of registered buffers is free */
+  struct fab_uring_device *devices;
+  struct fab_uring_remote *remotes; /* [device * FAB_CHANNELS + channel] */
+};
+
+/* ---- uring.c */
+/* A submission entry; submits when the queue is full. */
+struct io_uring_sqe *fab_uring_sqe(struct fab_uring_endpoint *e);
+/* Says whose completion it will be (NULL: the endpoint's), and counts it. Behind io_uring_prep_*. */
+void fab_uring_tag(struct fab_uring_endpoint *e, struct io_uring_sqe *sqe, struct fab_uring_link *link, enum fab_uring_op op);
+void fab_uring_arm(struct fab_uring_link *link);                     /* receive more, at the next flush */
+void fab_uring_want_send(struct fab_uring_link *link);               /* look at the queue of sends, at the next flush */
+void fab_uring_reject(struct fab_uring_link *link, const char *why); /* counts, reports once, closes */
+void fab_uring_kill(struct fab_uring_link *link);                    /* closes once nothing is in flight */
+
+/* ---- uring_stream.c */
+void fab_uring_prepare_receive(struct fab_uring_link *link);
+void fab_uring_received(struct fab_uring_link *link, size_t bytes);
+void fab_uring_receive_lost(struct fab_uring_link *link); /* completes a half-received message */
+void fab_uring_prepare_send(struct fab_uring_link *link);
+void fab_uring_stage_ahead(struct fab_uring_link *link); /* copies the next chunk while the kernel sends the current one */
+void fab_uring_sent(struct fab_uring_link *link, size_t bytes);
+void fab_uring_fail_sends(struct fab_uring_link *link, int error);
+
+#endif

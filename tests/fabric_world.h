@@ -1,0 +1,76 @@
+/* Processes with endpoints of one fabric, for the tests of fabrics. */
+#ifndef TESTS_FABRIC_WORLD_H
+#define TESTS_FABRIC_WORLD_H
+
+#include <criterion/criterion.h>
+#include <stdatomic.h>
+#include <stdio.h>
+
+#include "fabric/fabric.h"
+
+#define WORLD_MAX 16
+#define WORLD_WINDOW 65536
+
+/* A message that arrived. The list of a node is in order of completion. */
+struct world_message {
+  struct world_message *next;
+  struct fab_header header;
+  unsigned char *data;
+  size_t room;
+  int device, channel, error;
+};
+
+struct world {
+  const struct fab_ops *ops;
+  int devices;
+  bool wake_fds;            /* give shm eventfds */
+  size_t most_room;         /* what arrive grants at most; 0: no limit */
+  struct fab_config config; /* what all endpoints have in common */
+  int listen_fd[WORLD_MAX], wake_fd[WORLD_MAX];
+  uint16_t ports[WORLD_MAX * FAB_CHANNELS];
+  _Atomic uint64_t *shared; /* a page of zeroed words for the test's own use */
+};
+
+struct node {
+  struct world *world;
+  int device;
+  const struct fab_ops *ops;
+  struct fab_endpoint *endpoint;
+  struct world_message *first, **end;
+  int arrived, completed, lost; /* how many upcalls */
+  int lost_device;
+};
+
+/* The fabric number `index` that has `capability`, where this host allows it; NULL behind the last. Begins with 0. */
+const struct fab_ops *world_fabric(unsigned capability, int index);
+
+void world_create(struct world *world, const struct fab_ops *ops, int devices);
+void world_destroy(struct world *world);
+/* Runs `body` for each device in a process of its own, the endpoint open; true when all ended well. A minute without end is a failure. */
+bool world_run(struct world *world, int (*body)(struct node *node));
+pid_t world_start(struct world *world, int device, int (*body)(struct node *node)); /* one of them */
+bool world_ended_well(pid_t pid);
+
+int node_open(struct node *node, struct world *world, int device);
+void node_close(struct node *node);
+void node_step(struct node *node);                                    /* progress; gives the processor away when nothing moved */
+void node_post(struct node *node, int device, struct fab_send *send); /* send on the application's channel */
+int node_finish(struct node *node, struct fab_send *send);            /* progress until it has left; its status */
+int node_send(struct node *node, int device, int tag, const void *payload, size_t bytes, bool staged); /* post and finish */
+struct world_message *node_receive(struct node *node); /* the next message; the caller frees it */
+void message_free(struct world_message *message);
+
+/* Bytes that depend on seed and position. */
+void pattern_fill(unsigned char *data, size_t bytes, unsigned seed);
+bool pattern_holds(const unsigned char *data, size_t bytes, unsigned seed);
+
+/* In the body of a node: the process fails, saying where. */
+#define must(condition) \
+  do { \
+    if (!(condition)) { \
+      fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #condition); \
+      return 1; \
+    } \
+  } while (0)
+
+#endif

@@ -1,0 +1,45 @@
+/* For tests that run sessions: a device's function returns 0 when all its CHECKs hold. */
+#ifndef TESTS_SESSION_H
+#define TESTS_SESSION_H
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "uma.h"
+
+#define CHECK(condition) \
+  do { \
+    if (!(condition)) { \
+      fprintf(stderr, "%s:%d: device %d: %s does not hold (last error: %s)\n", __FILE__, __LINE__, uma_device(), #condition, \
+              uma_last_error()); \
+      return 99; \
+    } \
+  } while (0)
+
+/* Runs the function as every device and expects all to succeed. */
+static inline void session_run(int devices, int servers, int mode, int (*function)(void *), void *argument)
+{
+  struct uma_config config = {.servers = servers, .mode = mode, .memory = (size_t)64 << 20, .timeout = 120};
+  int result = uma_spawn(&config, devices, function, argument);
+  cr_assert_eq(result, 0, "%d devices in %d servers, mode %d: %d (%s)", devices, servers, mode, result, result < 0 ? uma_last_error() : "");
+}
+
+/* On one device, on several, with more than there are processors, and in several coherence domains. */
+static inline void session_run_shapes(int (*function)(void *), void *argument)
+{
+  session_run(1, 1, UMA_MODE_SUPERNODE, function, argument);
+  session_run(2, 2, UMA_MODE_SUPERNODE, function, argument);
+  session_run(5, 2, UMA_MODE_SUPERNODE, function, argument);
+  session_run(2, 2, UMA_MODE_STACKED, function, argument);
+  session_run(5, 2, UMA_MODE_STACKED, function, argument);
+}
+
+/* Where `uma` and the examples were built. */
+static inline const char *session_build(void)
+{
+  const char *build = getenv("UMA_BUILD");
+  return build ? build : "build";
+}
+
+#endif

@@ -1,0 +1,91 @@
+/* `uma bench`: its arguments, and what is done with the rows. The benchmarks are in bench/. */
+#include <argp.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "bench/harness.h"
+#include "bench/report.h"
+#include "uma/commands.h"
+
+enum { LIST = 256, QUICK, JSON, REPORT, FROM, PEERS, NO_PEERS, TRACE };
+
+static const struct argp_option options[] = {
+  {"list", LIST, NULL, 0, "name the benchmarks and stop", 0},
+  {"quick", QUICK, NULL, 0, "fewer sizes, devices and repetitions: about a minute", 0},
+  {"json", JSON, "FILE", 0, "write the rows to FILE, one JSON object a line (- is standard output)", 0},
+  {"report", REPORT, "DIR", 0, "write DIR/index.html: pictures, targets, all rows (needs gnuplot)", 0},
+  {"from", FROM, "FILE", 0, "measure nothing; take the rows that --json wrote (for --report)", 0},
+  {"peers", PEERS, NULL, 0, "also Open MPI and OpenSHMEM (the default where they are installed)", 0},
+  {"no-peers", NO_PEERS, NULL, 0, "without them", 0},
+  {"trace", TRACE, "FILE", 0, "the request trace for kvpool (default: a generated one)", 0},
+  {0}};
+
+struct arguments {
+  struct bench_options bench;
+  const char *json, *report, *from;
+  bool list;
+};
+
+static error_t parse_option(int key, char *text, struct argp_state *state)
+{
+  struct arguments *arguments = state->input;
+  switch (key) {
+  case LIST: arguments->list = true; break;
+  case QUICK: arguments->bench.quick = true; break;
+  case JSON: arguments->json = text; break;
+  case REPORT: arguments->report = text; break;
+  case FROM: arguments->from = text; break;
+  case PEERS: arguments->bench.peers = 1; break;
+  case NO_PEERS: arguments->bench.peers = 0; break;
+  case TRACE: arguments->bench.trace = text; break;
+  case ARGP_KEY_ARGS:
+    arguments->bench.names = state->argv + state->next;
+    arguments->bench.name_count = state->argc - state->next;
+    break;
+  default: return ARGP_ERR_UNKNOWN;
+  }
+  return 0;
+}
+
+static const struct argp parser = {options, parse_option, "[NAME...]",
+                                   "Measures the communication wall: the same work by load and store in a supernode and by messages between "
+                                   "stacked servers, beside plain memory, plain sockets and other libraries.\vNAME chooses the benchmarks "
+                                   "that begin with it; --list names them all.",
+                                   NULL, NULL, NULL};
+
+/* Rows to files, the table to people. Machines that read standard output get rows. */
+static int deliver(const struct arguments *arguments, const struct bench_rows *rows)
+{
+  bool people = isatty(STDOUT_FILENO) || arguments->report;
+  char sentence[600];
+  int result = 0;
+  if (arguments->json) result = bench_rows_save(rows, arguments->json);
+  if (people && (!arguments->json || strcmp(arguments->json, "-"))) {
+    bench_rows_print(rows, stdout);
+    if (bench_wall_sentence(rows, sentence, sizeof sentence)) printf("\n%s\n", sentence);
+  } else if (!people && !arguments->json) {
+    result = bench_rows_save(rows, "-");
+  }
+  if (arguments->report && !result) result = bench_report(rows, arguments->report, arguments->from);
+  return result;
+}
+
+int uma_cmd_bench(int argc, char **argv)
+{
+  struct arguments arguments = {.bench.peers = -1};
+  struct bench_rows rows = {0};
+  int result, delivered = 0;
+  argp_parse(&parser, argc, argv, 0, NULL, &arguments);
+  if (arguments.list) {
+    bench_list(stdout);
+    return EXIT_SUCCESS;
+  }
+  result = arguments.from ? bench_rows_load(&rows, arguments.from) : bench_suite(&arguments.bench, &rows);
+  if (rows.count) delivered = deliver(&arguments, &rows);
+  if (!result && !rows.count) {
+    fprintf(stderr, "uma bench: no rows\n");
+    result = 1;
+  }
+  bench_rows_free(&rows);
+  return result || delivered ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,9 @@
+/* The subcommands of `uma`; each gets its own argv, argv[0] being "uma NAME", and returns an exit status. */
+#ifndef UMA_COMMANDS_H
+#define UMA_COMMANDS_H
+
+int uma_cmd_run(int argc, char **argv);
+int uma_cmd_info(int argc, char **argv);
+int uma_cmd_bench(int argc, char **argv);
+
+#endif

@@ -1,0 +1,527 @@
+/* The launcher: front, keeper, devices.
+ *
+ *     front (uma run, or the caller of uma_spawn)
+ *       keeper           creates the shared memory, starts the devices, watches them, ends the session
+ *         device 0 ... n-1
+ *
+ * Two processes rather than one, so that the session ends properly however either dies:
+ *   - the front dies: the keeper gets SIGTERM (PR_SET_PDEATHSIG) and ends the session as if it had been asked to.
+ *   - the keeper dies: devices get SIGKILL, as its children (PR_SET_PDEATHSIG), and as holders of a lifeline (session.c).
+ *   - a device starts processes of its own and dies: they become children of the keeper (PR_SET_CHILD_SUBREAPER), which ends them.
+ * Shared memory is unnamed (memfd), sockets are inherited: there is nothing that could stay behind but processes.
+ *
+ * The keeper is one thread around one poll: a signalfd (children, requests to end) and, with --tag-output, the devices' output. It
+ * ends the session by SIGTERM to the devices and, GRACE_NS later, SIGKILL to all that is left below it. */
+#include "uma/launch.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "uma/config.h"
+#include "uma/heap.h"
+#include "uma/output.h"
+#include "uma/session.h"
+
+#define GRACE_NS 1000000000u
+#define STATUS_TIMEOUT 124
+#define STATUS_CANNOT_RUN 127
+
+/* What keeper and devices tell the front: why the session could not start. In memory shared by all of them. */
+struct outcome {
+  _Atomic int taken; /* the first to set it writes */
+  int error;
+  char sentence[600];
+};
+
+struct keeper {
+  const struct uma_program *program;
+  struct uma_config config;
+  struct uma_shape shape;
+  struct uma_board *board;
+  struct outcome *outcome;
+  const char *name; /* for messages: "uma run" or "uma_spawn" */
+  pid_t front, self;
+  sigset_t caller_mask;
+  struct rlimit caller_files;
+  int signal_fd, board_fd;
+  int segment_fd[UMA_MAX_DEVICES], windows_fd[UMA_MAX_DEVICES]; /* [domain] */
+  int listen_fd[UMA_MAX_DEVICES][FAB_CHANNELS];
+  int wake_fd[UMA_MAX_DEVICES];
+  int lifeline[UMA_MAX_DEVICES]; /* writing ends */
+  pid_t pid[UMA_MAX_DEVICES];    /* 0 once it has ended */
+  struct uma_output *output;     /* with tag_output */
+  int started, running;
+  int status; /* of the session so far */
+  bool ending;
+  uint64_t kill_at_ns, timeout_at_ns; /* 0: never */
+};
+
+static int say_outcome(struct outcome *outcome, int error)
+{
+  int free = 0;
+  if (!atomic_compare_exchange_strong(&outcome->taken, &free, 1)) return error;
+  snprintf(outcome->sentence, sizeof outcome->sentence, "%s", uma_last_error());
+  outcome->error = error;
+  return error;
+}
+
+/* ---- what devices inherit */
+
+static int listen_on_loopback(int *fd, uint16_t *port)
+{
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  socklen_t length = sizeof address;
+  *fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (*fd < 0 || bind(*fd, (struct sockaddr *)&address, length) || listen(*fd, SOMAXCONN) ||
+      getsockname(*fd, (struct sockaddr *)&address, &length))
+    return uma_fail(-errno, "cannot listen on 127.0.0.1: %s", strerror(errno));
+  *port = ntohs(address.sin_port);
+  return 0;
+}
+
+static int create_links(struct keeper *k)
+{
+  int refused = fab_uring_available();
+  if (refused)
+    return uma_fail(refused,
+                    "mode stacked sends messages by io_uring, which this system refuses (%s); allow it (kernel.io_uring_disabled, seccomp) "
+                    "or use --mode supernode",
+                    strerror(-refused));
+  for (int d = 0; d < k->shape.devices; d++) {
+    k->wake_fd[d] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (k->wake_fd[d] < 0) return uma_fail(-errno, "cannot create an eventfd: %s", strerror(errno));
+    for (int c = 0; c < FAB_CHANNELS; c++) {
+      int result = listen_on_loopback(&k->listen_fd[d][c], &k->board->ports[d * FAB_CHANNELS + c]);
+      if (result) return result;
+    }
+  }
+  return 0;
+}
+
+/* Descriptors that the keeper holds at most, generously. */
+static int raise_file_limit(struct keeper *k)
+{
+  rlim_t domains = (rlim_t)k->shape.domains, devices = (rlim_t)k->shape.devices;
+  rlim_t need = 64 + 2 * domains + devices * (1 + (domains > 1 ? 1 + FAB_CHANNELS : 0) + (k->config.tag_output == UMA_ON ? 2 : 0));
+  struct rlimit limit;
+  getrlimit(RLIMIT_NOFILE, &limit);
+  k->caller_files = limit;
+  if (limit.rlim_max < need)
+    return uma_fail(-EMFILE, "%d devices need %lu open files, but the limit is %lu; raise it (ulimit -n) or use fewer devices",
+                    k->shape.devices, (unsigned long)need, (unsigned long)limit.rlim_max);
+  if (limit.rlim_cur < need) limit.rlim_cur = need;
+  if (setrlimit(RLIMIT_NOFILE, &limit))
+    return uma_fail(-errno, "cannot raise the limit of open files to %lu: %s", (unsigned long)need, strerror(errno));
+  return 0;
+}
+
+static int create_shared(struct keeper *k)
+{
+  int result = raise_file_limit(k);
+  if (!result) result = uma_board_create(&k->shape, &k->board, &k->board_fd);
+  for (int domain = 0; !result && domain < k->shape.domains; domain++) {
+    int first = uma_shape_first(&k->shape, domain, k->shape.domains), next = uma_shape_first(&k->shape, domain + 1, k->shape.domains);
+    result = uma_segment_create(&k->shape, first, next - first, &k->segment_fd[domain], &k->windows_fd[domain]);
+  }
+  if (!result && k->shape.domains > 1) result = create_links(k);
+  if (!result && k->config.tag_output == UMA_ON) result = uma_output_open(k->shape.devices, &k->output);
+  return result;
+}
+
+/* ---- becoming a device: everything here runs in the child */
+
+static void describe_inheritance(const struct keeper *k, int device, int lifeline, struct uma_inheritance *to)
+{
+  int domain = uma_shape_domain(&k->shape, device);
+  *to = (struct uma_inheritance){
+      .device = device,
+      .board_fd = k->board_fd,
+      .segment_fd = k->segment_fd[domain],
+      .windows_fd = k->windows_fd[domain],
+      .lifeline_fd = lifeline,
+      .listen_fd = {-1, -1},
+      .wake_fds = NULL,
+  };
+  if (k->shape.domains == 1) return;
+  memcpy(to->listen_fd, k->listen_fd[device], sizeof to->listen_fd);
+  to->wake_fds = &k->wake_fd[uma_shape_first(&k->shape, domain, k->shape.domains)];
+}
+
+static int wake_fd_count(const struct keeper *k, int device)
+{
+  int domain = uma_shape_domain(&k->shape, device);
+  if (k->shape.domains == 1) return 0;
+  return uma_shape_first(&k->shape, domain + 1, k->shape.domains) - uma_shape_first(&k->shape, domain, k->shape.domains);
+}
+
+static void pass_on(int fd)
+{
+  if (fd >= 0) fcntl(fd, F_SETFD, 0);
+}
+
+/* The variable that uma_init reads, see session.c: inherit. */
+static void export_inheritance(const struct keeper *k, const struct uma_inheritance *from)
+{
+  static char text[UMA_MAX_DEVICES * 8 + 128];
+  int length = sprintf(text, "%d,%d,%d,%d,%d,%d,%d", from->device, from->board_fd, from->segment_fd, from->windows_fd, from->lifeline_fd,
+                       from->listen_fd[0], from->listen_fd[1]);
+  int fds[] = {from->board_fd, from->segment_fd, from->windows_fd, from->lifeline_fd, from->listen_fd[0], from->listen_fd[1]};
+  for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) pass_on(fds[i]);
+  for (int i = 0; i < wake_fd_count(k, from->device); i++) {
+    pass_on(from->wake_fds[i]);
+    length += sprintf(text + length, ",%d", from->wake_fds[i]);
+  }
+  setenv("UMA_SESSION", text, 1);
+}
+
+static void settle_process(struct keeper *k, int device)
+{
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != k->self) raise(SIGKILL); /* it died before the line above */
+  prctl(PR_SET_CHILD_SUBREAPER, 0);
+  if (device > 0) {
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (null >= 0) dup2(null, STDIN_FILENO);
+    close(null);
+  }
+  if (k->output) uma_output_redirect(k->output, device);
+  if (k->shape.domains == 1) setrlimit(RLIMIT_NOFILE, &k->caller_files);
+  sigprocmask(SIG_SETMASK, &k->caller_mask, NULL);
+}
+
+static void run_program(struct keeper *k, const struct uma_inheritance *from)
+{
+  export_inheritance(k, from);
+  execvp(k->program->argv[0], k->program->argv);
+  uma_fail(-errno, "cannot run \"%s\": %s", k->program->argv[0], strerror(errno));
+  say_outcome(k->outcome, -errno);
+  _exit(STATUS_CANNOT_RUN);
+}
+
+/* Without exec the descriptors of all other devices are open here too; above all the lifelines must go, or they would never hang up. */
+static void close_foreign(struct keeper *k, const struct uma_inheritance *from)
+{
+  for (int d = 0; d < k->started; d++) close(k->lifeline[d]);
+  close(k->signal_fd);
+  if (k->output) uma_output_close(k->output);
+  for (int d = 0; d < k->shape.devices && k->shape.domains > 1; d++) {
+    if (d != from->device)
+      for (int c = 0; c < FAB_CHANNELS; c++)
+        if (k->listen_fd[d][c] >= 0) close(k->listen_fd[d][c]);
+    if (uma_shape_domain(&k->shape, d) != uma_shape_domain(&k->shape, from->device)) close(k->wake_fd[d]);
+  }
+  for (int domain = 0; domain < k->shape.domains; domain++) {
+    if (domain == uma_shape_domain(&k->shape, from->device)) continue;
+    close(k->segment_fd[domain]);
+    close(k->windows_fd[domain]);
+  }
+}
+
+static void run_function(struct keeper *k, const struct uma_inheritance *from)
+{
+  struct uma_program program = *k->program;
+  struct outcome *outcome = k->outcome;
+  close_foreign(k, from);
+  int result = uma_session_join(from);
+  if (result) {
+    say_outcome(outcome, result);
+    _exit(STATUS_CANNOT_RUN);
+  }
+  munmap(k->board, sizeof *k->board);
+  result = program.function(program.argument);
+  if (!result && uma_self.joined) result = uma_finalize();
+  fflush(NULL);
+  _exit(!result ? 0 : result & 255 ? result & 255 : 1);
+}
+
+/* ---- the keeper */
+
+static int start_device(struct keeper *k, int device)
+{
+  int pipe_fds[2];
+  int result = k->output ? uma_output_prepare(k->output, device) : 0;
+  if (result || pipe2(pipe_fds, O_CLOEXEC)) return uma_fail(result ? result : -errno, "cannot create a pipe: %s", strerror(errno));
+  k->lifeline[device] = pipe_fds[1];
+  k->started = device + 1;
+  pid_t pid = fork();
+  if (pid < 0) return uma_fail(-errno, "cannot start device %d of %d: %s", device, k->shape.devices, strerror(errno));
+  if (pid == 0) {
+    struct uma_inheritance from;
+    describe_inheritance(k, device, pipe_fds[0], &from);
+    settle_process(k, device);
+    if (k->program->argv) run_program(k, &from);
+    run_function(k, &from);
+  }
+  k->pid[device] = pid;
+  k->running++;
+  close(pipe_fds[0]);
+  for (int c = 0; c < FAB_CHANNELS && k->shape.domains > 1; c++) {
+    close(k->listen_fd[device][c]);
+    k->listen_fd[device][c] = -1;
+  }
+  if (k->output) uma_output_started(k->output, device);
+  return 0;
+}
+
+static void signal_devices(struct keeper *k, int number)
+{
+  for (int d = 0; d < k->started; d++)
+    if (k->pid[d]) kill(k->pid[d], number);
+}
+
+static void begin_end(struct keeper *k, int status)
+{
+  if (!k->status) k->status = status;
+  if (k->ending) return;
+  k->ending = true;
+  k->kill_at_ns = fab_now_ns() + GRACE_NS;
+  signal_devices(k, SIGTERM);
+  signal_devices(k, SIGCONT);
+}
+
+static void mark_lost(struct keeper *k, int device)
+{
+  atomic_store(&k->board->members[device].lost, 1);
+  atomic_fetch_add(&k->board->lost_count, 1);
+}
+
+/* A sentence about how the device ended and the status that follows for the session; NULL when it ended well. */
+static const char *judge(struct keeper *k, int device, int wait_status, int *status, char *text, size_t room)
+{
+  struct uma_member *member = &k->board->members[device];
+  uint32_t new_state = UMA_MEMBER_NEW;
+  *status = 1;
+  if (WIFSIGNALED(wait_status)) {
+    *status = 128 + WTERMSIG(wait_status);
+    snprintf(text, room, "was killed by signal %d (%s)", WTERMSIG(wait_status), strsignal(WTERMSIG(wait_status)));
+    return text;
+  }
+  if (WEXITSTATUS(wait_status)) {
+    *status = WEXITSTATUS(wait_status);
+    snprintf(text, room, "exited with code %d", *status);
+    return text;
+  }
+  if (atomic_load(&member->state) == UMA_MEMBER_JOINED) return "exited without calling uma_finalize, while the others may wait for it";
+  if (!atomic_compare_exchange_strong(&member->state, &new_state, UMA_MEMBER_ABSENT)) return NULL;
+  atomic_fetch_add(&k->board->absent_count, 1); /* pairs with announce() in session.c */
+  return atomic_load(&k->board->joined_count) ? "exited without calling uma_init, while others did" : NULL;
+}
+
+static void device_ended(struct keeper *k, int device, int wait_status)
+{
+  char text[128];
+  int status;
+  pid_t pid = k->pid[device];
+  k->pid[device] = 0;
+  k->running--;
+  const char *sentence = judge(k, device, wait_status, &status, text, sizeof text);
+  if (!sentence || k->ending) return;
+  if (!atomic_load(&k->outcome->taken)) fprintf(stderr, "%s: device %d (process %d) %s\n", k->name, device, (int)pid, sentence);
+  if (k->shape.on_failure == UMA_ON_FAILURE_CONTINUE) {
+    if (!k->status) k->status = status;
+    mark_lost(k, device);
+  } else {
+    begin_end(k, status);
+  }
+}
+
+static void reap(struct keeper *k)
+{
+  int wait_status;
+  for (pid_t pid; (pid = waitpid(-1, &wait_status, WNOHANG)) > 0;)
+    for (int d = 0; d < k->started; d++)
+      if (k->pid[d] == pid) {
+        device_ended(k, d, wait_status);
+        break;
+      }
+}
+
+static void take_signals(struct keeper *k)
+{
+  struct signalfd_siginfo info;
+  while (read(k->signal_fd, &info, sizeof info) == sizeof info) {
+    int number = (int)info.ssi_signo;
+    if (number == SIGCHLD) continue;
+    if (!k->ending) fprintf(stderr, "%s: ended by signal %d (%s)\n", k->name, number, strsignal(number));
+    else k->kill_at_ns = fab_now_ns(); /* asked twice: no more grace */
+    begin_end(k, 128 + number);
+  }
+}
+
+static void check_clock(struct keeper *k)
+{
+  uint64_t now = fab_now_ns();
+  if (k->timeout_at_ns && now >= k->timeout_at_ns && !k->ending) {
+    fprintf(stderr, "%s: the session did not end within %g s\n", k->name, k->config.timeout);
+    begin_end(k, STATUS_TIMEOUT);
+  }
+  if (k->kill_at_ns && now >= k->kill_at_ns) signal_devices(k, SIGKILL);
+}
+
+static int poll_timeout_ms(const struct keeper *k)
+{
+  uint64_t at = k->ending ? k->kill_at_ns : k->timeout_at_ns, now = fab_now_ns();
+  if (!at) return -1;
+  if (at <= now) return 10;
+  uint64_t ms = (at - now) / 1000000 + 1;
+  return ms > 60000 ? 60000 : (int)ms;
+}
+
+static void watch(struct keeper *k)
+{
+  int room = 1 + 2 * k->shape.devices;
+  struct pollfd *fds = calloc((size_t)room, sizeof *fds);
+  if (!fds) begin_end(k, 1);
+  for (;;) {
+    take_signals(k); /* first: starting the devices took some already */
+    reap(k);
+    check_clock(k);
+    if (!k->running || !fds) break;
+    fds[0] = (struct pollfd){.fd = k->signal_fd, .events = POLLIN};
+    int count = 1 + (k->output ? uma_output_poll_set(k->output, fds + 1) : 0);
+    poll(fds, (nfds_t)count, poll_timeout_ms(k));
+    if (k->output) uma_output_forward(k->output);
+  }
+  free(fds);
+}
+
+/* Ends whatever the devices left behind: their processes are children of the keeper now, and so become theirs. */
+static void end_orphans(struct keeper *k)
+{
+  signal_devices(k, SIGKILL);
+  for (int rounds = 0; rounds < 1000; rounds++) {
+    pid_t pid;
+    while ((pid = waitpid(-1, NULL, WNOHANG)) > 0) continue;
+    if (pid < 0) return;
+    uma_output_end_children(k->self);
+    poll(NULL, 0, 2);
+  }
+}
+
+static bool all_lost(int device)
+{
+  return true;
+}
+
+static void print_usage(struct keeper *k)
+{
+  struct uma_layout layout;
+  uma_mutex_identify(UMA_MAX_DEVICES, all_lost); /* all owners of heap locks are gone */
+  fprintf(stderr, "%-8s %-8s %12s %12s %12s %8s\n", "device", "server", "used", "peak", "capacity", "blocks");
+  for (int domain = 0; domain < k->shape.domains; domain++) {
+    int first = uma_shape_first(&k->shape, domain, k->shape.domains), next = uma_shape_first(&k->shape, domain + 1, k->shape.domains);
+    uma_layout_compute(&k->shape, next - first, &layout);
+    unsigned char *segment = mmap(NULL, layout.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, k->segment_fd[domain], 0);
+    for (int d = first; d < next && segment != MAP_FAILED; d++) {
+      struct uma_usage usage;
+      uma_heap_usage((struct uma_heap *)(segment + layout.heaps + (size_t)(d - first) * layout.heap_stride), &usage);
+      fprintf(stderr, "%-8d %-8d %12zu %12zu %12zu %8zu\n", d, uma_shape_server(&k->shape, d), usage.used, usage.peak, usage.capacity,
+              usage.blocks);
+    }
+    if (segment != MAP_FAILED) munmap(segment, layout.bytes);
+  }
+}
+
+static void prepare_keeper(struct keeper *k, const sigset_t *watched)
+{
+  k->self = getpid();
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
+  prctl(PR_SET_PDEATHSIG, SIGTERM);
+  prctl(PR_SET_NAME, "uma-keeper");
+  if (getppid() != k->front) _exit(128 + SIGTERM);
+  signal(SIGPIPE, SIG_IGN);
+  signal(SIGCHLD, SIG_DFL);
+  k->signal_fd = signalfd(-1, watched, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (k->config.timeout > 0) k->timeout_at_ns = fab_now_ns() + (uint64_t)(fmin(k->config.timeout, 1e9) * 1e9);
+}
+
+static int keep(struct keeper *k, const sigset_t *watched)
+{
+  prepare_keeper(k, watched);
+  int result = create_shared(k);
+  for (int d = 0; !result && d < k->shape.devices && !k->ending; d++) {
+    result = start_device(k, d);
+    take_signals(k);
+    reap(k);
+  }
+  if (result) {
+    say_outcome(k->outcome, result);
+    begin_end(k, 1);
+  }
+  watch(k);
+  end_orphans(k);
+  if (k->output) uma_output_flush(k->output);
+  if (k->shape.stats == UMA_ON && !result) print_usage(k);
+  return k->status;
+}
+
+/* ---- the front */
+
+static int wait_for_keeper(pid_t keeper, bool forward, const sigset_t *watched)
+{
+  int status;
+  while (forward) {
+    int number = sigwaitinfo(watched, NULL);
+    if (number == SIGCHLD && waitpid(keeper, &status, WNOHANG) == keeper) break;
+    if (number > 0 && number != SIGCHLD) kill(keeper, number);
+  }
+  if (!forward)
+    while (waitpid(keeper, &status, 0) < 0 && errno == EINTR) continue;
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static int run_keeper(struct keeper *k)
+{
+  sigset_t watched;
+  sigemptyset(&watched);
+  int numbers[] = {SIGCHLD, SIGINT, SIGTERM, SIGHUP};
+  for (int i = 0; i < 4; i++) sigaddset(&watched, numbers[i]);
+  fflush(NULL);
+  pthread_sigmask(SIG_BLOCK, &watched, &k->caller_mask);
+  k->front = getpid();
+  pid_t keeper = fork();
+  if (keeper == 0) _exit(keep(k, &watched));
+  int error = errno;
+  bool forward = k->program->argv;
+  if (!forward) pthread_sigmask(SIG_SETMASK, &k->caller_mask, NULL);
+  if (keeper < 0) return uma_fail(-error, "cannot start the session: %s", strerror(error));
+  int status = wait_for_keeper(keeper, forward, &watched);
+  return k->outcome->error ? uma_fail(k->outcome->error, "%s", k->outcome->sentence) : status;
+}
+
+int uma_launch(const struct uma_config *config, int devices, const struct uma_program *program)
+{
+  struct keeper *k = calloc(1, sizeof *k);
+  if (!k) return uma_fail(-ENOMEM, "no memory to start a session");
+  k->config = config ? *config : (struct uma_config){0};
+  k->program = program;
+  k->name = program->argv ? "uma run" : "uma_spawn";
+  k->outcome = mmap(NULL, sizeof *k->outcome, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  int result = k->outcome == MAP_FAILED ? uma_fail(-ENOMEM, "no memory to start a session") : uma_config_resolve(&k->config);
+  if (!result) result = uma_config_shape(&k->config, devices, &k->shape);
+  if (!result) result = run_keeper(k);
+  if (k->outcome != MAP_FAILED) munmap(k->outcome, sizeof *k->outcome);
+  free(k);
+  return result;
+}
+
+int uma_spawn(const struct uma_config *config, int devices, int (*function)(void *argument), void *argument)
+{
+  struct uma_program program = {.function = function, .argument = argument};
+  if (uma_self.joined) return uma_fail(-EALREADY, "uma_spawn was called by a device of a session; sessions do not nest");
+  if (!function) return uma_fail(-EINVAL, "uma_spawn: the function is NULL");
+  return uma_launch(config, devices, &program);
+}

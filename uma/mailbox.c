@@ -1,0 +1,610 @@
+/* Matching of messages.
+ *
+ * A mailbox has two lists, in order of time: receives that wait for a message (posted), and messages that came before
+ * their receive (arrivals). The fabric's sink asks at each header where the bytes go: into the buffer of the oldest posted receive that
+ * matches, else into an arrival. A receive takes the oldest arrival that matches; if that is still coming in, it claims it and waits.
+ *
+ * PULL: a large send out of device memory inside the domain carries only address and length; the receiver copies straight out of
+ * the sender's window and answers with a REPLY, upon which the send is complete. Bytes move once.
+ *
+ * Concurrency: everything of a mailbox, its endpoints included, is guarded by its mutex; upcalls run inside progress and so
+ * under it. Only sleeping happens outside: announced before a last look at the endpoints, so that no arrival is missed.
+ *
+ * Lost devices: the board tells, progress passes it on to the endpoints once a device, and they end what was under way with it. A receive that no
+ * message has matched yet is given up by who waits for it. */
+#include "uma/mailbox.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "uma/remote.h"
+#include "uma/session.h"
+#include "uma/wait.h"
+
+#define PULL_BYTES ((size_t)32 << 10) /* from here on one copy and an answer beat two copies through the ring */
+#define ADDRESS_BITS 48
+
+enum cookie_type { COOKIE_REQUEST, COOKIE_ARRIVAL };
+
+struct uma_request {
+  enum cookie_type type; /* first, as in struct arrival */
+  bool sending, done;
+  int kind, device, tag; /* what a receive waits for; whom a send goes to */
+  int result;
+  void *buffer;
+  size_t room;
+  struct uma_status status;
+  uint64_t answer_value; /* of a REPLY: its `a` */
+  struct fab_send send;
+  struct uma_request *answer; /* of a PULL: the REPLY that it waits for */
+  struct uma_mailbox *box;
+  struct uma_request *next;
+};
+
+struct arrival {
+  enum cookie_type type;
+  bool complete;
+  int device, error;
+  struct fab_header header;
+  struct uma_request *claimant;
+  struct arrival *next;
+  unsigned char bytes[];
+};
+
+struct parcel { /* a send that nobody waits for */
+  struct fab_send send;
+  struct parcel *next;
+  unsigned char bytes[];
+};
+
+struct uma_mailbox {
+  pthread_mutex_t mutex;
+  enum fab_channel channel;
+  struct fab_endpoint *shm, *uring; /* NULL where there is none */
+  struct uma_request *posted, **posted_end;
+  struct arrival *arrivals, **arrivals_end;
+  struct uma_request *unused;
+  struct parcel *parcels;
+  uint32_t next_number;
+  uint32_t told_lost; /* how many lost devices the endpoints know of */
+  bool told[UMA_MAX_DEVICES];
+};
+
+/* ---- requests; all under the mutex */
+
+static struct uma_request *request_new(struct uma_mailbox *box)
+{
+  struct uma_request *request = box->unused;
+  if (request) box->unused = request->next;
+  else request = malloc(sizeof *request);
+  if (!request) {
+    errno = ENOMEM;
+    return NULL;
+  }
+  request->type = COOKIE_REQUEST;
+  request->done = request->sending = false;
+  request->result = 0;
+  request->answer = NULL;
+  request->box = box;
+  request->next = NULL;
+  return request;
+}
+
+static void request_give_back(struct uma_request *request)
+{
+  if (request->answer) request_give_back(request->answer);
+  request->next = request->box->unused;
+  request->box->unused = request;
+}
+
+static bool request_done(const struct uma_request *request)
+{
+  if (request->answer) return request->answer->done;
+  return request->sending ? request->send.status != FAB_PENDING : request->done;
+}
+
+static bool matches(const struct uma_request *request, int device, int kind, int tag)
+{
+  if (kind == UMA_KIND_PULL) kind = UMA_KIND_MESSAGE;
+  return request->kind == kind && (request->device == device || request->device == UMA_ANY_DEVICE) &&
+         (request->tag == tag || request->tag == UMA_ANY_TAG);
+}
+
+static void post(struct uma_mailbox *box, struct uma_request *request)
+{
+  *box->posted_end = request;
+  box->posted_end = &request->next;
+}
+
+static void unpost(struct uma_mailbox *box, struct uma_request *request)
+{
+  for (struct uma_request **at = &box->posted; *at; at = &(*at)->next) {
+    if (*at != request) continue;
+    *at = request->next;
+    if (box->posted_end == &request->next) box->posted_end = at;
+    request->next = NULL;
+    return;
+  }
+}
+
+static struct uma_request *take_posted(struct uma_mailbox *box, int device, int kind, int tag)
+{
+  for (struct uma_request *request = box->posted; request; request = request->next)
+    if (matches(request, device, kind, tag)) {
+      unpost(box, request);
+      return request;
+    }
+  return NULL;
+}
+
+static void drop_arrival(struct uma_mailbox *box, struct arrival *arrival)
+{
+  for (struct arrival **at = &box->arrivals; *at; at = &(*at)->next) {
+    if (*at != arrival) continue;
+    *at = arrival->next;
+    if (box->arrivals_end == &arrival->next) box->arrivals_end = at;
+    break;
+  }
+  free(arrival);
+}
+
+static void complete_receive(struct uma_request *request, int device, const struct fab_header *header, size_t bytes, int error)
+{
+  size_t stored = bytes < request->room ? bytes : request->room;
+  request->status = (struct uma_status){.device = device, .tag = header->tag, .bytes = stored};
+  request->result = error ? error : bytes > request->room ? -EMSGSIZE : 0;
+  request->answer_value = header->a;
+  request->done = true;
+}
+
+/* ---- pulls */
+
+static size_t pull_length(const struct fab_header *header)
+{
+  return header->b & (((uint64_t)1 << ADDRESS_BITS) - 1);
+}
+
+static void pull(struct uma_mailbox *box, struct uma_request *request, int device, const struct fab_header *header)
+{
+  uint64_t mask = ((uint64_t)1 << ADDRESS_BITS) - 1;
+  const void *source = (const void *)(header->a & mask);
+  size_t bytes = pull_length(header), stored = bytes < request->room ? bytes : request->room;
+  int number = (int)((header->a >> ADDRESS_BITS) | (header->b >> ADDRESS_BITS << (64 - ADDRESS_BITS)));
+  int error = uma_range_is_local(source, bytes) ? 0 : -EFAULT;
+  if (!error) memmove(request->buffer, source, stored);
+  complete_receive(request, device, header, bytes, error);
+  struct fab_header reply = {.kind = UMA_KIND_REPLY, .tag = number};
+  uma_mailbox_post(box, device, FAB_APPLICATION, &reply, NULL, false);
+}
+
+static void start_pull(struct uma_mailbox *box, struct uma_request *request, int tag, const void *buffer, size_t bytes)
+{
+  uint32_t number = request->answer->tag;
+  request->send.header = (struct fab_header){
+      .kind = UMA_KIND_PULL,
+      .tag = tag,
+      .a = (uintptr_t)buffer | (uint64_t)(number & 0xffff) << ADDRESS_BITS,
+      .b = bytes | (uint64_t)(number >> 16) << ADDRESS_BITS,
+  };
+  request->send.payload = NULL;
+  post(box, request->answer);
+}
+
+/* ---- the sink: upcalls out of progress */
+
+static void *arrive(void *context, int device, int channel, const struct fab_header *header, size_t *room, void **cookie)
+{
+  struct uma_mailbox *box = context;
+  if (header->kind == UMA_KIND_REQUEST) return uma_remote_arrive(device, channel, header, room, cookie);
+  struct uma_request *request = take_posted(box, device, (int)header->kind, header->tag);
+  *cookie = request;
+  *room = 0;
+  if (request && header->kind == UMA_KIND_PULL) {
+    pull(box, request, device, header);
+    *cookie = NULL;
+  } else if (request) {
+    *room = request->room < header->bytes ? request->room : header->bytes;
+    return request->buffer;
+  } else if (header->kind == UMA_KIND_MESSAGE || header->kind == UMA_KIND_PULL || header->kind == UMA_KIND_COLLECTIVE) {
+    struct arrival *arrival = header->bytes < SIZE_MAX / 2 ? malloc(sizeof *arrival + header->bytes) : NULL;
+    *cookie = arrival;
+    if (!arrival) return NULL; /* dropped: its receiver waits for ever, as for a message that was never sent */
+    *arrival = (struct arrival){.type = COOKIE_ARRIVAL, .device = device, .header = *header};
+    *box->arrivals_end = arrival;
+    box->arrivals_end = &arrival->next;
+    *room = header->bytes;
+    return arrival->bytes;
+  }
+  return NULL;
+}
+
+static void settle(struct uma_mailbox *box, struct uma_request *request, struct arrival *arrival)
+{
+  if (arrival->header.kind == UMA_KIND_PULL) {
+    pull(box, request, arrival->device, &arrival->header);
+  } else {
+    size_t bytes = arrival->header.bytes;
+    memcpy(request->buffer, arrival->bytes, bytes < request->room ? bytes : request->room);
+    complete_receive(request, arrival->device, &arrival->header, bytes, arrival->error);
+  }
+  drop_arrival(box, arrival);
+}
+
+static void complete(void *context, int device, int channel, const struct fab_header *header, void *cookie, int error)
+{
+  struct uma_mailbox *box = context;
+  if (header->kind == UMA_KIND_REQUEST) {
+    uma_remote_complete(box, device, channel, header, cookie, error);
+    return;
+  }
+  if (!cookie) return;
+  if (*(enum cookie_type *)cookie == COOKIE_REQUEST) {
+    complete_receive(cookie, device, header, header->bytes, error);
+    return;
+  }
+  struct arrival *arrival = cookie;
+  arrival->complete = true;
+  arrival->error = error;
+  if (arrival->claimant) settle(box, arrival->claimant, arrival);
+}
+
+/* The board tells who is lost; a link that ends at the end of a session is nothing to report. */
+static void lost(void *context, int device)
+{
+}
+
+/* ---- moving */
+
+static void free_parcels(struct uma_mailbox *box)
+{
+  for (struct parcel **at = &box->parcels; *at;) {
+    struct parcel *parcel = *at;
+    if (parcel->send.status == FAB_PENDING) {
+      at = &parcel->next;
+      continue;
+    }
+    *at = parcel->next;
+    free(parcel);
+  }
+}
+
+/* Devices marked after the count was read are found the next time. */
+static void tell_lost(struct uma_mailbox *box)
+{
+  uint32_t count = atomic_load(&uma_self.board->lost_count);
+  if (count == box->told_lost) return;
+  for (int device = 0; device < uma_self.shape.devices; device++) {
+    if (box->told[device] || !uma_is_lost(device)) continue;
+    box->told[device] = true;
+    box->told_lost++;
+    if (box->shm && uma_is_local(device)) box->shm->ops->lose(box->shm, device);
+    if (box->uring && !uma_is_local(device)) box->uring->ops->lose(box->uring, device);
+  }
+}
+
+static int progress(struct uma_mailbox *box)
+{
+  int happened = 0;
+  if (uma_any_lost()) tell_lost(box);
+  if (box->shm) happened += box->shm->ops->progress(box->shm);
+  if (box->uring) happened += box->uring->ops->progress(box->uring);
+  if (box->parcels) free_parcels(box);
+  return happened;
+}
+
+static struct fab_endpoint *endpoint_to(const struct uma_mailbox *box, int device)
+{
+  return box->shm && uma_is_local(device) ? box->shm : box->uring;
+}
+
+void uma_mailbox_post(struct uma_mailbox *box, int device, enum fab_channel channel, const struct fab_header *header, const void *payload,
+                      bool copy)
+{
+  size_t bytes = copy ? header->bytes : 0;
+  struct fab_endpoint *endpoint = endpoint_to(box, device);
+  struct parcel *parcel = malloc(sizeof *parcel + bytes);
+  if (!parcel) return;
+  if (copy) memcpy(parcel->bytes, payload, bytes);
+  parcel->send = (struct fab_send){
+      .header = *header, .payload = copy ? parcel->bytes : payload, .staged = !copy && header->bytes, .status = FAB_PENDING};
+  parcel->next = box->parcels;
+  box->parcels = parcel;
+  endpoint->ops->send(endpoint, device, channel, &parcel->send);
+}
+
+static void each_end(struct uma_mailbox *box, void (*shm)(struct fab_endpoint *), void (*uring)(struct fab_endpoint *))
+{
+  if (box->shm) shm(box->shm);
+  if (box->uring) uring(box->uring);
+}
+
+/* Sleeps until something arrives or wake_fd (unless -1) is readable. */
+static void mailbox_sleep(struct uma_mailbox *box, const struct uma_request *awaited, int wake_fd)
+{
+  struct pollfd fds[3];
+  int count = 0;
+  pthread_mutex_lock(&box->mutex);
+  each_end(box, fab_shm.sleep_begin, fab_uring.sleep_begin);
+  int happened = progress(box) || (awaited && request_done(awaited));
+  pthread_mutex_unlock(&box->mutex);
+  if (!happened && !box->uring && wake_fd < 0) {
+    box->shm->ops->sleep(box->shm, UMA_SLEEP_NS);
+  } else if (!happened) {
+    if (box->shm) fds[count++] = (struct pollfd){.fd = box->shm->ops->descriptor(box->shm), .events = POLLIN};
+    if (box->uring) fds[count++] = (struct pollfd){.fd = box->uring->ops->descriptor(box->uring), .events = POLLIN};
+    if (wake_fd >= 0) fds[count++] = (struct pollfd){.fd = wake_fd, .events = POLLIN};
+    poll(fds, (nfds_t)count, (int)(UMA_SLEEP_NS / 1000000));
+  }
+  pthread_mutex_lock(&box->mutex);
+  each_end(box, fab_shm.sleep_end, fab_uring.sleep_end);
+  pthread_mutex_unlock(&box->mutex);
+}
+
+static bool step(struct uma_request *request)
+{
+  pthread_mutex_lock(&request->box->mutex);
+  if (!request_done(request)) progress(request->box);
+  bool done = request_done(request);
+  pthread_mutex_unlock(&request->box->mutex);
+  return done;
+}
+
+/* Once any device is lost, collectives cannot complete, and others may leave without waiting for this one. */
+static bool peer_lost(const struct uma_request *request)
+{
+  if (!uma_any_lost()) return false;
+  if (request->device == UMA_ANY_DEVICE || request->kind == UMA_KIND_COLLECTIVE || uma_is_lost(request->device)) return true;
+  return atomic_load(&uma_self.board->members[request->device].state) == UMA_MEMBER_LEFT;
+}
+
+/* The peer is gone, its endpoint was told, and nothing more can come. */
+static int give_up(struct uma_request *request)
+{
+  struct uma_mailbox *box = request->box;
+  pthread_mutex_lock(&box->mutex);
+  unpost(box, request);
+  if (request->answer) unpost(box, request->answer);
+  for (struct arrival *arrival = box->arrivals; arrival; arrival = arrival->next)
+    if (arrival->claimant == request) arrival->claimant = NULL;
+  request_give_back(request);
+  pthread_mutex_unlock(&box->mutex);
+  return uma_fail(-EHOSTDOWN, "a device of the session was lost while a message from or to it was awaited");
+}
+
+static int message_result(const struct uma_request *request)
+{
+  int result = request->answer ? request->answer->result : request->sending ? request->send.status : request->result;
+  if (result == -EMSGSIZE)
+    return uma_fail(result, "a message from device %d with tag %d was longer than the buffer of %zu bytes", request->status.device,
+                    request->status.tag, request->room);
+  if (result == -EHOSTDOWN) return uma_fail(result, "device %d was lost", request->device);
+  return result;
+}
+
+int uma_mailbox_finish(struct uma_request *request, struct uma_status *status)
+{
+  struct uma_waiter waiter = {0};
+  struct uma_mailbox *box = request->box;
+  while (!step(request)) {
+    if (uma_wait_step(&waiter)) continue;
+    mailbox_sleep(box, request, -1);
+    if (peer_lost(request) && !step(request)) return give_up(request);
+  }
+  int result = message_result(request);
+  if (status && !request->sending) *status = request->status;
+  pthread_mutex_lock(&box->mutex);
+  request_give_back(request);
+  pthread_mutex_unlock(&box->mutex);
+  return result;
+}
+
+bool uma_mailbox_test(struct uma_request *request)
+{
+  return step(request) || peer_lost(request);
+}
+
+bool uma_mailbox_serve(struct uma_mailbox *box)
+{
+  pthread_mutex_lock(&box->mutex);
+  int happened = progress(box);
+  pthread_mutex_unlock(&box->mutex);
+  return happened;
+}
+
+void uma_mailbox_rest(struct uma_mailbox *box, int wake_fd)
+{
+  mailbox_sleep(box, NULL, wake_fd);
+}
+
+/* ---- starting */
+
+static struct uma_request *new_receive(struct uma_mailbox *box, int device, int kind, int tag, void *buffer, size_t bytes)
+{
+  struct uma_request *request = request_new(box);
+  if (!request) return NULL;
+  request->kind = kind;
+  request->device = device;
+  request->tag = tag;
+  request->buffer = buffer;
+  request->room = bytes;
+  return request;
+}
+
+static struct uma_request *new_send(struct uma_mailbox *box, int device, int kind, int tag, const void *buffer, size_t bytes)
+{
+  struct uma_request *request = new_receive(box, device, kind, tag, NULL, 0);
+  if (!request) return NULL;
+  request->sending = true;
+  request->send.header = (struct fab_header){.kind = (uint32_t)kind, .tag = tag, .bytes = bytes};
+  request->send.payload = buffer;
+  request->send.staged = false;
+  request->send.status = FAB_PENDING;
+  return request;
+}
+
+static int next_number(struct uma_mailbox *box)
+{
+  return (int)(++box->next_number & INT32_MAX);
+}
+
+static void dispatch(struct uma_mailbox *box, struct uma_request *request, enum fab_channel channel)
+{
+  struct fab_endpoint *endpoint = endpoint_to(box, request->device);
+  endpoint->ops->send(endpoint, request->device, channel, &request->send);
+}
+
+struct uma_request *uma_mailbox_start_send(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, const void *buffer,
+                                           size_t bytes)
+{
+  bool pulled = kind == UMA_KIND_MESSAGE && bytes >= PULL_BYTES && uma_is_local(device) && uma_range_is_local(buffer, bytes);
+  pthread_mutex_lock(&box->mutex);
+  struct uma_request *request = new_send(box, device, kind, tag, buffer, bytes);
+  if (request && pulled) {
+    request->answer = new_receive(box, device, UMA_KIND_REPLY, next_number(box), NULL, 0);
+    if (request->answer) start_pull(box, request, tag, buffer, bytes);
+  }
+  if (request) dispatch(box, request, box->channel);
+  pthread_mutex_unlock(&box->mutex);
+  return request;
+}
+
+static struct arrival *find_arrival(const struct uma_mailbox *box, const struct uma_request *request)
+{
+  for (struct arrival *arrival = box->arrivals; arrival; arrival = arrival->next)
+    if (!arrival->claimant && matches(request, arrival->device, (int)arrival->header.kind, arrival->header.tag)) return arrival;
+  return NULL;
+}
+
+struct uma_request *uma_mailbox_start_recv(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, void *buffer, size_t bytes)
+{
+  pthread_mutex_lock(&box->mutex);
+  struct uma_request *request = new_receive(box, device, kind, tag, buffer, bytes);
+  struct arrival *arrival = request ? find_arrival(box, request) : NULL;
+  if (arrival && arrival->complete) settle(box, request, arrival);
+  else if (arrival) arrival->claimant = request;
+  else if (request) post(box, request);
+  pthread_mutex_unlock(&box->mutex);
+  return request;
+}
+
+static int no_memory(void)
+{
+  return uma_fail(-ENOMEM, "no memory for a message");
+}
+
+int uma_mailbox_send(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, const void *buffer, size_t bytes)
+{
+  struct uma_request *request = uma_mailbox_start_send(box, device, kind, tag, buffer, bytes);
+  return request ? uma_mailbox_finish(request, NULL) : no_memory();
+}
+
+int uma_mailbox_recv(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, void *buffer, size_t bytes,
+                     struct uma_status *status)
+{
+  struct uma_request *request = uma_mailbox_start_recv(box, device, kind, tag, buffer, bytes);
+  return request ? uma_mailbox_finish(request, status) : no_memory();
+}
+
+int uma_mailbox_exchange(struct uma_mailbox *box, enum uma_kind kind, int tag, int to, const void *out, size_t out_bytes, int from,
+                         void *in, size_t in_bytes)
+{
+  struct uma_request *receive = uma_mailbox_start_recv(box, from, kind, tag, in, in_bytes);
+  struct uma_request *send = receive ? uma_mailbox_start_send(box, to, kind, tag, out, out_bytes) : NULL;
+  if (!send) return no_memory();
+  int received = uma_mailbox_finish(receive, NULL), sent = uma_mailbox_finish(send, NULL);
+  return received ? received : sent;
+}
+
+int uma_mailbox_ask(struct uma_mailbox *box, int device, int op, uint64_t a, const void *out, size_t out_bytes, void *answer,
+                    size_t answer_bytes)
+{
+  pthread_mutex_lock(&box->mutex);
+  int number = next_number(box);
+  struct uma_request *reply = new_receive(box, device, UMA_KIND_REPLY, number, answer, answer_bytes);
+  struct uma_request *send = reply ? new_send(box, device, UMA_KIND_REQUEST, op, out, out_bytes) : NULL;
+  if (send) {
+    send->send.header.a = a;
+    send->send.header.b = (uint64_t)number;
+    send->send.staged = true;
+    post(box, reply);
+    dispatch(box, send, FAB_ENGINE);
+  }
+  pthread_mutex_unlock(&box->mutex);
+  if (!send) return no_memory();
+  int sent = uma_mailbox_finish(send, NULL);
+  struct uma_waiter waiter = {0};
+  while (!sent && !step(reply)) {
+    if (uma_wait_step(&waiter)) continue;
+    mailbox_sleep(box, reply, -1);
+    if (peer_lost(reply) && !step(reply)) break;
+  }
+  if (sent || !step(reply)) return give_up(reply);
+  int result = reply->result ? reply->result : (int)(int64_t)reply->answer_value;
+  pthread_mutex_lock(&box->mutex);
+  request_give_back(reply);
+  pthread_mutex_unlock(&box->mutex);
+  return result;
+}
+
+/* ---- opening */
+
+static int open_box(enum fab_channel channel, const struct uma_inheritance *from, struct uma_mailbox **result)
+{
+  struct uma_mailbox *box = calloc(1, sizeof *box);
+  if (!box) return -ENOMEM;
+  pthread_mutex_init(&box->mutex, NULL);
+  box->channel = channel;
+  box->posted_end = &box->posted;
+  box->arrivals_end = &box->arrivals;
+  struct fab_config config = {
+      .device = uma_self.device,
+      .devices = uma_self.shape.devices,
+      .channel = channel,
+      .sink = {.context = box, .arrive = arrive, .complete = complete, .lost = lost},
+      .windows = uma_window_of(uma_self.first),
+      .window_bytes = uma_self.shape.memory,
+      .first = uma_self.first,
+      .count = uma_self.count,
+      .rings = uma_segment_at(uma_self.layout.rings),
+      .wake_fds = from->wake_fds,
+      .listen_fd = from->listen_fd[channel],
+      .ports = uma_self.board->ports,
+  };
+  memcpy(config.key, uma_self.board->key, sizeof config.key);
+  int error = channel == FAB_APPLICATION ? fab_shm.open(&config, &box->shm) : 0;
+  if (!error && uma_self.shape.domains > 1) error = fab_uring.open(&config, &box->uring);
+  *result = box; /* also on an error: closing frees it */
+  return error ? uma_fail(error, "cannot open the message endpoint: %s", strerror(-error)) : 0;
+}
+
+int uma_mailboxes_open(const struct uma_inheritance *from)
+{
+  int result = open_box(FAB_APPLICATION, from, &uma_self.mailbox[FAB_APPLICATION]);
+  if (!result && uma_self.shape.domains > 1) result = open_box(FAB_ENGINE, from, &uma_self.mailbox[FAB_ENGINE]);
+  return result;
+}
+
+static void close_box(struct uma_mailbox *box)
+{
+  each_end(box, fab_shm.close, fab_uring.close);
+  while (box->arrivals) drop_arrival(box, box->arrivals);
+  for (struct uma_request *next, *request = box->unused; request; request = next) {
+    next = request->next;
+    free(request);
+  }
+  for (struct parcel *next, *parcel = box->parcels; parcel; parcel = next) {
+    next = parcel->next;
+    free(parcel);
+  }
+  pthread_mutex_destroy(&box->mutex);
+  free(box);
+}
+
+void uma_mailboxes_close(void)
+{
+  for (int channel = 0; channel < FAB_CHANNELS; channel++)
+    if (uma_self.mailbox[channel]) close_box(uma_self.mailbox[channel]);
+}

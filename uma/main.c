@@ -1,0 +1,42 @@
+/* The `uma` command: picks a subcommand. */
+#include <stdio.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "uma/commands.h"
+
+static const struct command {
+  const char *name, *full_name;
+  int (*run)(int argc, char **argv);
+  const char *help;
+} commands[] = {
+    {"run", "uma run", uma_cmd_run, "run a program as the devices of a session"},
+    {"info", "uma info", uma_cmd_info, "this host, its NUMA nodes, fabrics and limits"},
+    {"bench", "uma bench", uma_cmd_bench, "measure the communication wall"},
+};
+static const int command_count = sizeof commands / sizeof commands[0];
+
+static void print_help(FILE *out)
+{
+  fprintf(out, "uma: processes as the devices of a supernode, one address space for all\n\n");
+  for (int i = 0; i < command_count; i++) fprintf(out, "  uma %-8s %s\n", commands[i].name, commands[i].help);
+  fprintf(out, "\n`uma COMMAND --help` tells more.\n");
+}
+
+int main(int argc, char **argv)
+{
+  const char *name = argc > 1 ? argv[1] : "";
+  for (int i = 0; i < command_count; i++)
+    if (!strcmp(name, commands[i].name)) {
+      argv[1] = (char *)commands[i].full_name;
+      return commands[i].run(argc - 1, argv + 1);
+    }
+  if (!strcmp(name, "--version")) {
+    printf("libuma %s\n", UMA_VERSION);
+    return 0;
+  }
+  bool asked = !strcmp(name, "--help") || !strcmp(name, "help");
+  if (*name && !asked) fprintf(stderr, "uma: \"%s\" is not a command\n\n", name);
+  print_help(asked ? stdout : stderr);
+  return asked ? 0 : 2;
+}

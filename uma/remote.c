@@ -1,0 +1,148 @@
+/* Access to windows of other domains by request and reply.
+ *
+ * The asking thread sends a REQUEST to the copy engine of the home device, over TCP, and waits for the REPLY, making progress meanwhile. The home's engine handles
+ * a request while it makes progress itself, without waiting for anything, so engines that ask each other cannot deadlock.
+ * A put's bytes go from the socket into the window (through a bounce buffer: they are marked staged); a get's reply likewise.
+ *
+ * Nothing that comes from a socket is believed: offsets, sizes, operations are checked, a bad request is answered with an error. */
+#include "uma/remote.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "uma/mailbox.h"
+#include "uma/session.h"
+#include "uma/stream.h"
+
+enum remote_op { REMOTE_GET, REMOTE_PUT, REMOTE_ATOMIC, REMOTE_SIGNAL, REMOTE_LOCK };
+
+struct question { /* a wire structure: the payload of all requests but a put, whose payload are its bytes */
+  uint64_t offset, bytes, operand, expected;
+  uint32_t op, size;
+};
+_Static_assert(sizeof(struct question) == 40, "wire structure");
+
+/* ---- asking */
+
+static uint64_t offset_of(int home, const void *global)
+{
+  return (uint64_t)((const unsigned char *)global - uma_window_of(home));
+}
+
+static int ask(int home, enum remote_op op, const struct question *question, void *answer, size_t bytes)
+{
+  return uma_mailbox_ask(uma_self.mailbox[uma_own_channel()], home, op, 0, question, sizeof *question, answer, bytes);
+}
+
+int uma_remote_get(int home, void *local, const void *global, size_t bytes)
+{
+  struct question question = {.offset = offset_of(home, global), .bytes = bytes};
+  return ask(home, REMOTE_GET, &question, local, bytes);
+}
+
+int uma_remote_put(int home, void *global, const void *local, size_t bytes)
+{
+  return uma_mailbox_ask(uma_self.mailbox[uma_own_channel()], home, REMOTE_PUT, offset_of(home, global), local, bytes, NULL, 0);
+}
+
+int uma_remote_atomic(int home, enum uma_atomic op, void *pointer, size_t size, uint64_t operand, uint64_t expected, uint64_t *old)
+{
+  struct question question = {
+      .offset = offset_of(home, pointer), .operand = operand, .expected = expected, .op = op, .size = (uint32_t)size};
+  return ask(home, REMOTE_ATOMIC, &question, old, sizeof *old);
+}
+
+int uma_remote_signal(int home, uint64_t *word, uint64_t value, enum uma_signal how)
+{
+  struct question question = {.offset = offset_of(home, word), .operand = value, .op = how};
+  return ask(home, REMOTE_SIGNAL, &question, NULL, 0);
+}
+
+int uma_remote_lock(enum uma_lock_op op, int home, uint32_t index)
+{
+  struct question question = {.operand = index, .op = op};
+  return ask(home, REMOTE_LOCK, &question, NULL, 0);
+}
+
+/* ---- answering, in the home's copy engine */
+
+static bool in_own_window(uint64_t offset, uint64_t bytes)
+{
+  return offset <= uma_self.shape.memory && bytes <= uma_self.shape.memory - offset;
+}
+
+void *uma_remote_arrive(int device, int channel, const struct fab_header *header, size_t *room, void **cookie)
+{
+  *cookie = NULL;
+  *room = 0;
+  if (header->tag == REMOTE_PUT) {
+    if (!in_own_window(header->a, header->bytes)) return NULL;
+    *cookie = uma_window_of(uma_self.device) + header->a;
+    *room = header->bytes;
+  } else if (header->bytes == sizeof(struct question)) {
+    *cookie = malloc(sizeof(struct question));
+    *room = *cookie ? sizeof(struct question) : 0;
+  }
+  return *cookie;
+}
+
+static int answer_atomic(const struct question *question, uint64_t *old)
+{
+  unsigned size = question->size;
+  bool word = size == 4 || size == 8, byte = (size == 1 || size == 2) && question->op <= UMA_ATOMIC_STORE;
+  if ((!word && !byte) || question->op > UMA_ATOMIC_XOR || question->offset % size || !in_own_window(question->offset, size))
+    return -EINVAL;
+  *old = fab_atomic_apply((enum fab_atomic)question->op, uma_window_of(uma_self.device) + question->offset, size, question->operand,
+                          question->expected);
+  return 0;
+}
+
+static int answer_signal(const struct question *question)
+{
+  if (question->offset % 8 || !in_own_window(question->offset, 8) || question->op < UMA_SIGNAL_SET || question->op > UMA_SIGNAL_ADD)
+    return -EINVAL;
+  uma_signal_apply((uint64_t *)(uma_window_of(uma_self.device) + question->offset), question->operand, (enum uma_signal)question->op,
+                   uma_self.device);
+  return 0;
+}
+
+static int answer_lock(const struct question *question, int device)
+{
+  if (question->op > UMA_LOCK_DESTROY || question->operand > UINT32_MAX) return -EINVAL;
+  return uma_lock_apply((enum uma_lock_op)question->op, uma_self.device, (uint32_t)question->operand, device);
+}
+
+static int answer(const struct fab_header *header, const struct question *question, int device, struct fab_header *reply, uint64_t *old,
+                  const void **payload)
+{
+  switch (header->tag) {
+  case REMOTE_ATOMIC:
+    *payload = old;
+    reply->bytes = sizeof *old;
+    return answer_atomic(question, old);
+  case REMOTE_SIGNAL: return answer_signal(question);
+  case REMOTE_LOCK: return answer_lock(question, device);
+  case REMOTE_GET:
+    if (!in_own_window(question->offset, question->bytes)) return -EFAULT;
+    *payload = uma_window_of(uma_self.device) + question->offset;
+    reply->bytes = question->bytes;
+    return 0;
+  default: return -EINVAL;
+  }
+}
+
+void uma_remote_complete(struct uma_mailbox *box, int device, int channel, const struct fab_header *header, void *cookie, int error)
+{
+  struct fab_header reply = {.kind = UMA_KIND_REPLY, .tag = (int32_t)header->b};
+  const void *payload = NULL;
+  uint64_t old = 0;
+  int result = cookie ? 0 : -EFAULT;
+  bool put = header->tag == REMOTE_PUT;
+  if (cookie && !put && !error) result = answer(header, cookie, device, &reply, &old, &payload);
+  if (result < 0) reply.bytes = 0;
+  reply.a = (uint64_t)(int64_t)result;
+  if (!error && channel >= 0 && channel < FAB_CHANNELS)
+    uma_mailbox_post(box, device, (enum fab_channel)channel, &reply, payload, payload == &old);
+  if (!put) free(cookie);
+}

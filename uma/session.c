@@ -1,0 +1,405 @@
+/* Joining and leaving a session, and the questions about it.
+ *
+ * uma_init finds what this process inherited in the variable UMA_SESSION (written by the launcher, launch.c): descriptors of
+ * the board, of its domain's segment and windows, a lifeline, and listening sockets. Without the variable it makes a
+ * session of one device for itself. uma_self is written here only, before any other function of the library may run and after the last has.
+ *
+ * The lifeline is the reading end of a pipe that nobody writes to. The kernel is asked to send SIGKILL when it hangs up, so a device ends with its
+ * keeper however that dies, without a thread that watches. */
+#include "uma/session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+
+#include "uma/collective.h"
+#include "uma/config.h"
+#include "uma/heap.h"
+#include "uma/mailbox.h"
+#include "uma/stream.h"
+#include "uma/wait.h"
+
+struct uma_session uma_self;
+struct uma_fast_ uma_fast_;
+bool uma_wait_yields_at_once;
+
+/* ---- errors */
+
+static _Thread_local char last_error[640];
+
+int uma_fail(int error, const char *format, ...)
+{
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(last_error, sizeof last_error, format, arguments);
+  va_end(arguments);
+  return error;
+}
+
+const char *uma_last_error(void)
+{
+  return last_error;
+}
+
+const char *uma_strerror(int error)
+{
+  switch (abs(error)) {
+  case 0: return "success";
+  case EFAULT: return "the address is in no window of this session";
+  case EINVAL: return "an argument is not valid";
+  case ENOMEM: return "the window has no room";
+  case EALREADY: return "done already (a block freed twice, a session joined twice)";
+  case EREMOTE: return "the memory is in another coherence domain";
+  case EHOSTDOWN: return "a device of the session was lost";
+  case EOWNERDEAD: return "the lock is held now, but its last owner was lost while it held it";
+  case EBUSY: return "held by another device";
+  case EPERM: return "not held by this device";
+  case EMSGSIZE: return "the message was longer than the buffer";
+  case EEXIST: return "the addresses of the windows are taken";
+  case ENOTCONN: return "the session cannot be complete: a device ended without joining";
+  default: return strerror(abs(error));
+  }
+}
+
+/* ---- layout and creation of shared memory */
+
+static size_t reserve(size_t *end, size_t bytes)
+{
+  size_t begin = *end;
+  *end = (begin + bytes + 4095) / 4096 * 4096;
+  return begin;
+}
+
+void uma_layout_compute(const struct uma_shape *shape, int count, struct uma_layout *layout)
+{
+  size_t end = 0, n = (size_t)count;
+  layout->bells = reserve(&end, n * FAB_CACHE_LINE);
+  layout->locks = reserve(&end, n * UMA_LOCKS * sizeof(struct uma_lock_slot));
+  layout->heap_stride = (uma_heap_bytes(shape->memory) + 4095) / 4096 * 4096;
+  layout->heaps = reserve(&end, n * layout->heap_stride);
+  layout->collectives = reserve(&end, uma_collective_bytes(count));
+  layout->collapsed_stride = (shape->memory / ((size_t)2 << 20) / 8 + FAB_CACHE_LINE) / FAB_CACHE_LINE * FAB_CACHE_LINE;
+  layout->collapsed = reserve(&end, n * layout->collapsed_stride);
+  layout->rings = reserve(&end, fab_shm_bytes(count));
+  layout->bytes = end;
+}
+
+static int create_memory(const char *name, size_t bytes, int *fd)
+{
+  *fd = memfd_create(name, MFD_CLOEXEC);
+  if (*fd < 0) return uma_fail(-errno, "cannot create shared memory: %s", strerror(errno));
+  if (!ftruncate(*fd, (off_t)bytes)) return 0;
+  int error = errno;
+  close(*fd);
+  return uma_fail(-error, "cannot size shared memory to %zu bytes: %s", bytes, strerror(error));
+}
+
+static int map_memory(int fd, size_t bytes, void **memory)
+{
+  *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+  return *memory == MAP_FAILED ? uma_fail(-errno, "cannot map %zu bytes of shared memory: %s", bytes, strerror(errno)) : 0;
+}
+
+int uma_segment_create(const struct uma_shape *shape, int first, int count, int *segment_fd, int *windows_fd)
+{
+  struct uma_layout layout;
+  void *segment;
+  uma_layout_compute(shape, count, &layout);
+  int result = create_memory("uma-segment", layout.bytes, segment_fd);
+  if (result) return result;
+  result = map_memory(*segment_fd, layout.bytes, &segment);
+  if (!result) {
+    for (int i = 0; i < count; i++)
+      uma_heap_format((struct uma_heap *)((unsigned char *)segment + layout.heaps + (size_t)i * layout.heap_stride), shape->memory,
+                      shape->base + (size_t)(first + i) * shape->memory);
+    munmap(segment, layout.bytes);
+    result = create_memory("uma-windows", (size_t)count * shape->memory, windows_fd);
+  }
+  if (result) close(*segment_fd);
+  return result;
+}
+
+int uma_board_create(const struct uma_shape *shape, struct uma_board **board, int *fd)
+{
+  void *memory;
+  int result = create_memory("uma-board", sizeof **board, fd);
+  if (result) return result;
+  result = map_memory(*fd, sizeof **board, &memory);
+  if (result) {
+    close(*fd);
+    return result;
+  }
+  *board = memory;
+  (*board)->shape = *shape;
+  if (getrandom((*board)->key, sizeof(*board)->key, 0) != sizeof(*board)->key) abort(); /* cannot fail for so few bytes */
+  (*board)->magic = UMA_BOARD_MAGIC;
+  return 0;
+}
+
+/* ---- joining */
+
+static int arm_lifeline(int fd)
+{
+  struct pollfd hangup = {.fd = fd};
+  if (fd < 0) return 0;
+  if (fcntl(fd, F_SETOWN, getpid()) || fcntl(fd, F_SETSIG, SIGKILL) || fcntl(fd, F_SETFL, O_ASYNC | O_NONBLOCK))
+    return uma_fail(-errno, "cannot watch the launcher: %s", strerror(errno));
+  if (poll(&hangup, 1, 0) > 0) raise(SIGKILL);
+  fcntl(fd, F_SETFD, FD_CLOEXEC);
+  return 0;
+}
+
+static int attach_memory(const struct uma_inheritance *from)
+{
+  struct uma_session *self = &uma_self;
+  void *memory;
+  int result = map_memory(from->board_fd, sizeof(struct uma_board), &memory);
+  if (result) return result;
+  self->board = memory;
+  if (self->board->magic != UMA_BOARD_MAGIC || from->device < 0 || from->device >= self->board->shape.devices)
+    return uma_fail(-EINVAL, "UMA_SESSION does not name a session of this version of libuma");
+  self->shape = self->board->shape;
+  self->device = from->device;
+  self->domain = uma_shape_domain(&self->shape, self->device);
+  self->first = uma_shape_first(&self->shape, self->domain, self->shape.domains);
+  self->count = uma_shape_first(&self->shape, self->domain + 1, self->shape.domains) - self->first;
+  uma_layout_compute(&self->shape, self->count, &self->layout);
+  result = map_memory(from->segment_fd, self->layout.bytes, &memory);
+  if (result) return result;
+  self->segment = memory;
+  result = uma_space_reserve(&self->shape);
+  return result ? result : uma_space_map(&self->shape, self->first, self->count, from->windows_fd);
+}
+
+/* Two orders of the same race: here join, then look for the absent; in the launcher mark absent, then look for joined. */
+static int announce(void)
+{
+  struct uma_board *board = uma_self.board;
+  struct uma_member *member = &board->members[uma_self.device];
+  if (atomic_load(&member->state) != UMA_MEMBER_NEW)
+    return uma_fail(-EALREADY, "device %d has joined this session before", uma_self.device);
+  atomic_store(&member->pid, getpid());
+  atomic_store(&member->state, UMA_MEMBER_JOINED);
+  atomic_fetch_add(&board->joined_count, 1);
+  if (!atomic_load(&board->absent_count)) return 0;
+  return uma_fail(-ENOTCONN, "%u of %d devices ended without calling uma_init", atomic_load(&board->absent_count), uma_self.shape.devices);
+}
+
+static void set_fast_paths(void)
+{
+  const struct uma_shape *shape = &uma_self.shape;
+  uma_fast_.direct_base = (uintptr_t)uma_window_of(uma_self.first);
+  uma_fast_.direct_bytes = (size_t)uma_self.count * shape->memory;
+  uma_fast_.indirect_base = shape->base;
+  uma_fast_.indirect_bytes = shape->domains > 1 ? (size_t)shape->devices * shape->memory : 0;
+}
+
+static void close_inherited(const struct uma_inheritance *from)
+{
+  close(from->board_fd);
+  close(from->segment_fd);
+  close(from->windows_fd);
+}
+
+int uma_session_join(const struct uma_inheritance *from)
+{
+  if (uma_self.joined) return uma_fail(-EALREADY, "this process has joined a session already");
+  int result = arm_lifeline(from->lifeline_fd);
+  if (!result) result = attach_memory(from);
+  if (!result) result = announce();
+  if (result) return result;
+  close_inherited(from);
+  uma_self.lifeline_fd = from->lifeline_fd;
+  uma_mutex_identify(uma_self.device, uma_is_lost);
+  uma_wait_yields_at_once = uma_self.shape.oversubscribed;
+  uma_self.joined = true;
+  result = uma_mailboxes_open(from);
+  if (result) return result;
+  set_fast_paths();
+  return uma_self.shape.domains > 1 ? uma_engine_start() : 0;
+}
+
+/* UMA_SESSION=device,board,segment,windows,lifeline,listen0,listen1[,wake...]: numbers, all but the first descriptors. */
+static int inherit(const char *text, struct uma_inheritance *from, int *wake_fds)
+{
+  int *field[] = {&from->device,      &from->board_fd,     &from->segment_fd,  &from->windows_fd,
+                  &from->lifeline_fd, &from->listen_fd[0], &from->listen_fd[1]};
+  int fields = sizeof field / sizeof field[0], i = 0;
+  for (char *end; *text && i < fields + UMA_MAX_DEVICES; text = *end ? end + 1 : end, i++) {
+    int value = (int)strtol(text, &end, 10);
+    if (end == text || (*end && *end != ','))
+      return uma_fail(-EINVAL, "UMA_SESSION: \"%s\" is not a list of numbers; it is set by the launcher only", text);
+    if (i >= 1 && value >= 0 && fcntl(value, F_SETFD, FD_CLOEXEC))
+      return uma_fail(-EINVAL, "UMA_SESSION: descriptor %d is closed; whatever started this process must pass descriptors on", value);
+    *(i < fields ? field[i] : &wake_fds[i - fields]) = value;
+  }
+  from->wake_fds = i > fields ? wake_fds : NULL;
+  return i >= fields ? 0 : uma_fail(-EINVAL, "UMA_SESSION holds %d numbers; expected %d or more", i, fields);
+}
+
+static int join_alone(const struct uma_config *config)
+{
+  struct uma_config resolved = config ? *config : (struct uma_config){0};
+  struct uma_inheritance from = {.device = 0, .lifeline_fd = -1, .listen_fd = {-1, -1}};
+  struct uma_shape shape;
+  struct uma_board *board;
+  int result = uma_config_resolve(&resolved);
+  if (!result) result = uma_config_shape(&resolved, 1, &shape);
+  if (!result) result = uma_board_create(&shape, &board, &from.board_fd);
+  if (result) return result;
+  munmap(board, sizeof *board);
+  result = uma_segment_create(&shape, 0, 1, &from.segment_fd, &from.windows_fd);
+  return result ? result : uma_session_join(&from);
+}
+
+int uma_init(const struct uma_config *config)
+{
+  int wake_fds[UMA_MAX_DEVICES];
+  struct uma_inheritance from;
+  const char *text = getenv("UMA_SESSION");
+  if (uma_self.joined) return uma_fail(-EALREADY, "uma_init was called before in this process");
+  if (!text) return join_alone(config);
+  int result = inherit(text, &from, wake_fds);
+  if (result) return result;
+  result = uma_session_join(&from);
+  unsetenv("UMA_SESSION"); /* programs that this one starts are not devices */
+  return result;
+}
+
+int uma_finalize(void)
+{
+  if (!uma_self.joined) return uma_fail(-EINVAL, "uma_finalize was called outside of a session");
+  uma_engine_drain();
+  int result = uma_barrier(); /* from here on nobody asks this device for anything */
+  uma_engine_stop();
+  uma_mailboxes_close();
+  atomic_store(&uma_self.board->members[uma_self.device].state, UMA_MEMBER_LEFT);
+  uma_fast_ = (struct uma_fast_){0};
+  uma_self.joined = false;
+  uma_space_release(&uma_self.shape);
+  munmap(uma_self.segment, uma_self.layout.bytes);
+  munmap(uma_self.board, sizeof *uma_self.board);
+  if (uma_self.lifeline_fd >= 0) close(uma_self.lifeline_fd);
+  uma_mutex_identify(0, NULL);
+  uma_self = (struct uma_session){0};
+  return result == -EHOSTDOWN ? 0 : result;
+}
+
+/* ---- who and where */
+
+static bool is_device(int device)
+{
+  return uma_self.joined && device >= 0 && device < uma_self.shape.devices;
+}
+
+static int no_device(int device)
+{
+  if (!uma_self.joined) return uma_fail(-EINVAL, "this process has not joined a session; call uma_init first");
+  return uma_fail(-EINVAL, "device %d does not exist; expected 0 to %d", device, uma_self.shape.devices - 1);
+}
+
+int uma_device(void)
+{
+  return uma_self.joined ? uma_self.device : no_device(0);
+}
+
+int uma_device_count(void)
+{
+  return uma_self.joined ? uma_self.shape.devices : no_device(0);
+}
+
+int uma_server_count(void)
+{
+  return uma_self.joined ? uma_self.shape.servers : no_device(0);
+}
+
+int uma_domain_count(void)
+{
+  return uma_self.joined ? uma_self.shape.domains : no_device(0);
+}
+
+int uma_server(int device)
+{
+  return is_device(device) ? uma_shape_server(&uma_self.shape, device) : no_device(device);
+}
+
+int uma_domain(int device)
+{
+  return is_device(device) ? uma_shape_domain(&uma_self.shape, device) : no_device(device);
+}
+
+enum uma_path uma_path(int device)
+{
+  if (!is_device(device)) return (enum uma_path)0;
+  if (device == uma_self.device) return UMA_PATH_SELF;
+  return uma_is_local(device) ? UMA_PATH_MAP : UMA_PATH_MSG;
+}
+
+bool uma_reachable(int device)
+{
+  return is_device(device) && uma_is_local(device);
+}
+
+bool uma_is_lost(int device)
+{
+  return uma_any_lost() && atomic_load(&uma_self.board->members[device].lost);
+}
+
+bool uma_any_lost(void)
+{
+  return uma_self.joined && atomic_load_explicit(&uma_self.board->lost_count, memory_order_acquire);
+}
+
+bool uma_alive(int device)
+{
+  return is_device(device) && !uma_is_lost(device);
+}
+
+bool uma_range_in_windows(const void *pointer, size_t bytes, int *home)
+{
+  size_t range = (size_t)uma_self.shape.devices * uma_self.shape.memory;
+  uintptr_t offset = (uintptr_t)pointer - uma_self.shape.base;
+  if (!uma_self.joined || offset >= range || bytes > range - offset) return false;
+  if (home) *home = (int)(offset / uma_self.shape.memory);
+  return true;
+}
+
+bool uma_range_is_local(const void *pointer, size_t bytes)
+{
+  uintptr_t offset = (uintptr_t)pointer - uma_fast_.direct_base;
+  return offset < uma_fast_.direct_bytes && bytes <= uma_fast_.direct_bytes - offset;
+}
+
+int uma_home(const void *pointer)
+{
+  int home;
+  if (uma_range_in_windows(pointer, 1, &home)) return home;
+  return uma_fail(-EFAULT, "%p is in no window", pointer);
+}
+
+void *uma_window(int device, size_t *bytes)
+{
+  if (!is_device(device)) {
+    no_device(device);
+    return NULL;
+  }
+  if (bytes) *bytes = uma_self.shape.memory;
+  return uma_window_of(device);
+}
+
+void *uma_segment_at(size_t offset)
+{
+  return uma_self.segment + offset;
+}
+
+struct uma_heap *uma_heap_of(int device)
+{
+  return uma_segment_at(uma_self.layout.heaps + (size_t)(device - uma_self.first) * uma_self.layout.heap_stride);
+}

@@ -1,0 +1,242 @@
+/* Barriers, locks, signals, fences.
+ *
+ * A barrier is a meeting of the devices of a domain (meeting.h). Over several domains everybody meets at home, the first devices of the domains exchange
+ * messages (dissemination: log2 rounds, each device hears of all others), and everybody meets again.
+ * A lock is a uma_mutex in its home's part of the segment. From another domain it is asked for by message (remote.c), again
+ * and again while it is held. A signal changes the word, then rings the bell of the word's home; the waiter announces itself there before its last look. */
+#include <errno.h>
+#include <string.h>
+
+#include "uma/mailbox.h"
+#include "uma/meeting.h"
+#include "uma/remote.h"
+#include "uma/session.h"
+#include "uma/wait.h"
+
+#define PLAIN_STORE_NS 1000000L /* how late uma_wait_until may notice a plain store, once it sleeps */
+#define BARRIER_TAG (1 << 30)   /* apart from the steps of collective.c */
+
+static int lost_device(void)
+{
+  return uma_fail(-EHOSTDOWN, "a device of the session was lost");
+}
+
+/* A meeting to which nobody contributes. */
+static int meet_own_domain(void)
+{
+  struct uma_meeting meeting;
+  uma_meeting_open(&meeting, FAB_APPLICATION);
+  return uma_meeting_meet(&meeting, NULL, NULL) ? lost_device() : 0;
+}
+
+static int domain_first(int domain)
+{
+  return uma_shape_first(&uma_self.shape, domain, uma_self.shape.domains);
+}
+
+static int meet_other_domains(void)
+{
+  int domains = uma_self.shape.domains, result = 0;
+  char in, out = 0;
+  for (int hop = 1; hop < domains && !result; hop *= 2)
+    result = uma_mailbox_exchange(uma_self.mailbox[FAB_APPLICATION], UMA_KIND_COLLECTIVE, BARRIER_TAG + hop,
+                                  domain_first((uma_self.domain + hop) % domains), &out, 1,
+                                  domain_first((uma_self.domain + domains - hop) % domains), &in, 1);
+  return result;
+}
+
+int uma_barrier(void)
+{
+  if (!uma_self.joined) return uma_fail(-EINVAL, "uma_barrier was called outside of a session");
+  int result = meet_own_domain();
+  if (result || uma_self.shape.domains == 1) return result;
+  if (uma_self.device == uma_self.first) result = meet_other_domains();
+  int met = meet_own_domain();
+  return result ? result : met;
+}
+
+/* ---- locks */
+
+static struct uma_lock_slot *slots_of(int device)
+{
+  return (struct uma_lock_slot *)uma_segment_at(uma_self.layout.locks) + (size_t)(device - uma_self.first) * UMA_LOCKS;
+}
+
+static int claim_slot(struct uma_lock_slot *slots)
+{
+  for (int i = 0; i < UMA_LOCKS; i++) {
+    uint32_t free = 0;
+    if (!atomic_load_explicit(&slots[i].created, memory_order_relaxed) && atomic_compare_exchange_strong(&slots[i].created, &free, 1))
+      return i;
+  }
+  return -ENOSPC;
+}
+
+static int destroy_slot(struct uma_lock_slot *slot, int device)
+{
+  int result = uma_mutex_trylock_for(&slot->mutex, device);
+  if (result == -EBUSY) return result;
+  atomic_store(&slot->created, 0);
+  uma_mutex_unlock_for(&slot->mutex, device);
+  return 0;
+}
+
+int uma_lock_apply(enum uma_lock_op op, int home, uint32_t index, int device)
+{
+  struct uma_lock_slot *slots = slots_of(home);
+  if (op == UMA_LOCK_CREATE) return claim_slot(slots);
+  if (index >= UMA_LOCKS || !atomic_load_explicit(&slots[index].created, memory_order_acquire)) return -EINVAL;
+  switch (op) {
+  case UMA_LOCK_TRY: return uma_mutex_trylock_for(&slots[index].mutex, device);
+  case UMA_LOCK_RELEASE: return uma_mutex_unlock_for(&slots[index].mutex, device);
+  default: return destroy_slot(&slots[index], device);
+  }
+}
+
+static int explain_lock(int result, const struct uma_lock *lock)
+{
+  switch (result) {
+  case -EINVAL: return lock ? uma_fail(result, "no lock %u at device %d", lock->index, lock->home) : result;
+  case -EPERM: return uma_fail(result, "lock %u of device %d is not held by device %d", lock->index, lock->home, uma_self.device);
+  case -EBUSY: return uma_fail(result, "lock %u of device %d is held", lock->index, lock->home);
+  case -EOWNERDEAD:
+    return uma_fail(result, "lock %u of device %d: its owner was lost; it is held by device %d now", lock->index, lock->home,
+                    uma_self.device);
+  default: return result;
+  }
+}
+
+/* The operation wherever the lock lives; what it returns there. */
+static int lock_operation(enum uma_lock_op op, const struct uma_lock *lock)
+{
+  if (!uma_self.joined || !lock || lock->home < 0 || lock->home >= uma_self.shape.devices)
+    return uma_fail(-EINVAL, "not a lock of this session (home %d)", lock ? lock->home : -1);
+  if (uma_is_local(lock->home)) return uma_lock_apply(op, lock->home, lock->index, uma_self.device);
+  return uma_remote_lock(op, lock->home, lock->index);
+}
+
+int uma_lock_create(int device, struct uma_lock *lock)
+{
+  struct uma_lock created = {.home = device};
+  if (!lock) return uma_fail(-EINVAL, "uma_lock_create: the lock is NULL");
+  int result = lock_operation(UMA_LOCK_CREATE, &created);
+  if (result == -ENOSPC) return uma_fail(result, "all %d locks of device %d are in use", UMA_LOCKS, device);
+  if (result < 0) return result;
+  created.index = (uint32_t)result;
+  *lock = created;
+  return 0;
+}
+
+int uma_lock_destroy(const struct uma_lock *lock)
+{
+  return explain_lock(lock_operation(UMA_LOCK_DESTROY, lock), lock);
+}
+
+int uma_trylock(const struct uma_lock *lock)
+{
+  return explain_lock(lock_operation(UMA_LOCK_TRY, lock), lock);
+}
+
+int uma_unlock(const struct uma_lock *lock)
+{
+  return explain_lock(lock_operation(UMA_LOCK_RELEASE, lock), lock);
+}
+
+/* Another domain's lock cannot be slept on: ask again, after pauses that grow from 20 us to 1 ms. */
+static int lock_by_asking(const struct uma_lock *lock)
+{
+  for (long pause_ns = 20000;; pause_ns = pause_ns < 500000 ? pause_ns * 2 : 1000000) {
+    int result = lock_operation(UMA_LOCK_TRY, lock);
+    if (result != -EBUSY) return explain_lock(result, lock);
+    nanosleep(&(struct timespec){.tv_nsec = pause_ns}, NULL);
+  }
+}
+
+int uma_lock(const struct uma_lock *lock)
+{
+  int result = lock_operation(UMA_LOCK_TRY, lock);
+  if (result != -EBUSY) return explain_lock(result, lock);
+  if (!uma_is_local(lock->home)) return lock_by_asking(lock);
+  return explain_lock(uma_mutex_lock(&slots_of(lock->home)[lock->index].mutex), lock);
+}
+
+/* ---- signals */
+
+static struct fab_bell *bell_of(int device)
+{
+  return uma_segment_at(uma_self.layout.bells + (size_t)(device - uma_self.first) * FAB_CACHE_LINE);
+}
+
+void uma_signal_apply(uint64_t *word, uint64_t value, enum uma_signal how, int home)
+{
+  if (how == UMA_SIGNAL_ADD) __atomic_fetch_add(word, value, __ATOMIC_RELEASE);
+  else __atomic_store_n(word, value, __ATOMIC_RELEASE);
+  fab_bell_ring(bell_of(home));
+}
+
+static int check_word(const uint64_t *word, int *home)
+{
+  if (!uma_range_in_windows(word, sizeof *word, home)) return uma_fail(-EFAULT, "the word at %p is in no window", (void *)word);
+  return (uintptr_t)word % sizeof *word ? uma_fail(-EINVAL, "the word at %p is not aligned to 8 bytes", (void *)word) : 0;
+}
+
+int uma_signal(uint64_t *word, uint64_t value, enum uma_signal how)
+{
+  int home, result = check_word(word, &home);
+  if (result) return result;
+  if (how != UMA_SIGNAL_SET && how != UMA_SIGNAL_ADD)
+    return uma_fail(-EINVAL, "signal: %d is not valid; expected UMA_SIGNAL_SET or UMA_SIGNAL_ADD", how);
+  if (!uma_is_local(home)) return uma_remote_signal(home, word, value, how);
+  uma_signal_apply(word, value, how, home);
+  return 0;
+}
+
+int uma_put_signal(void *dst, const void *src, size_t bytes, uint64_t *word, uint64_t value, enum uma_signal how)
+{
+  int home, result = check_word(word, &home);
+  if (!result) result = uma_put(dst, src, bytes); /* complete at its home when it returns, whichever way it went */
+  return result ? result : uma_signal(word, value, how);
+}
+
+static bool holds(uint64_t have, enum uma_compare compare, uint64_t want)
+{
+  switch (compare) {
+  case UMA_EQ: return have == want;
+  case UMA_NE: return have != want;
+  case UMA_LT: return have < want;
+  case UMA_LE: return have <= want;
+  case UMA_GT: return have > want;
+  case UMA_GE: return have >= want;
+  }
+  return true;
+}
+
+int uma_wait_until(const uint64_t *word, enum uma_compare compare, uint64_t value)
+{
+  int home, result = check_word(word, &home);
+  if (result) return result;
+  if (!uma_is_local(home)) return uma_fail(-EREMOTE, "the word at %p is in another domain's window (device %d)", (void *)word, home);
+  if (compare < UMA_EQ || compare > UMA_GE) return uma_fail(-EINVAL, "compare: %d is not valid; expected UMA_EQ to UMA_GE", compare);
+  struct uma_waiter waiter = {0};
+  while (!holds(__atomic_load_n(word, __ATOMIC_ACQUIRE), compare, value)) {
+    if (uma_wait_step(&waiter)) continue;
+    uint32_t rings = fab_bell_begin(bell_of(home));
+    if (!holds(__atomic_load_n(word, __ATOMIC_SEQ_CST), compare, value)) fab_bell_sleep(bell_of(home), rings, PLAIN_STORE_NS);
+    fab_bell_end(bell_of(home));
+    if (uma_any_lost()) return lost_device();
+  }
+  return 0;
+}
+
+/* Puts inside the domain are stores, and puts across domains are complete when they return: order is the processor's matter. */
+int uma_fence(void)
+{
+  atomic_thread_fence(memory_order_release);
+  return 0;
+}
+
+int uma_quiet(void)
+{
+  atomic_thread_fence(memory_order_seq_cst);
+  return 0;
+}
