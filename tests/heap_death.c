@@ -26,21 +26,21 @@ struct scene {
 };
 
 static const struct scene scenes[] = {
-  {"a new slab", {0}, 0, -1, 16, 16},
-  {"a slot", {16}, 0, -1, 16, 16},
-  {"the last slot of a slab", {2048}, 0, -1, 2048, 16},
-  {"a slot of a larger class", {2048, 63 * 4096}, 0, -1, 16, 16},
-  {"pages in the middle of an extent", {4096}, 0, -1, 3 * 4096, 32 * 4096},
-  {"a whole extent", {4096}, 0, -1, 63 * 4096, 16},
-  {"more than there is", {4096}, 0, -1, 64 * 4096, 16},
-  {"freeing a slot", {16, 16, 16}, 0, 1, 0, 0},
-  {"freeing a slot of a full slab", {2048, 2048, 4096}, 0, 1, 0, 0},
-  {"freeing the last slot of a slab", {4096, 16, 4096}, 0, 1, 0, 0},
-  {"freeing the last slot of a slab between free extents", {9000, 16, 9000, 4096}, 5, 1, 0, 0},
-  {"freeing pages between blocks", {9000, 9000, 9000}, 0, 1, 0, 0},
-  {"freeing pages behind a free extent", {9000, 9000, 9000}, 1, 1, 0, 0},
-  {"freeing pages before a free extent", {9000, 9000, 9000, 16}, 4, 1, 0, 0},
-  {"freeing pages between free extents", {9000, 9000, 9000, 16}, 5, 1, 0, 0},
+    {"a new slab", {0}, 0, -1, 16, 16},
+    {"a slot", {16}, 0, -1, 16, 16},
+    {"the last slot of a slab", {2048}, 0, -1, 2048, 16},
+    {"a slot of a larger class", {2048, 63 * 4096}, 0, -1, 16, 16},
+    {"pages in the middle of an extent", {4096}, 0, -1, 3 * 4096, 32 * 4096},
+    {"a whole extent", {4096}, 0, -1, 63 * 4096, 16},
+    {"more than there is", {4096}, 0, -1, 64 * 4096, 16},
+    {"freeing a slot", {16, 16, 16}, 0, 1, 0, 0},
+    {"freeing a slot of a full slab", {2048, 2048, 4096}, 0, 1, 0, 0},
+    {"freeing the last slot of a slab", {4096, 16, 4096}, 0, 1, 0, 0},
+    {"freeing the last slot of a slab between free extents", {9000, 16, 9000, 4096}, 5, 1, 0, 0},
+    {"freeing pages between blocks", {9000, 9000, 9000}, 0, 1, 0, 0},
+    {"freeing pages behind a free extent", {9000, 9000, 9000}, 1, 1, 0, 0},
+    {"freeing pages before a free extent", {9000, 9000, 9000, 16}, 4, 1, 0, 0},
+    {"freeing pages between free extents", {9000, 9000, 9000, 16}, 5, 1, 0, 0},
 };
 #define SCENES (sizeof scenes / sizeof scenes[0])
 
@@ -107,8 +107,7 @@ static void stage_clear(struct stage *stage)
 /* A child that stops itself, then does the action; -1 where processes may not be traced. */
 static pid_t start_stepping(void (*act)(const struct stage *), const struct stage *stage)
 {
-  pid_t pid = fork();
-  cr_assert_geq(pid, 0);
+  pid_t pid = block_fork();
   if (pid == 0) {
     uma_mutex_identify(stage->actor, stage->actor == 1 ? NULL : everybody_else_is_lost);
     if (ptrace(PTRACE_TRACEME, 0, NULL, NULL)) _exit(77);
@@ -251,8 +250,7 @@ static void give_all_back(int device)
 
 static pid_t start_device(int device)
 {
-  pid_t pid = fork();
-  cr_assert_geq(pid, 0);
+  pid_t pid = block_fork();
   if (pid) return pid;
   uma_mutex_identify(device, is_lost);
   uint64_t random = arena->seed + (uint64_t)device;
