@@ -336,8 +336,7 @@ Test(heap, processes_share_a_heap)
 {
   struct crowd *crowd = crowd_make();
   for (int i = 0; i < CROWD; i++) {
-    pid_t pid = fork();
-    cr_assert_geq(pid, 0);
+    pid_t pid = block_fork();
     if (pid) continue;
     uma_mutex_identify(1 + i, NULL);
     crowd_member(crowd);
