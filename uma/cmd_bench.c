@@ -10,15 +10,15 @@
 enum { LIST = 256, QUICK, JSON, REPORT, FROM, PEERS, NO_PEERS, TRACE };
 
 static const struct argp_option options[] = {
-  {"list", LIST, NULL, 0, "name the benchmarks and stop", 0},
-  {"quick", QUICK, NULL, 0, "fewer sizes, devices and repetitions: about a minute", 0},
-  {"json", JSON, "FILE", 0, "write the rows to FILE, one JSON object a line (- is standard output)", 0},
-  {"report", REPORT, "DIR", 0, "write DIR/index.html: pictures, targets, all rows (needs gnuplot)", 0},
-  {"from", FROM, "FILE", 0, "measure nothing; take the rows that --json wrote (for --report)", 0},
-  {"peers", PEERS, NULL, 0, "also Open MPI and OpenSHMEM (the default where they are installed)", 0},
-  {"no-peers", NO_PEERS, NULL, 0, "without them", 0},
-  {"trace", TRACE, "FILE", 0, "the request trace for kvpool (default: a generated one)", 0},
-  {0}};
+    {"list", LIST, NULL, 0, "name the benchmarks and stop", 0},
+    {"quick", QUICK, NULL, 0, "fewer sizes, devices and repetitions: about a minute", 0},
+    {"json", JSON, "FILE", 0, "write the rows to FILE, one JSON object a line (- is standard output)", 0},
+    {"report", REPORT, "DIR", 0, "write DIR/index.html: pictures, targets, all rows (needs gnuplot)", 0},
+    {"from", FROM, "FILE", 0, "measure nothing; take the rows that --json wrote (for --report)", 0},
+    {"peers", PEERS, NULL, 0, "also Open MPI and OpenSHMEM (the default where they are installed)", 0},
+    {"no-peers", NO_PEERS, NULL, 0, "without them", 0},
+    {"trace", TRACE, "FILE", 0, "the request trace for kvpool (default: a generated one)", 0},
+    {0}};
 
 struct arguments {
   struct bench_options bench;
@@ -47,11 +47,16 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
   return 0;
 }
 
-static const struct argp parser = {options, parse_option, "[NAME...]",
-                                   "Measures the communication wall: the same work by load and store in a supernode and by messages between "
-                                   "stacked servers, beside plain memory, plain sockets and other libraries.\vNAME chooses the benchmarks "
-                                   "that begin with it; --list names them all.",
-                                   NULL, NULL, NULL};
+static const struct argp parser = {
+    options,
+    parse_option,
+    "[NAME...]",
+    "Measures the communication wall: the same work by load and store in a supernode and by messages between "
+    "stacked servers, beside plain memory, plain sockets and other libraries.\vNAME chooses the benchmarks "
+    "that begin with it; --list names them all.",
+    NULL,
+    NULL,
+    NULL};
 
 /* Rows to files, the table to people. Machines that read standard output get rows. */
 static int deliver(const struct arguments *arguments, const struct bench_rows *rows)

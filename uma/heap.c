@@ -530,6 +530,7 @@ int uma_heap_take(struct uma_heap *heap, uint64_t offset, size_t bytes)
   uint64_t start = offset / UMA_HEAP_PAGE, end = start + pages_for(bytes);
   uint32_t first = 0;
   int result = -EBUSY;
+  if (bytes == 0 || bytes > (uint64_t)heap->pages * UMA_HEAP_PAGE) return result;
   enter(heap);
   while (first < heap->pages && (uint64_t)first + pages_at(heap, first) <= start) first += pages_at(heap, first);
   if (first < heap->pages && kind_at(heap, first) == FREE && end <= (uint64_t)first + pages_at(heap, first)) {

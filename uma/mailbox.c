@@ -292,6 +292,7 @@ static int progress(struct uma_mailbox *box)
   if (box->shm) happened += box->shm->ops->progress(box->shm);
   if (box->uring) happened += box->uring->ops->progress(box->uring);
   if (box->parcels) free_parcels(box);
+  if (happened) uma_crossing();
   return happened;
 }
 

@@ -55,7 +55,9 @@ static inline void uma_crossing(void)
   __tsan_release(&uma_crossing_mark);
 }
 #else
-static inline void uma_crossing(void) {}
+static inline void uma_crossing(void)
+{
+}
 #endif
 
 #endif

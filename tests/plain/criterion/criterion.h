@@ -31,7 +31,8 @@ enum { PLAIN_SKIPPED = 77 };
 #define PLAIN_TOLD(...) (fprintf(stderr, " " __VA_ARGS__), fputc('\n', stderr))
 #define PLAIN_CHECK(condition, text, fatal, ...) \
   ((condition) ? (void)0 \
-               : (fprintf(stderr, "%s:%d: %s: ", __FILE__, __LINE__, text), PLAIN_TOLD(__VA_ARGS__), plain_failures++, (fatal) ? _exit(1) : (void)0))
+               : (fprintf(stderr, "%s:%d: %s: ", __FILE__, __LINE__, text), PLAIN_TOLD(__VA_ARGS__), plain_failures++, \
+                  (fatal) ? _exit(1) : (void)0))
 
 #define cr_assert(condition, ...) PLAIN_CHECK(condition, #condition, 1, ##__VA_ARGS__)
 #define cr_assert_not(condition, ...) PLAIN_CHECK(!(condition), "not " #condition, 1, ##__VA_ARGS__)
