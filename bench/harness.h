@@ -146,6 +146,7 @@ struct bench_variant {
   void (*prepare)(void *context);            /* not timed, before every count; NULL: none */
   void (*step)(void *context, long count);   /* `count` times the work; with prepare, count is 1 */
   void *context;
+  void (*warm)(void *context);               /* not timed, before every stretch: what the other variants have displaced; NULL: none */
 };
 /* Collective: all devices call prepare and step; device 0's time counts. */
 void bench_compare(const struct bench_variant *variants, int count);

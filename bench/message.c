@@ -192,8 +192,8 @@ static void pingpong_body(void *ends)
     talk.bytes = sizes[s];
     verify(&talk);
     struct bench_variant variants[] = {
-      {"transfer.pingpong", "message", NULL, sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 2, NULL, pingpong, &talk},
-      {"transfer.pingpong", "raw", "-", sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 2, NULL, raw_pingpong, &talk},
+      {"transfer.pingpong", "message", NULL, sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 2, NULL, pingpong, &talk, NULL},
+      {"transfer.pingpong", "raw", "-", sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 2, NULL, raw_pingpong, &talk, NULL},
     };
     bench_compare(variants, ends ? 2 : 1);
   }
@@ -207,8 +207,8 @@ static void stream_body(void *ends)
   for (int s = 0; s < count; s++) {
     talk.bytes = sizes[s];
     struct bench_variant variants[] = {
-      {"transfer.stream", "message", NULL, sizes[s], BENCH_BANDWIDTH, 1, NULL, stream, &talk},
-      {"transfer.stream", "raw", "-", sizes[s], BENCH_BANDWIDTH, 1, NULL, raw_stream, &talk},
+      {"transfer.stream", "message", NULL, sizes[s], BENCH_BANDWIDTH, 1, NULL, stream, &talk, NULL},
+      {"transfer.stream", "raw", "-", sizes[s], BENCH_BANDWIDTH, 1, NULL, raw_stream, &talk, NULL},
     };
     bench_compare(variants, ends ? 2 : 1);
   }
@@ -218,7 +218,7 @@ static void rate_body(void *unused)
 {
   struct talk talk = begin(NULL, 8 * IN_FLIGHT);
   talk.bytes = 8;
-  struct bench_variant variant = {"sync.message_rate", "message", NULL, 8, BENCH_RATE, IN_FLIGHT, NULL, burst, &talk};
+  struct bench_variant variant = {"sync.message_rate", "message", NULL, 8, BENCH_RATE, IN_FLIGHT, NULL, burst, &talk, NULL};
   bench_compare(&variant, 1);
 }
 

@@ -18,6 +18,7 @@
 #define LINE 64
 #define MiB ((size_t)1 << 20)
 #define SPREAD_LEAST (1 * MiB)
+#define SPREAD_QUICK (16 * MiB)
 #define SPREAD_MOST (64 * MiB)
 #define IN_FLIGHT 64
 #define ROUNDS 5
@@ -122,7 +123,7 @@ static void require(bool condition, const char *what)
 
 static size_t slot_at(size_t visit, size_t slots)
 {
-  return (visit * ((slots * 5 / 8) | 1)) & (slots - 1);
+  return (visit * ((size_t)((double)slots * 0.6180339887) | 1)) & (slots - 1);
 }
 
 static void get(void *to, size_t offset, size_t bytes)
@@ -258,9 +259,10 @@ static const struct work cases[] = {
 
 static void measure_size(struct work work, size_t bytes)
 {
+  size_t most = quick ? SPREAD_QUICK : SPREAD_MOST;
   work.bytes = bytes;
   work.stride = bytes < LINE ? LINE : bytes;
-  work.spread = 16 * bytes < SPREAD_LEAST ? SPREAD_LEAST : 16 * bytes > SPREAD_MOST ? SPREAD_MOST : 16 * bytes;
+  work.spread = 16 * bytes < SPREAD_LEAST ? SPREAD_LEAST : 16 * bytes > most ? most : 16 * bytes;
   if (work.prepare) work.operations = (double)(work.spread / work.stride);
   if (work.operations == 0) work.operations = 1;
   measure(&work);

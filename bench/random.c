@@ -159,7 +159,7 @@ static size_t table_words(int devices)
 static struct bench_variant update_variant(const char *path, const char *mode, void (*step)(void *, long), struct table *table)
 {
   size_t words = table->mask + 1;
-  return (struct bench_variant){"random.gups", path, mode, words * sizeof(uint64_t), BENCH_RATE, 4.0 * (double)words, NULL, step, table};
+  return (struct bench_variant){"random.gups", path, mode, words * sizeof(uint64_t), BENCH_RATE, 4.0 * (double)words, NULL, step, table, NULL};
 }
 
 static void gups_body(void *raw)
@@ -270,8 +270,8 @@ static void list_body(void *raw)
 {
   struct list window = make_list(NULL), plain = make_list(raw);
   struct bench_variant variants[] = {
-    {"random.list", "direct", NULL, sizeof(struct node), BENCH_LATENCY, 1, NULL, walk_plain, &window},
-    {"random.list", "raw", "-", sizeof(struct node), BENCH_LATENCY, 1, NULL, walk_plain, &plain},
+    {"random.list", "direct", NULL, sizeof(struct node), BENCH_LATENCY, 1, NULL, walk_plain, &window, NULL},
+    {"random.list", "raw", "-", sizeof(struct node), BENCH_LATENCY, 1, NULL, walk_plain, &plain, NULL},
   };
   bench_compare(variants, 2);
 }
@@ -279,7 +279,7 @@ static void list_body(void *raw)
 static void list_stacked_body(void *unused)
 {
   struct list list = make_list(NULL);
-  struct bench_variant variant = {"random.list", "message", NULL, sizeof(struct node), BENCH_LATENCY, 1, NULL, walk_by_get, &list};
+  struct bench_variant variant = {"random.list", "message", NULL, sizeof(struct node), BENCH_LATENCY, 1, NULL, walk_by_get, &list, NULL};
   bench_compare(&variant, 1);
 }
 

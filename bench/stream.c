@@ -52,12 +52,12 @@ static void stream_body(void *raw)
   for (int i = 0; i < 5; i++) {
     struct area window = {uma_symmetric(mine, 1), sizes[i]}, plain = {raw, sizes[i]};
     struct bench_variant reads[] = {
-      {"stream.read", "direct", NULL, sizes[i], BENCH_BANDWIDTH, 1, NULL, read_all, &window},
-      {"stream.read", "raw", "-", sizes[i], BENCH_BANDWIDTH, 1, NULL, read_all, &plain},
+      {"stream.read", "direct", NULL, sizes[i], BENCH_BANDWIDTH, 1, NULL, read_all, &window, NULL},
+      {"stream.read", "raw", "-", sizes[i], BENCH_BANDWIDTH, 1, NULL, read_all, &plain, NULL},
     };
     struct bench_variant writes[] = {
-      {"stream.write", "direct", NULL, sizes[i], BENCH_BANDWIDTH, 1, NULL, write_all, &window},
-      {"stream.write", "raw", "-", sizes[i], BENCH_BANDWIDTH, 1, NULL, write_all, &plain},
+      {"stream.write", "direct", NULL, sizes[i], BENCH_BANDWIDTH, 1, NULL, write_all, &window, NULL},
+      {"stream.write", "raw", "-", sizes[i], BENCH_BANDWIDTH, 1, NULL, write_all, &plain, NULL},
     };
     bench_compare(reads, 2);
     bench_compare(writes, 2);

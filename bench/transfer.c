@@ -11,6 +11,7 @@
 
 #define LINE 64
 #define SPREAD_LEAST (1 * MiB)
+#define SPREAD_QUICK (16 * MiB)
 #define SPREAD_MOST (64 * MiB)
 
 struct walk {
@@ -22,8 +23,8 @@ struct walk {
 
 static size_t spread_of(size_t bytes)
 {
-  size_t spread = 16 * bytes;
-  return spread < SPREAD_LEAST ? SPREAD_LEAST : spread > SPREAD_MOST ? SPREAD_MOST : spread;
+  size_t spread = 16 * bytes, most = bench_run.options.quick ? SPREAD_QUICK : SPREAD_MOST;
+  return spread < SPREAD_LEAST ? SPREAD_LEAST : spread > most ? most : spread;
 }
 
 static size_t slots_of(const struct walk *walk)
@@ -34,8 +35,8 @@ static size_t slots_of(const struct walk *walk)
 /* In stacked mode an operation takes microseconds; a part of the slots is enough. */
 static size_t visits_of(const struct walk *walk)
 {
-  size_t slots = slots_of(walk), most = uma_domain_count() > 1 ? 64 : slots;
-  return slots < most ? slots : most;
+  size_t slots = slots_of(walk), most = walk->bytes < MiB ? 64 : 4;
+  return uma_domain_count() > 1 && slots > most ? most : slots;
 }
 
 /* The home writes every word; with many slots in between, the scattered walk finds no pattern to prefetch. */
@@ -53,9 +54,10 @@ typedef uint64_t (*bench_access)(unsigned char *local, unsigned char *remote, si
 
 #define ALWAYS static inline __attribute__((always_inline))
 
+/* Steps of the golden section come back to a page's neighbourhood last of all; slots is a power of two, so an odd factor visits each once. */
 ALWAYS size_t slot_at(size_t visit, size_t slots)
 {
-  return (visit * ((slots * 5 / 8) | 1)) & (slots - 1); /* slots is a power of two, so an odd factor visits each once */
+  return (visit * ((size_t)((double)slots * 0.6180339887) | 1)) & (slots - 1);
 }
 
 ALWAYS void read_walk(struct walk *walk, bench_access access)
@@ -236,7 +238,7 @@ static void compare_walks(const char *bench, void (*prepare)(void *), const stru
       walks[i] = (struct walk){plain ? memories.raw : memories.remote, memories.local, sizes[s], sizes[s] < LINE ? LINE : sizes[s],
                                spread_of(sizes[s]), 0};
       variants[i] = (struct bench_variant){bench, ways[i].path, plain ? "-" : NULL, sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH,
-                                           (double)visits_of(&walks[i]), prepare, ways[i].step, &walks[i]};
+                                           (double)visits_of(&walks[i]), prepare, ways[i].step, &walks[i], NULL};
     }
     bench_compare(variants, count);
   }
@@ -333,8 +335,8 @@ static void compare_hot(const char *bench, const struct way *ways, void *raw)
     struct walk window = {memories.remote, memories.local, sizes[s], sizes[s], sizes[s], 0}, plain = window;
     plain.remote = memories.raw;
     struct bench_variant variants[] = {
-      {bench, "rma", NULL, sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 1, NULL, ways[0].step, &window},
-      {bench, "raw", "-", sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 1, NULL, ways[1].step, &plain},
+      {bench, "rma", NULL, sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 1, NULL, ways[0].step, &window, NULL},
+      {bench, "raw", "-", sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 1, NULL, ways[1].step, &plain, NULL},
     };
     bench_compare(variants, 2);
   }
