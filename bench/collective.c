@@ -1,11 +1,8 @@
 /* Collectives of 2, 4, 8 devices in both modes. `bytes` is the larger of a device's two buffers, as is usual for such tables.
  *
  * Before a size is timed its result is checked bit for bit against one that every device computes for itself: contributions are a function
- * of the device and the index, and sums are folded in the order
- * of the devices, first inside each domain, as the library does. */
+ * of the device and the index, and sums are folded in the order of the devices, first inside each domain, as the library does. */
 #include "bench/harness.h"
-
-#include <stdlib.h>
 
 struct collective {
   double *dst, *src;  /* device memory */

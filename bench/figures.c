@@ -16,31 +16,31 @@
 
 static const struct bench_curve wall_latency[] = {
   {"remote load", LOAD, "transfer.read", "direct", "supernode", 2, false},
-  {"uma\\_get", GET, "transfer.read", "rma", "supernode", 2, false},
+  {"uma_get", GET, "transfer.read", "rma", "supernode", 2, false},
   {"message, supernode", IN_DOMAIN, "transfer.pingpong", "message", "supernode", 2, false},
   {"message, stacked", STACKED, "transfer.pingpong", "message", "stacked", 2, false},
-  {"staged uma\\_copy, stacked", STAGED, "transfer.copy", "message", "stacked", 2, false},
+  {"staged uma_copy, stacked", STAGED, "transfer.copy", "message", "stacked", 2, false},
   {"raw TCP", RAW, "transfer.pingpong", "raw", NULL, 2, true},
 };
 
 static const struct bench_curve wall_bandwidth[] = {
   {"remote load", LOAD, "transfer.read", "direct", "supernode", 2, false},
-  {"uma\\_get", GET, "transfer.read", "rma", "supernode", 2, false},
+  {"uma_get", GET, "transfer.read", "rma", "supernode", 2, false},
   {"messages, supernode", IN_DOMAIN, "transfer.stream", "message", "supernode", 2, false},
   {"messages, stacked", STACKED, "transfer.stream", "message", "stacked", 2, false},
-  {"staged uma\\_copy, stacked", STAGED, "transfer.copy", "message", "stacked", 2, false},
+  {"staged uma_copy, stacked", STAGED, "transfer.copy", "message", "stacked", 2, false},
   {"raw TCP", RAW, "transfer.stream", "raw", NULL, 2, true},
 };
 
 static const struct bench_curve get_peers[] = {
-  {"uma\\_get", GET, "transfer.get.hot", "rma", "supernode", 2, false},
+  {"uma_get", GET, "transfer.get.hot", "rma", "supernode", 2, false},
   {"memcpy", RAW, "transfer.get.hot", "raw", NULL, 2, true},
   {"MPI get + flush", MPI, "transfer.get.hot", "mpi", NULL, 2, false},
   {"OpenSHMEM get", OSHMEM, "transfer.get.hot", "oshmem", NULL, 2, false},
 };
 
 static const struct bench_curve put_peers[] = {
-  {"uma\\_put", GET, "transfer.put.hot", "rma", "supernode", 2, false},
+  {"uma_put", GET, "transfer.put.hot", "rma", "supernode", 2, false},
   {"memcpy", RAW, "transfer.put.hot", "raw", NULL, 2, true},
   {"MPI put + flush", MPI, "transfer.put.hot", "mpi", NULL, 2, false},
   {"OpenSHMEM put + quiet", OSHMEM, "transfer.put.hot", "oshmem", NULL, 2, false},
@@ -48,7 +48,7 @@ static const struct bench_curve put_peers[] = {
 
 static const struct bench_curve read_peers[] = {
   {"remote load", LOAD, "transfer.read", "direct", "supernode", 2, false},
-  {"uma\\_get", GET, "transfer.read", "rma", "supernode", 2, false},
+  {"uma_get", GET, "transfer.read", "rma", "supernode", 2, false},
   {"memcpy", RAW, "transfer.read", "raw", NULL, 2, true},
   {"MPI get + flush", MPI, "transfer.read", "mpi", NULL, 2, false},
   {"OpenSHMEM get", OSHMEM, "transfer.read", "oshmem", NULL, 2, false},
@@ -118,11 +118,11 @@ static const struct line_figure {
   {NULL, "Put to one hot address", "The same for writes, until they are complete at the target.",
    {"latency", "bytes", "time", false, put_peers, COUNT(put_peers)}},
   {"Collectives", "All-reduce of 2 devices", "Sums of doubles; results were compared bit for bit.",
-   {"latency", "bytes in a device's buffer", "time", false, allreduce_2, COUNT(allreduce_2)}},
+   {"latency", "bytes of a buffer", "time", false, allreduce_2, COUNT(allreduce_2)}},
   {NULL, "All-reduce of 8 devices", "More devices than cores on a small host: waiting then costs switches between processes.",
-   {"latency", "bytes in a device's buffer", "time", false, allreduce_8, COUNT(allreduce_8)}},
+   {"latency", "bytes of a buffer", "time", false, allreduce_8, COUNT(allreduce_8)}},
   {NULL, "The other collectives, 2 devices", "Full lines: supernode. Dashed: stacked.",
-   {"latency", "bytes in the larger buffer", "time", false, others_2, COUNT(others_2)}},
+   {"latency", "bytes of the larger buffer", "time", false, others_2, COUNT(others_2)}},
   {"A window is plain memory", "Pointer chase", "Each load waits for the one before it. The curves should lie on each other.",
    {"latency", "bytes of the chain", "ns a load", true, chase, COUNT(chase)}},
   {NULL, "Streaming", "One core through a remote window, and through a plain shared mapping.",
@@ -154,12 +154,12 @@ static const struct bar_figure {
 };
 
 /* Figures stand in a grid that begins with a heading. */
-static void begin_figure(FILE *html, const char *section, const char *title, const char *text, bool *open)
+static void begin_figure(FILE *html, const char *kind, const char *section, const char *title, const char *text, bool *open)
 {
   if (section && *open) fprintf(html, "</div>\n");
   if (section) fprintf(html, "<h2>%s</h2>\n<div class=\"grid\">\n", section);
   if (section) *open = true;
-  fprintf(html, "<figure><figcaption><b>%s</b> %s</figcaption>\n", title, text);
+  fprintf(html, "<figure class=\"%s\"><figcaption><b>%s</b> %s</figcaption>\n", kind, title, text);
 }
 
 static bool has_lines(const struct bench_rows *rows, const struct bench_plot *plot)
@@ -185,7 +185,7 @@ static int line_part(FILE *html, const struct bench_rows *rows, bool *open)
     const struct line_figure *figure = &line_figures[i];
     if (figure->section) section = figure->section;
     if (!has_lines(rows, &figure->plot)) continue;
-    begin_figure(html, section, figure->title, figure->text, open);
+    begin_figure(html, "lines", section, figure->title, figure->text, open);
     section = NULL;
     int result = bench_plot_lines(html, rows, &figure->plot);
     if (result < 0) return result;
@@ -201,7 +201,7 @@ static int bar_part(FILE *html, const struct bench_rows *rows, bool *open)
     const struct bar_figure *figure = &bar_figures[i];
     if (figure->section) section = figure->section;
     if (!has_bars(rows, figure)) continue;
-    begin_figure(html, section, figure->title, figure->text, open);
+    begin_figure(html, "bars", section, figure->title, figure->text, open);
     section = NULL;
     int result = bench_plot_bars(html, rows, figure->groups, figure->count, bars, COUNT(bars));
     if (result < 0) return result;

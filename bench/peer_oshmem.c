@@ -242,7 +242,7 @@ static void allocate(void)
   result = shmem_align(4096, SPREAD_MOST);
   workspace[0] = shmem_align(4096, work_bytes);
   workspace[1] = shmem_align(4096, work_bytes);
-  local = aligned_alloc(4096, SPREAD_MOST);
+  local = shmem_align(4096, SPREAD_MOST);
   require(symmetric && result && workspace[0] && workspace[1] && local, "no memory; SHMEM_SYMMETRIC_SIZE is too small");
   memset(local, 0x11, SPREAD_MOST);
   memset(symmetric, 0, SPREAD_MOST);
@@ -265,8 +265,7 @@ int main(int argc, char **argv)
     for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++)
       if (!strcmp(argv[i], cases[c].bench)) run_case(&cases[c]);
   }
+  fflush(stdout);
   shmem_barrier_all();
-  free(local);
-  shmem_finalize();
-  return 0;
+  shmem_global_exit(0); /* shmem_finalize of Open MPI 4.1 crashes where a hook of an unloaded component is left behind */
 }

@@ -60,7 +60,8 @@ ALWAYS size_t slot_at(size_t visit, size_t slots)
   return (visit * ((size_t)((double)slots * 0.6180339887) | 1)) & (slots - 1);
 }
 
-ALWAYS void read_walk(struct walk *walk, bench_access access)
+/* `words`: how many of the slot's words an access adds up. */
+ALWAYS void read_walk(struct walk *walk, bench_access access, size_t words)
 {
   size_t slots = slots_of(walk), visits = visits_of(walk), stride = walk->stride, bytes = walk->bytes;
   uint64_t zero = bench_zero(), last = 0, sum = 0;
@@ -68,7 +69,7 @@ ALWAYS void read_walk(struct walk *walk, bench_access access)
     last = access(walk->local, walk->remote + slot_at(visit, slots) * stride + (last & zero), bytes);
     sum += last;
   }
-  bench_require(sum == visits * walk->stamp, "a read of %zu bytes returned old bytes", bytes);
+  bench_require(sum == visits * walk->stamp * words, "a read of %zu bytes returned old bytes", bytes);
 }
 
 ALWAYS uint64_t word_at(const unsigned char *bytes)
@@ -83,12 +84,12 @@ typedef uint64_t bench_vector __attribute__((vector_size(16)));
 
 ALWAYS uint64_t by_load(unsigned char *local, unsigned char *remote, size_t bytes)
 {
-  if (bytes < 64) return *(volatile uint64_t *)remote;
+  if (bytes < LINE) return *(volatile uint64_t *)remote;
   const bench_vector *from = (const bench_vector *)remote;
   bench_vector a = {0}, b = {0}, c = {0}, d = {0};
   for (size_t i = 0; i < bytes / 16; i += 4) a += from[i], b += from[i + 1], c += from[i + 2], d += from[i + 3];
   a += b + c + d;
-  return (a[0] + a[1]) / (bytes / 8); /* all words are equal */
+  return a[0] + a[1];
 }
 
 ALWAYS uint64_t by_get(unsigned char *local, unsigned char *remote, size_t bytes)
@@ -114,22 +115,23 @@ ALWAYS uint64_t by_memcpy(unsigned char *local, unsigned char *remote, size_t by
 
 static void read_direct(void *context, long count)
 {
-  if (!uma_device()) read_walk(context, by_load);
+  struct walk *walk = context;
+  if (!uma_device()) read_walk(walk, by_load, walk->bytes < LINE ? 1 : walk->bytes / 8);
 }
 
 static void read_get(void *context, long count)
 {
-  if (!uma_device()) read_walk(context, by_get);
+  if (!uma_device()) read_walk(context, by_get, 1);
 }
 
 static void read_copy(void *context, long count)
 {
-  if (!uma_device()) read_walk(context, by_copy);
+  if (!uma_device()) read_walk(context, by_copy, 1);
 }
 
 static void read_memcpy(void *context, long count)
 {
-  if (!uma_device()) read_walk(context, by_memcpy);
+  if (!uma_device()) read_walk(context, by_memcpy, 1);
 }
 
 /* ---- writes */
@@ -137,7 +139,7 @@ static void read_memcpy(void *context, long count)
 ALWAYS uint64_t store_to(unsigned char *local, unsigned char *remote, size_t bytes)
 {
   uint64_t word = word_at(local);
-  if (bytes < 64) {
+  if (bytes < LINE) {
     *(volatile uint64_t *)remote = word;
     return 0;
   }
