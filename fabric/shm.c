@@ -1,15 +1,15 @@
 /* The fabric of one host: shared memory. MAP and RMA are plain copies and processor atomics on the mapped windows.
  *
  * MSG: for each ordered pair of devices one ring with a single producer and a single consumer, in fab_config.rings, which must be
- * zeroed when the first endpoint opens. A ring has two parts: slots of one cache line, and a bulk area of bytes. A message begins with a slot
- * that holds its header; up to SLOT_INLINE bytes of payload lie in the same line. Longer payload lies in the bulk area
- * in fragments, the first announced by the header's slot, each further one by a slot of its own.
+ * zeroed when the first endpoint opens; a device opens once. A ring has two parts: slots of one cache line, and a bulk area of bytes.
+ * A message begins with a slot that holds its header; up to SLOT_INLINE bytes of payload lie in the same line. Longer payload lies in
+ * the bulk area in fragments, the first announced by the header's slot, each further one by a slot of its own.
  *
  * Why it is correct. Only the producer writes slots and bulk; it publishes a slot, and the bulk bytes that the slot announces, by a release
- * store of the slot's `lap`, which pairs with the consumer's acquire load of it (slot_ready). Lap numbers differ
- * between two uses of a slot, and payload never lies over a lap word, so stale bytes are never taken for a message. Only the consumer writes
- * the ring's struct credit: a release store once it has copied, which pairs with the producer's acquire load (refresh_credit).
- * No other word decides anything, so a process that is killed at any instruction leaves its ring either with a whole slot more or without.
+ * store of the slot's `lap`, which pairs with the consumer's acquire load of it (slot_ready). Lap numbers differ between two uses of a
+ * slot, and payload never lies over a lap word, so stale bytes are never taken for a message. Only the consumer writes the ring's
+ * struct credit: a release store once it has copied, which pairs with the producer's acquire load (refresh_credit). No other word
+ * decides anything, so a process that is killed at any instruction leaves its ring either with a whole slot more or without.
  *
  * Credit is returned when a quarter of the slots or of the bulk area was consumed. No deadlock: a producer waits only while more
  * than a quarter is in use (a fragment is at most a quarter of the bulk area), and a consumer with nothing left to read holds back less.
@@ -98,7 +98,7 @@ struct endpoint {
   _Atomic uint32_t rings; /* bell.rings when sleep_begin was called */
   struct peer *waiting;
   int actives;
-  struct peer **active;
+  int *active; /* indices of the peers whose rings are polled */
   struct peer peers[];
 };
 
@@ -471,7 +471,7 @@ static void admit(struct endpoint *e, int word, uint64_t senders)
     struct peer *peer = &e->peers[word * 64 + __builtin_ctzll(senders)];
     if (peer->in.polled) continue;
     peer->in.polled = true;
-    e->active[e->actives++] = peer;
+    e->active[e->actives++] = peer->index;
   }
 }
 
@@ -493,7 +493,7 @@ static int shm_progress(struct fab_endpoint *endpoint)
   struct endpoint *e = (struct endpoint *)endpoint;
   int moved = e->waiting ? push_waiting(e) : 0;
   admit_newcomers(e);
-  for (int i = 0; i < e->actives; i++) moved += receive(e, e->active[i]);
+  for (int i = 0; i < e->actives; i++) moved += receive(e, &e->peers[e->active[i]]);
   return moved;
 }
 

@@ -60,7 +60,7 @@ enum { UMA_OFF = 1, UMA_ON };
  * is the way out); -EALREADY called twice; -ENOMEM. One thread, once. */
 int uma_init(const struct uma_config *config);
 
-/* Collective: waits until all devices came here, then leaves the session. Windows are unmapped. */
+/* Collective: waits until all devices came here (once one was lost, for nobody), then leaves the session. Windows are unmapped. */
 int uma_finalize(void);
 
 /* Runs function(argument) as every device of a new session of `devices` processes (forked from the caller) and waits for all.

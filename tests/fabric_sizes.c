@@ -5,7 +5,8 @@
 
 #define LARGEST (8u << 20)
 
-static const size_t sizes[] = {0, 1, 7, 8, 24, 25, 63, 64, 65, 1000, 4096, 8191, 8192, 8193, 16384, 65495, 65496, 65536, 65537, 131072, 262144, 1000003, 1u << 20, LARGEST};
+static const size_t sizes[] = {0, 1, 7, 8, 24, 25, 63, 64, 65, 1000, 4096, 8191, 8192, 8193, 16384,
+                                65495, 65496, 65536, 65537, 131072, 262144, 1000003, 1u << 20, LARGEST};
 #define SIZES (int)(sizeof sizes / sizeof *sizes)
 
 static int send_all(struct node *node, unsigned char *data)

@@ -150,7 +150,7 @@ Test(launch, the_largest_session)
 static int count_processes(const char *word)
 {
   char *said, line[256];
-  snprintf(line, sizeof line, "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline 2>/dev/null | grep -q '[s]leep %s' && echo x; done; true", word);
+  snprintf(line, sizeof line, "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline 2>/dev/null | grep -q '^sleep %s ' && echo x; done; true", word);
   command_run(line, &said);
   int count = 0;
   for (char *c = said; *c; c++) count += *c == 'x';

@@ -9,7 +9,9 @@
  *
  * Concurrency: everything of a mailbox, its endpoints included, is guarded by its mutex; upcalls run inside progress and so
  * under it. Only sleeping happens outside: announced before a last look at the endpoints, so that no arrival is missed.
- * Requests come from a free list. One that is given up because its peer was lost is never reused: the fabric may know it still. */
+ *
+ * Lost devices: the board tells, progress passes it on to the endpoints once a device, and they end what was under way with it. A receive that no
+ * message has matched yet is given up by who waits for it. */
 #include "uma/mailbox.h"
 
 #include <errno.h>
@@ -67,6 +69,8 @@ struct uma_mailbox {
   struct uma_request *unused;
   struct parcel *parcels;
   uint32_t next_number;
+  uint32_t told_lost;               /* how many lost devices the endpoints know of */
+  bool told[UMA_MAX_DEVICES];
 };
 
 /* ---- requests; all under the mutex */
@@ -266,9 +270,24 @@ static void free_parcels(struct uma_mailbox *box)
   }
 }
 
+/* Devices marked after the count was read are found the next time. */
+static void tell_lost(struct uma_mailbox *box)
+{
+  uint32_t count = atomic_load(&uma_self.board->lost_count);
+  if (count == box->told_lost) return;
+  for (int device = 0; device < uma_self.shape.devices; device++) {
+    if (box->told[device] || !uma_is_lost(device)) continue;
+    box->told[device] = true;
+    box->told_lost++;
+    if (box->shm && uma_is_local(device)) box->shm->ops->lose(box->shm, device);
+    if (box->uring && !uma_is_local(device)) box->uring->ops->lose(box->uring, device);
+  }
+}
+
 static int progress(struct uma_mailbox *box)
 {
   int happened = 0;
+  if (uma_any_lost()) tell_lost(box);
   if (box->shm) happened += box->shm->ops->progress(box->shm);
   if (box->uring) happened += box->uring->ops->progress(box->uring);
   if (box->parcels) free_parcels(box);
@@ -330,13 +349,15 @@ static bool step(struct uma_request *request)
   return done;
 }
 
+/* Once any device is lost, collectives cannot complete, and others may leave without waiting for this one. */
 static bool peer_lost(const struct uma_request *request)
 {
   if (!uma_any_lost()) return false;
-  return request->device == UMA_ANY_DEVICE || uma_is_lost(request->device);
+  if (request->device == UMA_ANY_DEVICE || request->kind == UMA_KIND_COLLECTIVE || uma_is_lost(request->device)) return true;
+  return atomic_load(&uma_self.board->members[request->device].state) == UMA_MEMBER_LEFT;
 }
 
-/* The peer is gone and nothing more can come. The request itself is kept out of use. */
+/* The peer is gone, its endpoint was told, and nothing more can come. */
 static int give_up(struct uma_request *request)
 {
   struct uma_mailbox *box = request->box;
@@ -345,6 +366,7 @@ static int give_up(struct uma_request *request)
   if (request->answer) unpost(box, request->answer);
   for (struct arrival *arrival = box->arrivals; arrival; arrival = arrival->next)
     if (arrival->claimant == request) arrival->claimant = NULL;
+  request_give_back(request);
   pthread_mutex_unlock(&box->mutex);
   return uma_fail(-EHOSTDOWN, "a device of the session was lost while a message from or to it was awaited");
 }

@@ -22,13 +22,20 @@ static void *fail_with(int error)
   return NULL;
 }
 
+/* The kernel collapses only what has a page in it; adding nothing to a byte gives it one, and is harmless to whoever uses it. */
+static int collapse_page(unsigned char *page)
+{
+  __atomic_fetch_or(page, 0, __ATOMIC_RELAXED);
+  return madvise(page, HUGE_PAGE, MADV_COLLAPSE);
+}
+
 static void collapse(int device, uint64_t offset, size_t bytes)
 {
   _Atomic uint64_t *bits = uma_segment_at(uma_self.layout.collapsed + (size_t)(device - uma_self.first) * uma_self.layout.collapsed_stride);
   for (uint64_t page = offset / HUGE_PAGE; page <= (offset + bytes - 1) / HUGE_PAGE; page++) {
     uint64_t bit = (uint64_t)1 << (page % 64);
     if (atomic_load_explicit(&bits[page / 64], memory_order_relaxed) & bit) continue;
-    if (!madvise(uma_window_of(device) + page * HUGE_PAGE, HUGE_PAGE, MADV_COLLAPSE)) atomic_fetch_or(&bits[page / 64], bit);
+    if (!collapse_page(uma_window_of(device) + page * HUGE_PAGE)) atomic_fetch_or(&bits[page / 64], bit);
   }
 }
 

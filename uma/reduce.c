@@ -80,23 +80,11 @@ typedef void reduce_kernel(void *dst, const void *const *from, size_t count);
 #define REDUCE_ROW_INTEGER(name, TYPE, T, U) \
   [TYPE] = {REDUCE_ROW_ARITHMETIC(name), REDUCE_PAIR(name, AND), REDUCE_PAIR(name, OR), REDUCE_PAIR(name, XOR)},
 #define REDUCE_ROW_FLOAT(name, TYPE, T, U) [TYPE] = {REDUCE_ROW_ARITHMETIC(name)},
-#define REDUCE_SIZE(name, TYPE, T, U) [TYPE] = sizeof(T),
 
 static reduce_kernel *const kernels[UMA_FLOAT64 + 1][UMA_XOR + 1][2] = {
   REDUCE_INTEGERS(REDUCE_ROW_INTEGER)
   REDUCE_FLOATS(REDUCE_ROW_FLOAT)
 };
-static const unsigned char sizes[UMA_FLOAT64 + 1] = {REDUCE_TYPES(REDUCE_SIZE)};
-
-size_t uma_type_size(enum uma_type type)
-{
-  return (unsigned)type <= UMA_FLOAT64 ? sizes[type] : 0;
-}
-
-bool uma_op_applies(enum uma_type type, enum uma_op op)
-{
-  return (unsigned)type <= UMA_FLOAT64 && (unsigned)op <= UMA_XOR && kernels[type][op][0];
-}
 
 void uma_reduce(void *acc, const void *in, size_t count, enum uma_type type, enum uma_op op)
 {
@@ -105,7 +93,7 @@ void uma_reduce(void *acc, const void *in, size_t count, enum uma_type type, enu
 
 void uma_reduce_many(void *dst, const void *const *sources, int n, size_t count, enum uma_type type, enum uma_op op)
 {
-  if (n == 1 && dst != sources[0]) memcpy(dst, sources[0], count * sizes[type]);
+  if (n == 1 && dst != sources[0]) memcpy(dst, sources[0], count * uma_type_size(type));
   if (n == 1) return;
   reduce_kernel *two = kernels[type][op][0], *four = kernels[type][op][1];
   /* dst may be sources[1], so that the first step has to read both of these at once */

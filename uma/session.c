@@ -24,9 +24,11 @@
 #include "uma/heap.h"
 #include "uma/mailbox.h"
 #include "uma/stream.h"
+#include "uma/wait.h"
 
 struct uma_session uma_self;
 struct uma_fast_ uma_fast_;
+bool uma_wait_yields_at_once;
 
 /* ---- errors */
 
@@ -78,8 +80,6 @@ static size_t reserve(size_t *end, size_t bytes)
 void uma_layout_compute(const struct uma_shape *shape, int count, struct uma_layout *layout)
 {
   size_t end = 0, n = (size_t)count;
-  layout->barriers = reserve(&end, FAB_CHANNELS * sizeof(struct uma_barrier));
-  layout->flags = reserve(&end, FAB_CHANNELS * n * sizeof(struct uma_flag));
   layout->bells = reserve(&end, n * FAB_CACHE_LINE);
   layout->locks = reserve(&end, n * UMA_LOCKS * sizeof(struct uma_lock_slot));
   layout->heap_stride = (uma_heap_bytes(shape->memory) + 4095) / 4096 * 4096;
@@ -217,7 +217,7 @@ int uma_session_join(const struct uma_inheritance *from)
   close_inherited(from);
   uma_self.lifeline_fd = from->lifeline_fd;
   uma_mutex_identify(uma_self.device, uma_is_lost);
-  uma_sync_reset();
+  uma_wait_yields_at_once = uma_self.shape.oversubscribed;
   uma_self.joined = true;
   result = uma_mailboxes_open(from);
   if (result) return result;
@@ -287,7 +287,7 @@ int uma_finalize(void)
   if (uma_self.lifeline_fd >= 0) close(uma_self.lifeline_fd);
   uma_mutex_identify(0, NULL);
   uma_self = (struct uma_session){0};
-  return result;
+  return result == -EHOSTDOWN ? 0 : result;
 }
 
 /* ---- who and where */

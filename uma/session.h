@@ -77,17 +77,6 @@ struct uma_board {
   struct uma_member members[UMA_MAX_DEVICES];
 };
 
-/* The barrier of one channel (sync.c). Up to the number of processors each device raises its own flag and looks at all; with
- * more, a counter and one epoch, so that one visit to the processor is enough for each. */
-struct uma_barrier {
-  _Alignas(FAB_CACHE_LINE) _Atomic uint32_t arrived;
-  _Alignas(FAB_CACHE_LINE) _Atomic uint32_t epoch;
-  struct fab_bell bell;
-};
-struct uma_flag {
-  _Alignas(2 * FAB_CACHE_LINE) _Atomic uint32_t epoch; /* two lines: the adjacent-line prefetcher would share one */
-};
-
 #define UMA_LOCKS 65536 /* a device */
 struct uma_lock_slot {
   _Alignas(FAB_CACHE_LINE) struct uma_mutex mutex;
@@ -96,13 +85,11 @@ struct uma_lock_slot {
 
 /* Byte offsets into a segment; each area belongs to the file that is named. Areas of a device are `count` in a row. */
 struct uma_layout {
-  size_t barriers;     /* sync.c: struct uma_barrier [FAB_CHANNELS] */
-  size_t flags;        /* sync.c: struct uma_flag [FAB_CHANNELS][count] */
   size_t bells;        /* sync.c: struct fab_bell, a cache line each, [count]: rung by uma_signal, for uma_wait_until */
   size_t locks;        /* sync.c: struct uma_lock_slot [count][UMA_LOCKS] */
   size_t heaps;        /* heap.c: uma_heap_bytes(memory) each, rounded up to pages, [count] */
   size_t heap_stride;
-  size_t collectives;  /* collective.c: uma_collective_bytes(count) */
+  size_t collectives;  /* meeting.c: uma_collective_bytes(count) */
   size_t collapsed;    /* memory.c: a bit for each huge page of a window that is one already, [count] */
   size_t collapsed_stride;
   size_t rings;        /* fabric/shm.c: fab_shm_bytes(count) */
@@ -160,10 +147,5 @@ void *uma_segment_at(size_t offset);
 
 /* Records a sentence for uma_last_error and returns `error`. */
 int uma_fail(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-/* ---- sync.c */
-/* Barrier among the devices of this domain and host, on one channel. 0 or -EHOSTDOWN. */
-int uma_local_barrier(enum fab_channel channel);
-void uma_sync_reset(void); /* a new session counts from 0 */
 
 #endif
