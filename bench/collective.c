@@ -5,7 +5,7 @@
 #include "bench/harness.h"
 
 struct collective {
-  double *dst, *src;  /* device memory */
+  double *dst, *src; /* device memory */
   size_t bytes;
   void (*step)(void *context, long count);
 };
@@ -91,7 +91,8 @@ static void verify(const struct collective *c, const char *bench)
   c->step((void *)c, 1);
   for (size_t i = 0; i < results; i++) {
     double right = expected(c, i);
-    bench_require(!memcmp(&c->dst[i], &right, sizeof right), "%s of %zu bytes: element %zu is %.17g, not %.17g", bench, c->bytes, i, c->dst[i], right);
+    bench_require(!memcmp(&c->dst[i], &right, sizeof right), "%s of %zu bytes: element %zu is %.17g, not %.17g", bench, c->bytes, i,
+                  c->dst[i], right);
   }
   bench_check(uma_barrier(), "uma_barrier");
 }
@@ -123,8 +124,9 @@ static void body(void *argument)
     c.bytes = sizes[s];
     if (!whole && c.bytes < 8 * devices()) continue; /* less than one element for each device */
     verify(&c, plan->bench);
-    struct bench_variant variant = {plan->bench, uma_domain_count() > 1 ? "message" : "direct", NULL, c.bytes, BENCH_LATENCY | BENCH_BANDWIDTH,
-                                    1, NULL, plan->step, &c, NULL};
+    struct bench_variant variant = {
+        plan->bench, uma_domain_count() > 1 ? "message" : "direct", NULL, c.bytes, BENCH_LATENCY | BENCH_BANDWIDTH, 1, NULL, plan->step, &c,
+        NULL};
     bench_compare(&variant, 1);
   }
 }
@@ -175,10 +177,10 @@ static int run_alltoall(void)
 }
 
 const struct bench_case bench_collective_cases[] = {
-  {"collective.broadcast", "one buffer to all", run_broadcast},
-  {"collective.allgather", "a part from each to all", run_allgather},
-  {"collective.reduce_scatter", "sums of doubles, a part to each", run_reduce_scatter},
-  {"collective.allreduce", "sums of doubles to all, 2, 4, 8 devices", run_allreduce},
-  {"collective.alltoall", "a part from each to each", run_alltoall},
-  {NULL, NULL, NULL},
+    {"collective.broadcast", "one buffer to all", run_broadcast},
+    {"collective.allgather", "a part from each to all", run_allgather},
+    {"collective.reduce_scatter", "sums of doubles, a part to each", run_reduce_scatter},
+    {"collective.allreduce", "sums of doubles to all, 2, 4, 8 devices", run_allreduce},
+    {"collective.alltoall", "a part from each to each", run_alltoall},
+    {NULL, NULL, NULL},
 };

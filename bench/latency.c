@@ -7,10 +7,10 @@
 
 #include <sys/sysinfo.h>
 
-#define LINE 64
+#define LINE       64
 #define CHASE_MOST (512 * MiB)
 #define QUICK_MOST (64 * MiB)
-#define LAP_MOST (4 * MiB)
+#define LAP_MOST   (4 * MiB)
 
 /* Multiplication by an odd number and a shifted exclusive or are bijections of `bits`-bit numbers. */
 static size_t mix(size_t x, int bits)
@@ -35,7 +35,7 @@ static void build(unsigned char *memory, size_t bytes)
 }
 
 struct chain {
-  void **at;    /* where the walk goes on */
+  void **at; /* where the walk goes on */
   size_t bytes;
 };
 
@@ -45,8 +45,14 @@ static void walk(void *context, long count)
   void **at = chain->at;
   if (uma_device()) return;
   for (long i = 0; i < count; i++) {
-    at = *at; at = *at; at = *at; at = *at;
-    at = *at; at = *at; at = *at; at = *at;
+    at = *at;
+    at = *at;
+    at = *at;
+    at = *at;
+    at = *at;
+    at = *at;
+    at = *at;
+    at = *at;
   }
   chain->at = at;
   bench_keep(at);
@@ -103,9 +109,9 @@ static void compare_chains(size_t bytes, unsigned char *remote, unsigned char *l
   if (uma_device() == 0)
     for (int i = 0; i < 3; i++) verify(&chains[i]);
   struct bench_variant variants[] = {
-    {"latency.chase", "direct", NULL, bytes, BENCH_LATENCY, 8, NULL, walk, &chains[0], lap},
-    {"latency.chase", "raw", "-", bytes, BENCH_LATENCY, 8, NULL, walk, &chains[1], lap},
-    {"latency.chase.local", "direct", NULL, bytes, BENCH_LATENCY, 8, NULL, walk, &chains[2], lap},
+      {"latency.chase", "direct", NULL, bytes, BENCH_LATENCY, 8, NULL, walk, &chains[0], lap},
+      {"latency.chase", "raw", "-", bytes, BENCH_LATENCY, 8, NULL, walk, &chains[1], lap},
+      {"latency.chase.local", "direct", NULL, bytes, BENCH_LATENCY, 8, NULL, walk, &chains[2], lap},
   };
   bench_compare(variants, 3);
 }
@@ -164,12 +170,12 @@ static void hot_body(void *raw)
   bench_require(mine, "no device memory: %s", uma_last_error());
   void *remote = uma_symmetric(mine, 1);
   struct bench_variant loads[] = {
-    {"latency.hot.load", "direct", NULL, 8, BENCH_LATENCY, 1, NULL, load_hot, remote, NULL},
-    {"latency.hot.load", "raw", "-", 8, BENCH_LATENCY, 1, NULL, load_plain, raw, NULL},
+      {"latency.hot.load", "direct", NULL, 8, BENCH_LATENCY, 1, NULL, load_hot, remote, NULL},
+      {"latency.hot.load", "raw", "-", 8, BENCH_LATENCY, 1, NULL, load_plain, raw, NULL},
   };
   struct bench_variant stores[] = {
-    {"latency.hot.store", "direct", NULL, 8, BENCH_LATENCY, 1, NULL, store_hot, remote, NULL},
-    {"latency.hot.store", "raw", "-", 8, BENCH_LATENCY, 1, NULL, store_plain, raw, NULL},
+      {"latency.hot.store", "direct", NULL, 8, BENCH_LATENCY, 1, NULL, store_hot, remote, NULL},
+      {"latency.hot.store", "raw", "-", 8, BENCH_LATENCY, 1, NULL, store_plain, raw, NULL},
   };
   bench_compare(loads, 2);
   bench_compare(stores, 2);
@@ -213,8 +219,8 @@ static int run_pages(void)
 }
 
 const struct bench_case bench_latency_cases[] = {
-  {"latency.hot", "one word that stays in the cache, by uma_ld and uma_st", run_hot},
-  {"latency.chase", "a chain of pointers through 4 KiB to 512 MiB: remote window, own window, plain mapping", run_chase},
-  {"latency.pages", "the longest chain with --hugepages never and always", run_pages},
-  {NULL, NULL, NULL},
+    {"latency.hot", "one word that stays in the cache, by uma_ld and uma_st", run_hot},
+    {"latency.chase", "a chain of pointers through 4 KiB to 512 MiB: remote window, own window, plain mapping", run_chase},
+    {"latency.pages", "the longest chain with --hugepages never and always", run_pages},
+    {NULL, NULL, NULL},
 };

@@ -2,8 +2,8 @@
  *
  *     oshrun -n 2 oshmem [--quick] NAME...    NAME: a case of `uma bench`
  *
- * Prints the same rows as `uma bench`, one JSON object a line. The loops mirror those of bench/transfer.c and others. Counts are chosen by PE 0
- * from a first run, so that a stretch lasts a millisecond or five. */
+ * Prints the same rows as `uma bench`, one JSON object a line. The loops mirror those of bench/transfer.c and others. Counts are chosen
+ * by PE 0 from a first run, so that a stretch lasts a millisecond or five. */
 #define _GNU_SOURCE
 #include <sched.h>
 #include <shmem.h>
@@ -15,12 +15,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LINE 64
-#define MiB ((size_t)1 << 20)
+#define LINE         64
+#define MiB          ((size_t)1 << 20)
 #define SPREAD_LEAST (1 * MiB)
 #define SPREAD_QUICK (16 * MiB)
-#define SPREAD_MOST (64 * MiB)
-#define ROUNDS 5
+#define SPREAD_MOST  (64 * MiB)
+#define ROUNDS       5
 
 static int me, count_pes;
 static bool quick;
@@ -62,8 +62,10 @@ static long share(long value)
 {
   shared_in = value;
   shmem_barrier_all();
-  if (me) shmem_long_get(&shared_out, &shared_in, 1, 0);
-  else shared_out = value;
+  if (me)
+    shmem_long_get(&shared_out, &shared_in, 1, 0);
+  else
+    shared_out = value;
   shmem_barrier_all();
   return shared_out;
 }
@@ -205,13 +207,13 @@ static void sum_to_all(struct work *work, long count)
 /* ---- cases */
 
 static const struct work cases[] = {
-  {.bench = "transfer.read", .metrics = LATENCY | BANDWIDTH, .prepare = write_all, .step = read_walk},
-  {.bench = "transfer.write", .metrics = LATENCY | BANDWIDTH, .prepare = write_all, .step = write_walk},
-  {.bench = "transfer.get.hot", .metrics = LATENCY | BANDWIDTH, .step = get_hot},
-  {.bench = "transfer.put.hot", .metrics = LATENCY | BANDWIDTH, .step = put_hot},
-  {.bench = "collective.allreduce", .metrics = LATENCY | BANDWIDTH, .step = sum_to_all},
-  {.bench = "sync.fetch_add", .metrics = LATENCY, .bytes = 8, .step = fetch_add},
-  {.bench = "sync.barrier", .metrics = LATENCY, .step = barrier},
+    {.bench = "transfer.read", .metrics = LATENCY | BANDWIDTH, .prepare = write_all, .step = read_walk},
+    {.bench = "transfer.write", .metrics = LATENCY | BANDWIDTH, .prepare = write_all, .step = write_walk},
+    {.bench = "transfer.get.hot", .metrics = LATENCY | BANDWIDTH, .step = get_hot},
+    {.bench = "transfer.put.hot", .metrics = LATENCY | BANDWIDTH, .step = put_hot},
+    {.bench = "collective.allreduce", .metrics = LATENCY | BANDWIDTH, .step = sum_to_all},
+    {.bench = "sync.fetch_add", .metrics = LATENCY, .bytes = 8, .step = fetch_add},
+    {.bench = "sync.barrier", .metrics = LATENCY, .step = barrier},
 };
 
 static void measure_size(struct work work, size_t bytes)
@@ -230,7 +232,8 @@ static void run_case(const struct work *work)
   static const size_t few[] = {8, 64, 512, 4096, 65536, 1 << 20, 16 << 20, 0};
   static const size_t many[] = {8, 64, 512, 4096, 16384, 65536, 262144, 1 << 20, 4 << 20, 16 << 20, 64 << 20, 0};
   const size_t *sizes = quick ? few : many, most = quick && count_pes > 2 ? MiB : SPREAD_MOST;
-  if (!strncmp(work->bench, "sync.", 5)) measure_size(*work, work->bytes);
+  if (!strncmp(work->bench, "sync.", 5))
+    measure_size(*work, work->bytes);
   else
     for (; *sizes && *sizes <= most; sizes++) measure_size(*work, *sizes);
 }

@@ -1,11 +1,10 @@
 /* Pictures: a gnuplot script from rows, and gnuplot's SVG into the page.
  *
- * gnuplot reads the script from a pipe and writes a file in a temporary directory that is removed. Ids in its SVG are the same in every picture;
- * each copy gets a prefix of its own, because all pictures share one page. */
+ * gnuplot reads the script from a pipe and writes a file in a temporary directory that is removed. Ids in its SVG are the same in every
+ * picture; each copy gets a prefix of its own, because all pictures share one page. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "bench/report.h"
@@ -49,7 +48,8 @@ static void embed(FILE *html, const char *svg)
   while (at && *at) {
     size_t i = 0;
     while (i < 4 && strncmp(at, ids[i], strlen(ids[i]))) i++;
-    if (i == 4) fputc(*at++, html);
+    if (i == 4)
+      fputc(*at++, html);
     else {
       fprintf(html, "p%d%s", pictures, ids[i]);
       at += strlen(ids[i]);
@@ -76,9 +76,7 @@ static int complain(const struct canvas *canvas, int status)
   char file[96];
   snprintf(file, sizeof file, "%s/errors", canvas->directory);
   char *text = read_file(file);
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-    fprintf(stderr, "uma bench: --report needs gnuplot, which is not installed (in Debian: gnuplot-nox)\n");
-  else fprintf(stderr, "uma bench: gnuplot failed: %s\n", text ? text : "it said nothing");
+  fprintf(stderr, "uma bench: gnuplot failed with status %d: %s\n", status, text ? text : "it said nothing");
   free(text);
   return -EIO;
 }
@@ -145,8 +143,8 @@ static void value_axis(FILE *script, const char *metric, bool linear)
 
 static bool fits(const struct bench_row *row, const struct bench_curve *curve, const char *metric)
 {
-  return !strcmp(row->bench, curve->bench) && !strcmp(row->path, curve->path) && !strcmp(row->metric, metric)
-         && (!curve->mode || !strcmp(row->mode, curve->mode)) && row->devices == curve->devices && row->bytes;
+  return !strcmp(row->bench, curve->bench) && !strcmp(row->path, curve->path) && !strcmp(row->metric, metric) &&
+         (!curve->mode || !strcmp(row->mode, curve->mode)) && row->devices == curve->devices && row->bytes;
 }
 
 static int compare_bytes(const void *a, const void *b)
@@ -264,11 +262,13 @@ int bench_plot_bars(FILE *html, const struct bench_rows *rows, const struct benc
   double floor = least_bar(rows, groups, group_count, curves, curve_count) / 3;
   fprintf(script, "set logscale y 10\nset yrange [%g:*]\nset offsets 0,0,0,0\nset grid noxtics\n", floor);
   time_tics(script);
-  fprintf(script, "set boxwidth %.4f\nset style fill solid 0.92 noborder\nset xrange [-0.55:%.2f]\nset xtics (", 0.78 / places, group_count - 0.45);
+  fprintf(script, "set boxwidth %.4f\nset style fill solid 0.92 noborder\nset xrange [-0.55:%.2f]\nset xtics (", 0.78 / places,
+          group_count - 0.45);
   for (int g = 0; g < group_count; g++) fprintf(script, "%s'%s' %d", g ? ", " : "", groups[g].label, g);
   fprintf(script, ")\nset ylabel 'time' tc '#334155'\nplot ");
   for (int p = 0; p < places; p++)
-    fprintf(script, "%s$bars%d using 1:2 with boxes lc '%s' notitle, $bars%d using 1:2:3 with labels offset 0,0.6 font ',16' tc '#334155' notitle",
+    fprintf(script,
+            "%s$bars%d using 1:2 with boxes lc '%s' notitle, $bars%d using 1:2:3 with labels offset 0,0.6 font ',16' tc '#334155' notitle",
             p ? ", " : "", p, shown[p]->color, p);
   fprintf(script, "\n");
   fprintf(html, "<p class=\"key\">\n");

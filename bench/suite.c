@@ -7,8 +7,8 @@
 #include <errno.h>
 
 static const struct bench_case *const families[] = {
-  bench_session_cases, bench_latency_cases, bench_transfer_cases, bench_message_cases, bench_stream_cases,
-  bench_random_cases, bench_sync_cases, bench_collective_cases, bench_kvpool_cases,
+    bench_session_cases, bench_latency_cases, bench_transfer_cases,   bench_message_cases, bench_stream_cases,
+    bench_random_cases,  bench_sync_cases,    bench_collective_cases, bench_kvpool_cases,
 };
 static const size_t family_count = sizeof families / sizeof families[0];
 #define MOST_CASES 64
@@ -25,10 +25,10 @@ static const struct peer_group {
   int devices;
   const char *names[8];
 } peer_groups[] = {
-  {3, 2, {"transfer.read", "transfer.write", "transfer.get.hot", "transfer.put.hot", "transfer.pingpong", "transfer.stream"}},
-  {7, 2, {"sync.message_rate", "sync.fetch_add", "sync.barrier", "collective.allreduce"}},
-  {7, 4, {"sync.barrier", "collective.allreduce"}},
-  {7, 8, {"sync.barrier", "collective.allreduce"}},
+    {3, 2, {"transfer.read", "transfer.write", "transfer.get.hot", "transfer.put.hot", "transfer.pingpong", "transfer.stream"}},
+    {7, 2, {"sync.message_rate", "sync.fetch_add", "sync.barrier", "collective.allreduce"}},
+    {7, 4, {"sync.barrier", "collective.allreduce"}},
+    {7, 8, {"sync.barrier", "collective.allreduce"}},
 };
 
 static int run_peers(size_t family)

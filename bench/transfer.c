@@ -1,24 +1,25 @@
-/* Moving bytes between two devices, without the other's help: by load and store, uma_get and uma_put, uma_copy, and memcpy on a plain mapping.
+/* Moving bytes between two devices, without the other's help: by load and store, uma_get and uma_put, uma_copy, and memcpy on a plain
+ * mapping.
  *
- * transfer.read, write, copy are real transfers: before every timed walk the other device (the home) writes all of the memory, so that its
- * lines are the home's, and the walk visits slots of the operation's size in a scattered order. Reads are chained: where the next one begins
- * depends on the bytes of the last, so that a small one shows latency and not how many the processor overlaps. Every slot carries the number of
- * the walk, and is checked. The same in stacked mode, where the operations are carried out by messages.
+ * transfer.read, write, copy are real transfers: before every timed walk the other device (the home) writes all of the memory, so that
+ * its lines are the home's, and the walk visits slots of the operation's size in a scattered order. Reads are chained: where the next
+ * one begins depends on the bytes of the last, so that a small one shows latency and not how many the processor overlaps. Every slot
+ * carries the number of the walk, and is checked. The same in stacked mode, where the operations are carried out by messages.
  * transfer.get.hot and put.hot use one address again and again: the cost of the call itself. */
 #include "bench/harness.h"
 
 #include <string.h>
 
-#define LINE 64
+#define LINE         64
 #define SPREAD_LEAST (1 * MiB)
 #define SPREAD_QUICK (16 * MiB)
-#define SPREAD_MOST (64 * MiB)
+#define SPREAD_MOST  (64 * MiB)
 
 struct walk {
-  unsigned char *remote;    /* `spread` bytes, written by the home */
-  unsigned char *local;     /* `bytes` of this device */
+  unsigned char *remote; /* `spread` bytes, written by the home */
+  unsigned char *local;  /* `bytes` of this device */
   size_t bytes, stride, spread;
-  uint64_t stamp;           /* of this walk: in the first word of every slot */
+  uint64_t stamp; /* of this walk: in the first word of every slot */
 };
 
 static size_t spread_of(size_t bytes)
@@ -54,7 +55,8 @@ typedef uint64_t (*bench_access)(unsigned char *local, unsigned char *remote, si
 
 #define ALWAYS static inline __attribute__((always_inline))
 
-/* Steps of the golden section come back to a page's neighbourhood last of all; slots is a power of two, so an odd factor visits each once. */
+/* Steps of the golden section come back to a page's neighbourhood last of all; slots is a power of two, so an odd factor visits each
+ * once. */
 ALWAYS size_t slot_at(size_t visit, size_t slots)
 {
   return (visit * ((size_t)((double)slots * 0.6180339887) | 1)) & (slots - 1);
@@ -167,8 +169,7 @@ ALWAYS void write_walk(struct walk *walk, bench_access access)
 {
   size_t slots = slots_of(walk), visits = visits_of(walk), stride = walk->stride, bytes = walk->bytes;
   uint64_t failed = 0;
-  for (size_t visit = 0; visit < visits; visit++)
-    failed |= access(walk->local, walk->remote + slot_at(visit, slots) * stride, bytes);
+  for (size_t visit = 0; visit < visits; visit++) failed |= access(walk->local, walk->remote + slot_at(visit, slots) * stride, bytes);
   uma_quiet(); /* the stores have left the processor's buffer */
   bench_require(!failed, "a write of %zu bytes failed: %s", bytes, uma_last_error());
 }
@@ -181,8 +182,9 @@ static void rewrite_all(void *context)
   struct walk *walk = context;
   size_t slots = slots_of(walk), visits = visits_of(walk);
   if (uma_device() == 1 && walk->stamp)
-    for (size_t visit = 0; visit < visits; visit += visits > 4 ? visits / 4 : 1)
-      bench_require(word_at(walk->remote + slot_at(visit, slots) * walk->stride) == WRITTEN, "a write of %zu bytes did not arrive", walk->bytes);
+    for (size_t visit = 0; visit<visits; visit += visits> 4 ? visits / 4 : 1)
+      bench_require(word_at(walk->remote + slot_at(visit, slots) * walk->stride) == WRITTEN, "a write of %zu bytes did not arrive",
+                    walk->bytes);
   write_all(context);
 }
 
@@ -237,10 +239,11 @@ static void compare_walks(const char *bench, void (*prepare)(void *), const stru
     struct bench_variant variants[BENCH_VARIANTS];
     for (int i = 0; i < count; i++) {
       bool plain = !strcmp(ways[i].path, "raw");
-      walks[i] = (struct walk){plain ? memories.raw : memories.remote, memories.local, sizes[s], sizes[s] < LINE ? LINE : sizes[s],
-                               spread_of(sizes[s]), 0};
-      variants[i] = (struct bench_variant){bench, ways[i].path, plain ? "-" : NULL, sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH,
-                                           (double)visits_of(&walks[i]), prepare, ways[i].step, &walks[i], NULL};
+      walks[i] = (struct walk){plain ? memories.raw : memories.remote, memories.local,      sizes[s],
+                               sizes[s] < LINE ? LINE : sizes[s],      spread_of(sizes[s]), 0};
+      variants[i] = (struct bench_variant){
+          bench,   ways[i].path, plain ? "-" : NULL, sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, (double)visits_of(&walks[i]),
+          prepare, ways[i].step, &walks[i],          NULL};
     }
     bench_compare(variants, count);
   }
@@ -310,17 +313,17 @@ static int run_copy(void)
 
 /* ---- one hot address */
 
-#define HOT(name, call) \
-  static void name(void *context, long count) \
-  { \
-    struct walk *walk = context; \
-    unsigned char *local = walk->local, *remote = walk->remote; \
-    size_t bytes = walk->bytes; \
-    if (uma_device()) return; \
-    for (long i = 0; i < count; i++) { \
-      call; \
-      bench_keep(local); \
-    } \
+#define HOT(name, call)                                                                                                                    \
+  static void name(void *context, long count)                                                                                              \
+  {                                                                                                                                        \
+    struct walk *walk = context;                                                                                                           \
+    unsigned char *local = walk->local, *remote = walk->remote;                                                                            \
+    size_t bytes = walk->bytes;                                                                                                            \
+    if (uma_device()) return;                                                                                                              \
+    for (long i = 0; i < count; i++) {                                                                                                     \
+      call;                                                                                                                                \
+      bench_keep(local);                                                                                                                   \
+    }                                                                                                                                      \
   }
 
 HOT(hot_get, uma_get(local, remote, bytes))
@@ -337,8 +340,8 @@ static void compare_hot(const char *bench, const struct way *ways, void *raw)
     struct walk window = {memories.remote, memories.local, sizes[s], sizes[s], sizes[s], 0}, plain = window;
     plain.remote = memories.raw;
     struct bench_variant variants[] = {
-      {bench, "rma", NULL, sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 1, NULL, ways[0].step, &window, NULL},
-      {bench, "raw", "-", sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 1, NULL, ways[1].step, &plain, NULL},
+        {bench, "rma", NULL, sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 1, NULL, ways[0].step, &window, NULL},
+        {bench, "raw", "-", sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 1, NULL, ways[1].step, &plain, NULL},
     };
     bench_compare(variants, 2);
   }
@@ -367,10 +370,10 @@ static int run_put_hot(void)
 }
 
 const struct bench_case bench_transfer_cases[] = {
-  {"transfer.read", "reads of what another device has just written: loads, uma_get, memcpy; stacked: uma_get by messages", run_read},
-  {"transfer.write", "writes to memory of another device: stores, uma_put, memcpy; stacked: uma_put by messages", run_write},
-  {"transfer.copy", "uma_copy from another device: direct, and staged between stacked servers", run_copy},
-  {"transfer.get.hot", "uma_get of one address: the cost of the call", run_get_hot},
-  {"transfer.put.hot", "uma_put to one address: the cost of the call", run_put_hot},
-  {NULL, NULL, NULL},
+    {"transfer.read", "reads of what another device has just written: loads, uma_get, memcpy; stacked: uma_get by messages", run_read},
+    {"transfer.write", "writes to memory of another device: stores, uma_put, memcpy; stacked: uma_put by messages", run_write},
+    {"transfer.copy", "uma_copy from another device: direct, and staged between stacked servers", run_copy},
+    {"transfer.get.hot", "uma_get of one address: the cost of the call", run_get_hot},
+    {"transfer.put.hot", "uma_put to one address: the cost of the call", run_put_hot},
+    {NULL, NULL, NULL},
 };

@@ -63,10 +63,11 @@ Test(bench, sizes_and_times_are_scaled_to_be_read)
 
 /* ---- rows */
 
-static struct bench_row row_of(const char *name, const char *path, const char *mode, size_t bytes, const char *metric, const char *unit, double median)
+static struct bench_row row_of(const char *name, const char *path, const char *mode, size_t bytes, const char *metric, const char *unit,
+                               double median)
 {
-  struct bench_row row = {.clock = "measured", .profile = "-", .devices = 2, .bytes = bytes, .median = median, .min = median / 2,
-                          .max = median * 2, .n = 10};
+  struct bench_row row = {
+      .clock = "measured", .profile = "-", .devices = 2, .bytes = bytes, .median = median, .min = median / 2, .max = median * 2, .n = 10};
   snprintf(row.bench, sizeof row.bench, "%s", name);
   snprintf(row.path, sizeof row.path, "%s", path);
   snprintf(row.mode, sizeof row.mode, "%s", mode);
@@ -139,8 +140,8 @@ Test(bench, a_broken_row_is_an_error_that_names_what_was_expected)
 
 Test(bench, list_names_every_benchmark)
 {
-  static const char *const names[] = {"latency.chase", "transfer.read", "transfer.pingpong", "random.gups", "sync.barrier", "collective.allreduce",
-                                      "stream", "kvpool"};
+  static const char *const names[] = {
+      "latency.chase", "transfer.read", "transfer.pingpong", "random.gups", "sync.barrier", "collective.allreduce", "stream", "kvpool"};
   for (int i = 0; i < 8; i++) expect_bench("--list", 0, names[i]);
 }
 
@@ -189,8 +190,8 @@ Test(bench, a_real_run_writes_valid_rows, .timeout = 120)
     cr_assert_eq(bench_row_parse(line, &row, why, sizeof why), 0, "%s: %s", line, why);
     cr_expect(row.median > 0 && row.min <= row.median && row.median <= row.max && row.n > 0, "%s", line);
     cr_expect_str_eq(row.clock, "measured");
-    ours += !strncmp(row.bench, "latency.hot", 11) || !strncmp(row.bench, "sync.fetch_add", 14) || !strncmp(row.bench, "transfer.get", 12)
-            || !strncmp(row.bench, "host.line", 9);
+    ours += !strncmp(row.bench, "latency.hot", 11) || !strncmp(row.bench, "sync.fetch_add", 14) ||
+            !strncmp(row.bench, "transfer.get", 12) || !strncmp(row.bench, "host.line", 9);
   }
   cr_expect(rows > 10 && ours == rows, "%d rows, %d of them asked for", rows, ours);
   free(said);
@@ -203,11 +204,12 @@ static const struct canned {
   size_t bytes;
   double ns;
 } canned[] = {
-  {"transfer.read", "direct", "supernode", 8, 70}, {"transfer.read", "direct", "supernode", 4096, 300},
-  {"transfer.pingpong", "message", "stacked", 8, 7000}, {"transfer.pingpong", "raw", "-", 8, 6500},
-  {"transfer.copy", "copy", "supernode", 8, 70}, {"transfer.copy", "message", "stacked", 8, 9000},
-  {"transfer.copy", "copy", "supernode", 1 << 20, 90000}, {"transfer.copy", "message", "stacked", 1 << 20, 170000},
-  {"sync.barrier", "direct", "supernode", 0, 180}, {"sync.barrier", "mpi", "-", 0, 200}, {"sync.barrier", "message", "stacked", 0, 9000},
+    {"transfer.read", "direct", "supernode", 8, 70},        {"transfer.read", "direct", "supernode", 4096, 300},
+    {"transfer.pingpong", "message", "stacked", 8, 7000},   {"transfer.pingpong", "raw", "-", 8, 6500},
+    {"transfer.copy", "copy", "supernode", 8, 70},          {"transfer.copy", "message", "stacked", 8, 9000},
+    {"transfer.copy", "copy", "supernode", 1 << 20, 90000}, {"transfer.copy", "message", "stacked", 1 << 20, 170000},
+    {"sync.barrier", "direct", "supernode", 0, 180},        {"sync.barrier", "mpi", "-", 0, 200},
+    {"sync.barrier", "message", "stacked", 0, 9000},
 };
 
 static struct bench_rows canned_rows(void)
@@ -225,8 +227,9 @@ Test(bench, the_wall_in_one_sentence)
   struct bench_rows rows = canned_rows(), none = {0};
   char sentence[600];
   cr_assert(bench_wall_sentence(&rows, sentence, sizeof sentence));
-  cr_expect_str_eq(sentence, "At 8 B a remote load costs 70.0 ns, the same bytes by message between stacked servers 7.00 µs: a wall of 100×; "
-                             "staged copies catch up to within 2× of direct ones at 1 MiB.");
+  cr_expect_str_eq(sentence,
+                   "At 8 B a remote load costs 70.0 ns, the same bytes by message between stacked servers 7.00 µs: a wall of 100×; "
+                   "staged copies catch up to within 2× of direct ones at 1 MiB.");
   cr_expect_not(bench_wall_sentence(&none, sentence, sizeof sentence));
   bench_rows_free(&rows);
 }
@@ -239,7 +242,8 @@ Test(bench, a_target_is_reached_missed_or_not_measured)
   for (int i = 0; i < count; i++) {
     missed += targets[i].verdict == BENCH_MISSED;
     reached += targets[i].verdict == BENCH_REACHED;
-    if (!strncmp(targets[i].what, "barrier of 2 ", 13)) cr_expect_eq(targets[i].verdict, BENCH_MISSED, "1.11 is not 1.5: %s", targets[i].measured);
+    if (!strncmp(targets[i].what, "barrier of 2 ", 13))
+      cr_expect_eq(targets[i].verdict, BENCH_MISSED, "1.11 is not 1.5: %s", targets[i].measured);
     if (strstr(targets[i].what, "latency up to 4 KiB")) cr_expect_eq(targets[i].verdict, BENCH_REACHED, "%s", targets[i].measured);
   }
   cr_expect(missed == 1 && reached == 1 && count > 20, "%d missed, %d reached, %d in all", missed, reached, count);
