@@ -115,3 +115,14 @@ int bench_child_run(const struct bench_child *child)
   fclose(err);
   return result;
 }
+
+bool bench_in_path(const char *program)
+{
+  char text[4096], file[4300], *save = NULL;
+  snprintf(text, sizeof text, "%s", getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin");
+  for (char *part = strtok_r(text, ":", &save); part; part = strtok_r(NULL, ":", &save)) {
+    snprintf(file, sizeof file, "%s/%s", part, program);
+    if (!access(file, X_OK)) return true;
+  }
+  return false;
+}

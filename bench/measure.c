@@ -14,8 +14,8 @@
 
 #include "fabric/futex.h"
 
-#define LEAST_ROUNDS 3
-#define MOST_COUNT 4000000L
+#define LEAST_ROUNDS 2
+#define MOST_COUNT   4000000L
 
 void bench_check(int result, const char *what)
 {
@@ -54,6 +54,7 @@ long bench_share(long value)
 static double stretch(const struct bench_variant *variant, long count)
 {
   uint64_t begin, total = 0;
+  if (variant->warm) variant->warm(variant->context);
   if (!variant->prepare) {
     barrier();
     begin = fab_now_ns();

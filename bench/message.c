@@ -1,7 +1,8 @@
 /* Two-sided messages: ping-pong, stream and rate, in both modes, beside a raw TCP connection over loopback that is used in the same way.
  *
- * The raw connection is made before the devices start; device 0 has one end, device 1 the other. Both sides spin on non-blocking calls, as the
- * library's waiting does at first, so that the comparison is between spinning and spinning. Buffers of messages are device memory. */
+ * The raw connection is made before the devices start; device 0 has one end, device 1 the other. Both sides spin on non-blocking calls,
+ * as the library's waiting does at first, so that the comparison is between spinning and spinning. Buffers of messages are device
+ * memory. */
 #include "bench/harness.h"
 
 #include <arpa/inet.h>
@@ -13,15 +14,15 @@
 
 #include "fabric/futex.h"
 
-#define TAG 7
-#define ACKNOWLEDGE 8
-#define IN_FLIGHT 64
+#define TAG                7
+#define ACKNOWLEDGE        8
+#define IN_FLIGHT          64
 #define SPINS_BEFORE_YIELD 1000
 
 struct talk {
   unsigned char *buffer; /* this device's */
   size_t bytes;
-  int socket;            /* this device's end of the raw connection */
+  int socket; /* this device's end of the raw connection */
 };
 
 /* ---- the raw connection */
@@ -32,7 +33,8 @@ static int listen_on_loopback(struct sockaddr_in *address)
   int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   *address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   if (listener < 0) return -errno;
-  if (bind(listener, (struct sockaddr *)address, length) || listen(listener, 1) || getsockname(listener, (struct sockaddr *)address, &length)) {
+  if (bind(listener, (struct sockaddr *)address, length) || listen(listener, 1) ||
+      getsockname(listener, (struct sockaddr *)address, &length)) {
     int error = errno;
     close(listener);
     return -error;
@@ -59,8 +61,10 @@ static int connect_pair(int ends[2])
 
 static void spin(unsigned *spins)
 {
-  if (++*spins % SPINS_BEFORE_YIELD) fab_pause();
-  else sched_yield();
+  if (++*spins % SPINS_BEFORE_YIELD)
+    fab_pause();
+  else
+    sched_yield();
 }
 
 static void raw_send(int socket, const unsigned char *buffer, size_t bytes)
@@ -68,9 +72,12 @@ static void raw_send(int socket, const unsigned char *buffer, size_t bytes)
   unsigned spins = 0;
   for (size_t sent = 0; sent < bytes;) {
     ssize_t now = send(socket, buffer + sent, bytes - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (now > 0) sent += (size_t)now;
-    else if (errno == EAGAIN) spin(&spins);
-    else bench_require(false, "raw send: %s", strerror(errno));
+    if (now > 0)
+      sent += (size_t)now;
+    else if (errno == EAGAIN)
+      spin(&spins);
+    else
+      bench_require(false, "raw send: %s", strerror(errno));
   }
 }
 
@@ -79,9 +86,12 @@ static void raw_recv(int socket, unsigned char *buffer, size_t bytes)
   unsigned spins = 0;
   for (size_t received = 0; received < bytes;) {
     ssize_t now = recv(socket, buffer + received, bytes - received, MSG_DONTWAIT);
-    if (now > 0) received += (size_t)now;
-    else if (now < 0 && errno == EAGAIN) spin(&spins);
-    else bench_require(false, "raw recv: %s", now ? strerror(errno) : "closed");
+    if (now > 0)
+      received += (size_t)now;
+    else if (now < 0 && errno == EAGAIN)
+      spin(&spins);
+    else
+      bench_require(false, "raw recv: %s", now ? strerror(errno) : "closed");
   }
 }
 
@@ -123,20 +133,28 @@ static void stream(void *context, long count)
 {
   struct talk *talk = context;
   for (long i = 0; i < count; i++)
-    if (!uma_device()) message_send(talk, TAG, talk->bytes);
-    else message_recv(talk, TAG, talk->bytes);
-  if (uma_device()) message_send(talk, ACKNOWLEDGE, 8);
-  else message_recv(talk, ACKNOWLEDGE, 8);
+    if (!uma_device())
+      message_send(talk, TAG, talk->bytes);
+    else
+      message_recv(talk, TAG, talk->bytes);
+  if (uma_device())
+    message_send(talk, ACKNOWLEDGE, 8);
+  else
+    message_recv(talk, ACKNOWLEDGE, 8);
 }
 
 static void raw_stream(void *context, long count)
 {
   struct talk *talk = context;
   for (long i = 0; i < count; i++)
-    if (!uma_device()) raw_send(talk->socket, talk->buffer, talk->bytes);
-    else raw_recv(talk->socket, talk->buffer, talk->bytes);
-  if (uma_device()) raw_send(talk->socket, talk->buffer, 8);
-  else raw_recv(talk->socket, talk->buffer, 8);
+    if (!uma_device())
+      raw_send(talk->socket, talk->buffer, talk->bytes);
+    else
+      raw_recv(talk->socket, talk->buffer, talk->bytes);
+  if (uma_device())
+    raw_send(talk->socket, talk->buffer, 8);
+  else
+    raw_recv(talk->socket, talk->buffer, 8);
 }
 
 /* IN_FLIGHT small messages at once, each in its own place. */
@@ -152,8 +170,10 @@ static void burst(void *context, long count)
     }
     for (int m = 0; m < IN_FLIGHT; m++) bench_check(uma_wait(requests[m], NULL), "uma_wait");
   }
-  if (uma_device()) message_send(talk, ACKNOWLEDGE, 8);
-  else message_recv(talk, ACKNOWLEDGE, 8);
+  if (uma_device())
+    message_send(talk, ACKNOWLEDGE, 8);
+  else
+    message_recv(talk, ACKNOWLEDGE, 8);
 }
 
 /* ---- cases */
@@ -192,8 +212,8 @@ static void pingpong_body(void *ends)
     talk.bytes = sizes[s];
     verify(&talk);
     struct bench_variant variants[] = {
-      {"transfer.pingpong", "message", NULL, sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 2, NULL, pingpong, &talk},
-      {"transfer.pingpong", "raw", "-", sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 2, NULL, raw_pingpong, &talk},
+        {"transfer.pingpong", "message", NULL, sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 2, NULL, pingpong, &talk, NULL},
+        {"transfer.pingpong", "raw", "-", sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 2, NULL, raw_pingpong, &talk, NULL},
     };
     bench_compare(variants, ends ? 2 : 1);
   }
@@ -207,8 +227,8 @@ static void stream_body(void *ends)
   for (int s = 0; s < count; s++) {
     talk.bytes = sizes[s];
     struct bench_variant variants[] = {
-      {"transfer.stream", "message", NULL, sizes[s], BENCH_BANDWIDTH, 1, NULL, stream, &talk},
-      {"transfer.stream", "raw", "-", sizes[s], BENCH_BANDWIDTH, 1, NULL, raw_stream, &talk},
+        {"transfer.stream", "message", NULL, sizes[s], BENCH_BANDWIDTH, 1, NULL, stream, &talk, NULL},
+        {"transfer.stream", "raw", "-", sizes[s], BENCH_BANDWIDTH, 1, NULL, raw_stream, &talk, NULL},
     };
     bench_compare(variants, ends ? 2 : 1);
   }
@@ -218,7 +238,7 @@ static void rate_body(void *unused)
 {
   struct talk talk = begin(NULL, 8 * IN_FLIGHT);
   talk.bytes = 8;
-  struct bench_variant variant = {"sync.message_rate", "message", NULL, 8, BENCH_RATE, IN_FLIGHT, NULL, burst, &talk};
+  struct bench_variant variant = {"sync.message_rate", "message", NULL, 8, BENCH_RATE, IN_FLIGHT, NULL, burst, &talk, NULL};
   bench_compare(&variant, 1);
 }
 
@@ -253,8 +273,8 @@ static int run_rate(void)
 }
 
 const struct bench_case bench_message_cases[] = {
-  {"transfer.pingpong", "one message there and back, half of it: in the supernode, stacked, and over a raw TCP connection", run_pingpong},
-  {"transfer.stream", "messages one after the other: in the supernode, stacked, and over a raw TCP connection", run_stream},
-  {"sync.message_rate", "small messages, 64 in flight", run_rate},
-  {NULL, NULL, NULL},
+    {"transfer.pingpong", "one message there and back, half of it: in the supernode, stacked, and over a raw TCP connection", run_pingpong},
+    {"transfer.stream", "messages one after the other: in the supernode, stacked, and over a raw TCP connection", run_stream},
+    {"sync.message_rate", "small messages, 64 in flight", run_rate},
+    {NULL, NULL, NULL},
 };

@@ -1,10 +1,11 @@
-/* What `uma bench` measures, done with MPI: two-sided messages, RMA (one passive epoch, lock_all, and a flush after every operation), barrier, all-reduce.
+/* What `uma bench` measures, done with MPI: two-sided messages, RMA (one passive epoch, lock_all, and a flush after every operation),
+ * barrier, all-reduce.
  *
  *     mpirun -n 2 mpi [--quick] NAME...       NAME: a case of `uma bench`
  *
- * Prints the same rows as `uma bench`, one JSON object a line. The loops mirror those of bench/transfer.c and others: the same sizes, the same
- * walks over memory that the other side has just written, chained reads. Counts are chosen by rank 0 from a first run, so that a stretch lasts a
- * millisecond or five. */
+ * Prints the same rows as `uma bench`, one JSON object a line. The loops mirror those of bench/transfer.c and others: the same sizes,
+ * the same walks over memory that the other side has just written, chained reads. Counts are chosen by rank 0 from a first run, so that
+ * a stretch lasts a millisecond or five. */
 #define _GNU_SOURCE
 #include <mpi.h>
 #include <sched.h>
@@ -15,12 +16,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LINE 64
-#define MiB ((size_t)1 << 20)
+#define LINE         64
+#define MiB          ((size_t)1 << 20)
 #define SPREAD_LEAST (1 * MiB)
-#define SPREAD_MOST (64 * MiB)
-#define IN_FLIGHT 64
-#define ROUNDS 5
+#define SPREAD_QUICK (16 * MiB)
+#define SPREAD_MOST  (64 * MiB)
+#define IN_FLIGHT    64
+#define ROUNDS       5
 
 static int rank, ranks;
 static bool quick;
@@ -32,7 +34,7 @@ enum { LATENCY = 1, BANDWIDTH = 2, RATE = 4 };
 struct work {
   const char *bench;
   int metrics;
-  double operations;              /* in one count of step */
+  double operations; /* in one count of step */
   size_t bytes, stride, spread;
   uint64_t stamp;
   void (*prepare)(struct work *work);
@@ -122,7 +124,7 @@ static void require(bool condition, const char *what)
 
 static size_t slot_at(size_t visit, size_t slots)
 {
-  return (visit * ((slots * 5 / 8) | 1)) & (slots - 1);
+  return (visit * ((size_t)((double)slots * 0.6180339887) | 1)) & (slots - 1);
 }
 
 static void get(void *to, size_t offset, size_t bytes)
@@ -210,10 +212,14 @@ static void pingpong(struct work *work, long count)
 static void stream(struct work *work, long count)
 {
   for (long i = 0; i < count; i++)
-    if (!rank) send(work->bytes);
-    else recv(work->bytes);
-  if (rank) send(8);
-  else recv(8);
+    if (!rank)
+      send(work->bytes);
+    else
+      recv(work->bytes);
+  if (rank)
+    send(8);
+  else
+    recv(8);
 }
 
 static void burst(struct work *work, long count)
@@ -222,13 +228,17 @@ static void burst(struct work *work, long count)
   for (long i = 0; i < count; i++) {
     for (int m = 0; m < IN_FLIGHT; m++) {
       unsigned char *place = window_memory + (size_t)m * work->bytes;
-      if (rank) MPI_Irecv(place, (int)work->bytes, MPI_BYTE, 0, 7, MPI_COMM_WORLD, &requests[m]);
-      else MPI_Isend(place, (int)work->bytes, MPI_BYTE, 1, 7, MPI_COMM_WORLD, &requests[m]);
+      if (rank)
+        MPI_Irecv(place, (int)work->bytes, MPI_BYTE, 0, 7, MPI_COMM_WORLD, &requests[m]);
+      else
+        MPI_Isend(place, (int)work->bytes, MPI_BYTE, 1, 7, MPI_COMM_WORLD, &requests[m]);
     }
     MPI_Waitall(IN_FLIGHT, requests, MPI_STATUSES_IGNORE);
   }
-  if (rank) send(8);
-  else recv(8);
+  if (rank)
+    send(8);
+  else
+    recv(8);
 }
 
 static void barrier(struct work *work, long count)
@@ -244,23 +254,24 @@ static void allreduce(struct work *work, long count)
 /* ---- cases */
 
 static const struct work cases[] = {
-  {.bench = "transfer.read", .metrics = LATENCY | BANDWIDTH, .prepare = write_all, .step = read_walk},
-  {.bench = "transfer.write", .metrics = LATENCY | BANDWIDTH, .prepare = write_all, .step = write_walk},
-  {.bench = "transfer.get.hot", .metrics = LATENCY | BANDWIDTH, .step = get_hot},
-  {.bench = "transfer.put.hot", .metrics = LATENCY | BANDWIDTH, .step = put_hot},
-  {.bench = "transfer.pingpong", .metrics = LATENCY | BANDWIDTH, .operations = 2, .step = pingpong},
-  {.bench = "transfer.stream", .metrics = BANDWIDTH, .step = stream},
-  {.bench = "collective.allreduce", .metrics = LATENCY | BANDWIDTH, .step = allreduce},
-  {.bench = "sync.fetch_add", .metrics = LATENCY, .bytes = 8, .step = fetch_add},
-  {.bench = "sync.message_rate", .metrics = RATE, .bytes = 8, .operations = IN_FLIGHT, .step = burst},
-  {.bench = "sync.barrier", .metrics = LATENCY, .step = barrier},
+    {.bench = "transfer.read", .metrics = LATENCY | BANDWIDTH, .prepare = write_all, .step = read_walk},
+    {.bench = "transfer.write", .metrics = LATENCY | BANDWIDTH, .prepare = write_all, .step = write_walk},
+    {.bench = "transfer.get.hot", .metrics = LATENCY | BANDWIDTH, .step = get_hot},
+    {.bench = "transfer.put.hot", .metrics = LATENCY | BANDWIDTH, .step = put_hot},
+    {.bench = "transfer.pingpong", .metrics = LATENCY | BANDWIDTH, .operations = 2, .step = pingpong},
+    {.bench = "transfer.stream", .metrics = BANDWIDTH, .step = stream},
+    {.bench = "collective.allreduce", .metrics = LATENCY | BANDWIDTH, .step = allreduce},
+    {.bench = "sync.fetch_add", .metrics = LATENCY, .bytes = 8, .step = fetch_add},
+    {.bench = "sync.message_rate", .metrics = RATE, .bytes = 8, .operations = IN_FLIGHT, .step = burst},
+    {.bench = "sync.barrier", .metrics = LATENCY, .step = barrier},
 };
 
 static void measure_size(struct work work, size_t bytes)
 {
+  size_t most = quick ? SPREAD_QUICK : SPREAD_MOST;
   work.bytes = bytes;
   work.stride = bytes < LINE ? LINE : bytes;
-  work.spread = 16 * bytes < SPREAD_LEAST ? SPREAD_LEAST : 16 * bytes > SPREAD_MOST ? SPREAD_MOST : 16 * bytes;
+  work.spread = 16 * bytes < SPREAD_LEAST ? SPREAD_LEAST : 16 * bytes > most ? most : 16 * bytes;
   if (work.prepare) work.operations = (double)(work.spread / work.stride);
   if (work.operations == 0) work.operations = 1;
   measure(&work);
@@ -271,7 +282,8 @@ static void run_case(const struct work *work)
   static const size_t few[] = {8, 64, 512, 4096, 65536, 1 << 20, 16 << 20, 0};
   static const size_t many[] = {8, 64, 512, 4096, 16384, 65536, 262144, 1 << 20, 4 << 20, 16 << 20, 64 << 20, 0};
   const size_t *sizes = quick ? few : many, most = quick && ranks > 2 ? MiB : SPREAD_MOST;
-  if (!strncmp(work->bench, "sync.", 5)) measure_size(*work, work->bytes);
+  if (!strncmp(work->bench, "sync.", 5))
+    measure_size(*work, work->bytes);
   else
     for (; *sizes && *sizes <= most; sizes++) measure_size(*work, *sizes);
 }

@@ -1,4 +1,5 @@
-/* The communication wall at a glance: how much dearer a message between stacked servers is than a load, and from which size on copies catch up. */
+/* The communication wall at a glance: how much dearer a message between stacked servers is than a load, and from which size on copies
+ * catch up. */
 #include "bench/report.h"
 
 static const struct bench_row *latency(const struct bench_rows *rows, const char *bench, const char *path, const char *mode, size_t bytes)
@@ -18,8 +19,10 @@ static size_t catches_up(const struct bench_rows *rows, size_t *largest, double 
     if (!direct || !staged) continue;
     *largest = bytes;
     *last_ratio = staged->median / direct->median;
-    if (*last_ratio > 2) since = 0;
-    else if (!since) since = bytes;
+    if (*last_ratio > 2)
+      since = 0;
+    else if (!since)
+      since = bytes;
   }
   return since;
 }
@@ -34,7 +37,8 @@ bool bench_wall_sentence(const struct bench_rows *rows, char *text, size_t room)
   if (!load || !message) return false;
   size = catches_up(rows, &largest, &ratio);
   if (size)
-    snprintf(end, sizeof end, "; staged copies catch up to within 2× of direct ones at %s", bench_size_text(size, size_text, sizeof size_text));
+    snprintf(end, sizeof end, "; staged copies catch up to within 2× of direct ones at %s",
+             bench_size_text(size, size_text, sizeof size_text));
   else if (largest)
     snprintf(end, sizeof end, "; staged copies never catch up to within 2× of direct ones: at %s they still take %.1f× as long",
              bench_size_text(largest, size_text, sizeof size_text), ratio);

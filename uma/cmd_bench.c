@@ -1,5 +1,6 @@
 /* `uma bench`: its arguments, and what is done with the rows. The benchmarks are in bench/. */
 #include <argp.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -58,6 +59,21 @@ static const struct argp parser = {
     NULL,
     NULL};
 
+/* Finds out what cannot be written before anything is measured. The report first: rows may go to its directory. */
+static int prepare(const struct arguments *arguments)
+{
+  int result = arguments->report ? bench_report_prepare(arguments->report) : 0;
+  if (result || !arguments->json || !strcmp(arguments->json, "-")) return result;
+  FILE *file = fopen(arguments->json, "a");
+  if (!file) {
+    result = -errno;
+    fprintf(stderr, "uma bench: cannot write '%s': %s\n", arguments->json, strerror(-result));
+    return result;
+  }
+  fclose(file);
+  return 0;
+}
+
 /* Rows to files, the table to people. Machines that read standard output get rows. */
 static int deliver(const struct arguments *arguments, const struct bench_rows *rows)
 {
@@ -85,6 +101,8 @@ int uma_cmd_bench(int argc, char **argv)
     bench_list(stdout);
     return EXIT_SUCCESS;
   }
+  result = prepare(&arguments);
+  if (result) return EXIT_FAILURE;
   result = arguments.from ? bench_rows_load(&rows, arguments.from) : bench_suite(&arguments.bench, &rows);
   if (rows.count) delivered = deliver(&arguments, &rows);
   if (!result && !rows.count) {
