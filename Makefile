@@ -112,7 +112,7 @@ have-needs:
 demo:
 	$(call provide,$(NEED_DEMO),install)
 	@$(MAKE) --no-print-directory -j$$(nproc) all
-	$B/uma bench --quick --no-peers --report $B/report
+	$B/uma bench --quick --no-peers $(if $(TRACE),--trace $(TRACE)) --report $B/report
 	@echo; echo "The report: $B/report/index.html"
 
 test:
