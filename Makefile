@@ -19,7 +19,7 @@ ALL     := -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=default -pthread -I. -Iin
 PKG      = $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 LIBS     = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -pthread -lm
 ifneq ($(SAN),)
-ALL     += -fsanitize=$(SAN) -fno-omit-frame-pointer -DUMA_SAN_$(SAN) $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=all)
+ALL     += -fsanitize=$(SAN) -fno-omit-frame-pointer -DUMA_SAN $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=all)
 LIBS    += -fsanitize=$(SAN)
 endif
 

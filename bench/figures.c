@@ -4,14 +4,14 @@
 
 #include "bench/report.h"
 
-#define LOAD      "#0b7a53"
-#define GET       "#14b8a6"
+#define LOAD "#0b7a53"
+#define GET "#14b8a6"
 #define IN_DOMAIN "#1d4ed8"
-#define STACKED   "#c1121f"
-#define STAGED    "#f472b6"
-#define RAW       "#64748b"
-#define MPI       "#7c3aed"
-#define OSHMEM    "#ea8a00"
+#define STACKED "#c1121f"
+#define STAGED "#f472b6"
+#define RAW "#64748b"
+#define MPI "#7c3aed"
+#define OSHMEM "#ea8a00"
 
 #define COUNT(array) (int)(sizeof(array) / sizeof((array)[0]))
 

@@ -100,8 +100,7 @@ void bench_record(const struct bench_row *identity, double sample)
   struct bench_series *series = bench_series(identity);
   if (!series || series->count == BENCH_SAMPLES)
     bench_fail("%s: more than %d rows of %d samples", identity->bench, BENCH_SERIES, BENCH_SAMPLES);
-  else
-    series->samples[series->count++] = sample;
+  else series->samples[series->count++] = sample;
 }
 
 void bench_record_row(const struct bench_row *row)

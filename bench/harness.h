@@ -21,8 +21,8 @@
 #include "bench/rows.h"
 #include "uma.h"
 
-#define BENCH_SAMPLES  128
-#define BENCH_SERIES   4096
+#define BENCH_SAMPLES 128
+#define BENCH_SERIES 4096
 #define BENCH_VARIANTS 8
 
 #define KiB ((size_t)1 << 10)

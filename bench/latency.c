@@ -7,10 +7,10 @@
 
 #include <sys/sysinfo.h>
 
-#define LINE       64
+#define LINE 64
 #define CHASE_MOST (512 * MiB)
 #define QUICK_MOST (64 * MiB)
-#define LAP_MOST   (4 * MiB)
+#define LAP_MOST (4 * MiB)
 
 /* Multiplication by an odd number and a shifted exclusive or are bijections of `bits`-bit numbers. */
 static size_t mix(size_t x, int bits)

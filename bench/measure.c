@@ -15,7 +15,7 @@
 #include "fabric/futex.h"
 
 #define LEAST_ROUNDS 2
-#define MOST_COUNT   4000000L
+#define MOST_COUNT 4000000L
 
 void bench_check(int result, const char *what)
 {

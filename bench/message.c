@@ -14,9 +14,9 @@
 
 #include "fabric/futex.h"
 
-#define TAG                7
-#define ACKNOWLEDGE        8
-#define IN_FLIGHT          64
+#define TAG 7
+#define ACKNOWLEDGE 8
+#define IN_FLIGHT 64
 #define SPINS_BEFORE_YIELD 1000
 
 struct talk {
@@ -61,10 +61,8 @@ static int connect_pair(int ends[2])
 
 static void spin(unsigned *spins)
 {
-  if (++*spins % SPINS_BEFORE_YIELD)
-    fab_pause();
-  else
-    sched_yield();
+  if (++*spins % SPINS_BEFORE_YIELD) fab_pause();
+  else sched_yield();
 }
 
 static void raw_send(int socket, const unsigned char *buffer, size_t bytes)
@@ -72,12 +70,9 @@ static void raw_send(int socket, const unsigned char *buffer, size_t bytes)
   unsigned spins = 0;
   for (size_t sent = 0; sent < bytes;) {
     ssize_t now = send(socket, buffer + sent, bytes - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
-    if (now > 0)
-      sent += (size_t)now;
-    else if (errno == EAGAIN)
-      spin(&spins);
-    else
-      bench_require(false, "raw send: %s", strerror(errno));
+    if (now > 0) sent += (size_t)now;
+    else if (errno == EAGAIN) spin(&spins);
+    else bench_require(false, "raw send: %s", strerror(errno));
   }
 }
 
@@ -86,12 +81,9 @@ static void raw_recv(int socket, unsigned char *buffer, size_t bytes)
   unsigned spins = 0;
   for (size_t received = 0; received < bytes;) {
     ssize_t now = recv(socket, buffer + received, bytes - received, MSG_DONTWAIT);
-    if (now > 0)
-      received += (size_t)now;
-    else if (now < 0 && errno == EAGAIN)
-      spin(&spins);
-    else
-      bench_require(false, "raw recv: %s", now ? strerror(errno) : "closed");
+    if (now > 0) received += (size_t)now;
+    else if (now < 0 && errno == EAGAIN) spin(&spins);
+    else bench_require(false, "raw recv: %s", now ? strerror(errno) : "closed");
   }
 }
 
@@ -133,28 +125,20 @@ static void stream(void *context, long count)
 {
   struct talk *talk = context;
   for (long i = 0; i < count; i++)
-    if (!uma_device())
-      message_send(talk, TAG, talk->bytes);
-    else
-      message_recv(talk, TAG, talk->bytes);
-  if (uma_device())
-    message_send(talk, ACKNOWLEDGE, 8);
-  else
-    message_recv(talk, ACKNOWLEDGE, 8);
+    if (!uma_device()) message_send(talk, TAG, talk->bytes);
+    else message_recv(talk, TAG, talk->bytes);
+  if (uma_device()) message_send(talk, ACKNOWLEDGE, 8);
+  else message_recv(talk, ACKNOWLEDGE, 8);
 }
 
 static void raw_stream(void *context, long count)
 {
   struct talk *talk = context;
   for (long i = 0; i < count; i++)
-    if (!uma_device())
-      raw_send(talk->socket, talk->buffer, talk->bytes);
-    else
-      raw_recv(talk->socket, talk->buffer, talk->bytes);
-  if (uma_device())
-    raw_send(talk->socket, talk->buffer, 8);
-  else
-    raw_recv(talk->socket, talk->buffer, 8);
+    if (!uma_device()) raw_send(talk->socket, talk->buffer, talk->bytes);
+    else raw_recv(talk->socket, talk->buffer, talk->bytes);
+  if (uma_device()) raw_send(talk->socket, talk->buffer, 8);
+  else raw_recv(talk->socket, talk->buffer, 8);
 }
 
 /* IN_FLIGHT small messages at once, each in its own place. */
@@ -170,10 +154,8 @@ static void burst(void *context, long count)
     }
     for (int m = 0; m < IN_FLIGHT; m++) bench_check(uma_wait(requests[m], NULL), "uma_wait");
   }
-  if (uma_device())
-    message_send(talk, ACKNOWLEDGE, 8);
-  else
-    message_recv(talk, ACKNOWLEDGE, 8);
+  if (uma_device()) message_send(talk, ACKNOWLEDGE, 8);
+  else message_recv(talk, ACKNOWLEDGE, 8);
 }
 
 /* ---- cases */

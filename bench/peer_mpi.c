@@ -16,13 +16,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LINE         64
-#define MiB          ((size_t)1 << 20)
+#define LINE 64
+#define MiB ((size_t)1 << 20)
 #define SPREAD_LEAST (1 * MiB)
 #define SPREAD_QUICK (16 * MiB)
-#define SPREAD_MOST  (64 * MiB)
-#define IN_FLIGHT    64
-#define ROUNDS       5
+#define SPREAD_MOST (64 * MiB)
+#define IN_FLIGHT 64
+#define ROUNDS 5
 
 static int rank, ranks;
 static bool quick;
@@ -212,14 +212,10 @@ static void pingpong(struct work *work, long count)
 static void stream(struct work *work, long count)
 {
   for (long i = 0; i < count; i++)
-    if (!rank)
-      send(work->bytes);
-    else
-      recv(work->bytes);
-  if (rank)
-    send(8);
-  else
-    recv(8);
+    if (!rank) send(work->bytes);
+    else recv(work->bytes);
+  if (rank) send(8);
+  else recv(8);
 }
 
 static void burst(struct work *work, long count)
@@ -228,17 +224,13 @@ static void burst(struct work *work, long count)
   for (long i = 0; i < count; i++) {
     for (int m = 0; m < IN_FLIGHT; m++) {
       unsigned char *place = window_memory + (size_t)m * work->bytes;
-      if (rank)
-        MPI_Irecv(place, (int)work->bytes, MPI_BYTE, 0, 7, MPI_COMM_WORLD, &requests[m]);
-      else
-        MPI_Isend(place, (int)work->bytes, MPI_BYTE, 1, 7, MPI_COMM_WORLD, &requests[m]);
+      if (rank) MPI_Irecv(place, (int)work->bytes, MPI_BYTE, 0, 7, MPI_COMM_WORLD, &requests[m]);
+      else MPI_Isend(place, (int)work->bytes, MPI_BYTE, 1, 7, MPI_COMM_WORLD, &requests[m]);
     }
     MPI_Waitall(IN_FLIGHT, requests, MPI_STATUSES_IGNORE);
   }
-  if (rank)
-    send(8);
-  else
-    recv(8);
+  if (rank) send(8);
+  else recv(8);
 }
 
 static void barrier(struct work *work, long count)
@@ -282,8 +274,7 @@ static void run_case(const struct work *work)
   static const size_t few[] = {8, 64, 512, 4096, 65536, 1 << 20, 16 << 20, 0};
   static const size_t many[] = {8, 64, 512, 4096, 16384, 65536, 262144, 1 << 20, 4 << 20, 16 << 20, 64 << 20, 0};
   const size_t *sizes = quick ? few : many, most = quick && ranks > 2 ? MiB : SPREAD_MOST;
-  if (!strncmp(work->bench, "sync.", 5))
-    measure_size(*work, work->bytes);
+  if (!strncmp(work->bench, "sync.", 5)) measure_size(*work, work->bytes);
   else
     for (; *sizes && *sizes <= most; sizes++) measure_size(*work, *sizes);
 }

@@ -15,12 +15,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LINE         64
-#define MiB          ((size_t)1 << 20)
+#define LINE 64
+#define MiB ((size_t)1 << 20)
 #define SPREAD_LEAST (1 * MiB)
 #define SPREAD_QUICK (16 * MiB)
-#define SPREAD_MOST  (64 * MiB)
-#define ROUNDS       5
+#define SPREAD_MOST (64 * MiB)
+#define ROUNDS 5
 
 static int me, count_pes;
 static bool quick;
@@ -62,10 +62,8 @@ static long share(long value)
 {
   shared_in = value;
   shmem_barrier_all();
-  if (me)
-    shmem_long_get(&shared_out, &shared_in, 1, 0);
-  else
-    shared_out = value;
+  if (me) shmem_long_get(&shared_out, &shared_in, 1, 0);
+  else shared_out = value;
   shmem_barrier_all();
   return shared_out;
 }
@@ -232,8 +230,7 @@ static void run_case(const struct work *work)
   static const size_t few[] = {8, 64, 512, 4096, 65536, 1 << 20, 16 << 20, 0};
   static const size_t many[] = {8, 64, 512, 4096, 16384, 65536, 262144, 1 << 20, 4 << 20, 16 << 20, 64 << 20, 0};
   const size_t *sizes = quick ? few : many, most = quick && count_pes > 2 ? MiB : SPREAD_MOST;
-  if (!strncmp(work->bench, "sync.", 5))
-    measure_size(*work, work->bytes);
+  if (!strncmp(work->bench, "sync.", 5)) measure_size(*work, work->bytes);
   else
     for (; *sizes && *sizes <= most; sizes++) measure_size(*work, *sizes);
 }

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define PEER_SECONDS   100
+#define PEER_SECONDS 100
 #define MOST_ARGUMENTS 32
 
 static const struct peer {
@@ -74,10 +74,8 @@ static void take_line(void *context, const char *line)
   char why[256];
   const struct peer *peer = context;
   if (!*line) return;
-  if (bench_row_parse(line, &row, why, sizeof why))
-    bench_fail("%s printed '%.100s': %s", peer->program, line, why);
-  else
-    bench_record_row(&row);
+  if (bench_row_parse(line, &row, why, sizeof why)) bench_fail("%s printed '%.100s': %s", peer->program, line, why);
+  else bench_record_row(&row);
 }
 
 static bool knows(const struct peer *peer, const char *name)

@@ -48,8 +48,7 @@ static void embed(FILE *html, const char *svg)
   while (at && *at) {
     size_t i = 0;
     while (i < 4 && strncmp(at, ids[i], strlen(ids[i]))) i++;
-    if (i == 4)
-      fputc(*at++, html);
+    if (i == 4) fputc(*at++, html);
     else {
       fprintf(html, "p%d%s", pictures, ids[i]);
       at += strlen(ids[i]);

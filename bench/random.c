@@ -14,7 +14,7 @@
 
 #define POLYNOMIAL 7
 #define LOOK_AHEAD 1024
-#define LINE       64
+#define LINE 64
 
 /* ---- the stream of random words */
 
@@ -105,13 +105,13 @@ static void update_by_messages(struct table *table)
 }
 
 /* Each step ends with a barrier: a rate is that of all devices. */
-#define UPDATE_STEP(name, update)                                                                                                          \
-  static void name(void *context, long count)                                                                                              \
-  {                                                                                                                                        \
-    for (long i = 0; i < count; i++) {                                                                                                     \
-      update(context);                                                                                                                     \
-      bench_check(uma_barrier(), "uma_barrier");                                                                                           \
-    }                                                                                                                                      \
+#define UPDATE_STEP(name, update) \
+  static void name(void *context, long count) \
+  { \
+    for (long i = 0; i < count; i++) { \
+      update(context); \
+      bench_check(uma_barrier(), "uma_barrier"); \
+    } \
   }
 
 UPDATE_STEP(plain_step, update_plain)

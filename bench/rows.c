@@ -135,10 +135,8 @@ static int load_lines(struct bench_rows *rows, FILE *in, const char *file)
     struct bench_row row;
     if (line[strspn(line, " \t\r\n")] == 0) continue;
     result = bench_row_parse(line, &row, why, sizeof why);
-    if (result)
-      fprintf(stderr, "uma bench: %s:%ld: %s\n", file, number, why);
-    else
-      result = bench_rows_add(rows, &row);
+    if (result) fprintf(stderr, "uma bench: %s:%ld: %s\n", file, number, why);
+    else result = bench_rows_add(rows, &row);
   }
   free(line);
   return result;
@@ -214,10 +212,8 @@ const char *bench_value_text(double value, const char *unit, char *text, size_t 
 {
   static const char *const times[] = {"ns", "µs", "ms", "s"};
   int scale = 0;
-  if (!strcmp(unit, "-"))
-    snprintf(text, room, "%.4f", value);
-  else if (strcmp(unit, "ns"))
-    digits(value, unit, text, room);
+  if (!strcmp(unit, "-")) snprintf(text, room, "%.4f", value);
+  else if (strcmp(unit, "ns")) digits(value, unit, text, room);
   else {
     for (; fabs(value) >= 999.5 && scale < 3; scale++) value /= 1000;
     digits(value, times[scale], text, room);

@@ -10,10 +10,10 @@
 
 #include <string.h>
 
-#define LINE         64
+#define LINE 64
 #define SPREAD_LEAST (1 * MiB)
 #define SPREAD_QUICK (16 * MiB)
-#define SPREAD_MOST  (64 * MiB)
+#define SPREAD_MOST (64 * MiB)
 
 struct walk {
   unsigned char *remote; /* `spread` bytes, written by the home */
@@ -313,17 +313,17 @@ static int run_copy(void)
 
 /* ---- one hot address */
 
-#define HOT(name, call)                                                                                                                    \
-  static void name(void *context, long count)                                                                                              \
-  {                                                                                                                                        \
-    struct walk *walk = context;                                                                                                           \
-    unsigned char *local = walk->local, *remote = walk->remote;                                                                            \
-    size_t bytes = walk->bytes;                                                                                                            \
-    if (uma_device()) return;                                                                                                              \
-    for (long i = 0; i < count; i++) {                                                                                                     \
-      call;                                                                                                                                \
-      bench_keep(local);                                                                                                                   \
-    }                                                                                                                                      \
+#define HOT(name, call) \
+  static void name(void *context, long count) \
+  { \
+    struct walk *walk = context; \
+    unsigned char *local = walk->local, *remote = walk->remote; \
+    size_t bytes = walk->bytes; \
+    if (uma_device()) return; \
+    for (long i = 0; i < count; i++) { \
+      call; \
+      bench_keep(local); \
+    } \
   }
 
 HOT(hot_get, uma_get(local, remote, bytes))

@@ -19,10 +19,8 @@ static size_t catches_up(const struct bench_rows *rows, size_t *largest, double 
     if (!direct || !staged) continue;
     *largest = bytes;
     *last_ratio = staged->median / direct->median;
-    if (*last_ratio > 2)
-      since = 0;
-    else if (!since)
-      since = bytes;
+    if (*last_ratio > 2) since = 0;
+    else if (!since) since = bytes;
   }
   return since;
 }

@@ -29,11 +29,12 @@ Test(layers, an_installed_copy_builds_a_program)
   if (access("Makefile", R_OK)) cr_skip_test("not run in the repository's root");
   char folder[] = "/tmp/uma-install-XXXXXX";
   cr_assert(mkdtemp(folder));
-  const char *script =
-      "set -e; make -s install PREFIX=%s >/dev/null; export PKG_CONFIG_PATH=%s/lib/pkgconfig; "
-      "for standard in c11 gnu11 gnu17; do cc -std=$standard -Wall -Wextra -Werror examples/hello.c $(pkg-config --cflags --libs uma) -o %s/hello; done; "
-      "cc -std=gnu11 examples/hello.c $(pkg-config --cflags uma) -L%s/lib -Wl,-Bstatic -luma -Wl,-Bdynamic $(pkg-config --static --libs-only-l uma) -o %s/static; "
-      "LD_LIBRARY_PATH=%s/lib %s/bin/uma run -n 2 %s/hello; %s/bin/uma run -n 2 %s/static";
+  const char *script = "set -e; make -s install PREFIX=%s >/dev/null; export PKG_CONFIG_PATH=%s/lib/pkgconfig; "
+                       "for standard in c11 gnu11 gnu17; do cc -std=$standard -Wall -Wextra -Werror examples/hello.c $(pkg-config --cflags "
+                       "--libs uma) -o %s/hello; done; "
+                       "cc -std=gnu11 examples/hello.c $(pkg-config --cflags uma) -L%s/lib -Wl,-Bstatic -luma -Wl,-Bdynamic $(pkg-config "
+                       "--static --libs-only-l uma) -o %s/static; "
+                       "LD_LIBRARY_PATH=%s/lib %s/bin/uma run -n 2 %s/hello; %s/bin/uma run -n 2 %s/static";
   snprintf(line, sizeof line, script, folder, folder, folder, folder, folder, folder, folder, folder, folder, folder);
   int result = command_run(line, &said);
   cr_expect_eq(result, 0, "%s", said);

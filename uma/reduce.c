@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__x86_64__) && !defined(UMA_SAN_thread) && !defined(UMA_SAN_address) && !defined(UMA_SAN_undefined)
+#if defined(__x86_64__) && !defined(UMA_SAN)
 #define REDUCE_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define REDUCE_CLONES
