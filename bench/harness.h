@@ -126,6 +126,7 @@ struct bench_child {
   void *context;
 };
 int bench_child_run(const struct bench_child *child); /* 0, or -EIO after bench_fail */
+void bench_child_after(void);                         /* when this process was interrupted meanwhile: ends it now */
 bool bench_in_path(const char *program);              /* could it be run by its name? */
 
 /* ---- peers.c */

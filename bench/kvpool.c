@@ -56,6 +56,7 @@ static int run_policy(const struct policy *policy)
   bench_progress("kvpool.%s", policy->name);
   struct bench_child child = {(char *const *)arguments, NULL, 120, keep_line, last};
   int result = bench_child_run(&child);
+  bench_child_after();
   return result ? result : take_result(policy, last);
 }
 

@@ -134,5 +134,6 @@ int bench_peers_run(const char *const *names, int devices)
   if (result) return result;
   for (int i = 0; i < 2 && !result; i++) result = run_peer(&peers[i], names, devices, directory);
   remove_directory(directory);
+  bench_child_after();
   return result;
 }
