@@ -30,7 +30,7 @@ void uma_setting_variable(const struct uma_setting *setting, char *name)
 {
   strcpy(name, "UMA_");
   size_t i = 0;
-  for (; setting->flag[i] && i < 59; i++) name[4 + i] = setting->flag[i] == '-' ? '_' : (char)toupper((unsigned char)setting->flag[i]);
+  for (; i < 59 && setting->flag[i]; i++) name[4 + i] = setting->flag[i] == '-' ? '_' : (char)toupper((unsigned char)setting->flag[i]);
   name[4 + i] = 0;
 }
 

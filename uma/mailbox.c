@@ -386,20 +386,32 @@ static int message_result(const struct uma_request *request)
   return result;
 }
 
-int uma_mailbox_finish(struct uma_request *request, struct uma_status *status)
+/* Waits; false when the peer was lost before. */
+static bool await(struct uma_request *request)
 {
   struct uma_waiter waiter = {0};
-  struct uma_mailbox *box = request->box;
   while (!step(request)) {
     if (uma_wait_step(&waiter)) continue;
-    mailbox_sleep(box, request, -1);
-    if (peer_lost(request) && !step(request)) return give_up(request);
+    mailbox_sleep(request->box, request, -1);
+    if (peer_lost(request)) return step(request);
   }
+  return true;
+}
+
+static void give_back(struct uma_request *request)
+{
+  pthread_mutex_t *mutex = &request->box->mutex;
+  pthread_mutex_lock(mutex);
+  request_give_back(request);
+  pthread_mutex_unlock(mutex);
+}
+
+int uma_mailbox_finish(struct uma_request *request, struct uma_status *status)
+{
+  if (!await(request)) return give_up(request);
   int result = message_result(request);
   if (status && !request->sending) *status = request->status;
-  pthread_mutex_lock(&box->mutex);
-  request_give_back(request);
-  pthread_mutex_unlock(&box->mutex);
+  give_back(request);
   return result;
 }
 
@@ -516,7 +528,10 @@ int uma_mailbox_exchange(struct uma_mailbox *box, enum uma_kind kind, int tag, i
 {
   struct uma_request *receive = uma_mailbox_start_recv(box, from, kind, tag, in, in_bytes);
   struct uma_request *send = receive ? uma_mailbox_start_send(box, to, kind, tag, out, out_bytes) : NULL;
-  if (!send) return no_memory();
+  if (!send) {
+    if (receive) give_up(receive);
+    return no_memory();
+  }
   int received = uma_mailbox_finish(receive, NULL), sent = uma_mailbox_finish(send, NULL);
   return received ? received : sent;
 }
@@ -536,19 +551,14 @@ int uma_mailbox_ask(struct uma_mailbox *box, int device, int op, uint64_t a, con
     dispatch(box, send, FAB_ENGINE);
   }
   pthread_mutex_unlock(&box->mutex);
-  if (!send) return no_memory();
-  int sent = uma_mailbox_finish(send, NULL);
-  struct uma_waiter waiter = {0};
-  while (!sent && !step(reply)) {
-    if (uma_wait_step(&waiter)) continue;
-    mailbox_sleep(box, reply, -1);
-    if (peer_lost(reply) && !step(reply)) break;
+  if (!send) {
+    if (reply) give_back(reply);
+    return no_memory();
   }
-  if (sent || !step(reply)) return give_up(reply);
+  int sent = uma_mailbox_finish(send, NULL);
+  if (sent || !await(reply)) return give_up(reply);
   int result = reply->result ? reply->result : (int)(int64_t)reply->answer_value;
-  pthread_mutex_lock(&box->mutex);
-  request_give_back(reply);
-  pthread_mutex_unlock(&box->mutex);
+  give_back(reply);
   return result;
 }
 

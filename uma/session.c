@@ -263,7 +263,7 @@ static int join_alone(const struct uma_config *config)
 int uma_init(const struct uma_config *config)
 {
   int wake_fds[UMA_MAX_DEVICES];
-  struct uma_inheritance from;
+  struct uma_inheritance from = {0};
   const char *text = getenv("UMA_SESSION");
   if (uma_self.joined) return uma_fail(-EALREADY, "uma_init was called before in this process");
   if (!text) return join_alone(config);
