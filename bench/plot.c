@@ -160,7 +160,7 @@ static int write_curve(FILE *script, const struct bench_rows *rows, const struct
   for (size_t i = 0; i < rows->count && count < 64; i++)
     if (fits(&rows->row[i], &plot->curves[c], plot->metric)) chosen[count++] = &rows->row[i];
   if (!count) return 0;
-  qsort(chosen, (size_t)count, sizeof chosen[0], compare_bytes);
+  qsort(chosen, (size_t)count, sizeof chosen[0], compare_bytes); /* NOLINT: pointers are what is sorted */
   fprintf(script, "$curve%d << EOD\n", c);
   for (int i = 0; i < count; i++)
     fprintf(script, "%zu %.9g %.9g %.9g\n", chosen[i]->bytes, chosen[i]->median, chosen[i]->min, chosen[i]->max);
