@@ -24,11 +24,10 @@ void bench_check(int result, const char *what)
   _exit(1);
 }
 
-void bench_require(bool condition, const char *format, ...)
+void bench_die(const char *format, ...)
 {
   va_list arguments;
   char text[400];
-  if (condition) return;
   va_start(arguments, format);
   vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
