@@ -135,8 +135,11 @@ int bench_peers_run(const char *const *names, int devices); /* those of the case
 
 /* ---- measure.c: in devices */
 void bench_check(int result, const char *what); /* ends the device, and with it the session, when result is negative */
-_Noreturn void bench_end_device(const char *format, ...) __attribute__((format(printf, 1, 2)));
-#define bench_require(condition, ...) ((condition) ? (void)0 : bench_end_device(__VA_ARGS__))
+void bench_die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2))); /* the same, with a sentence of its own */
+#define bench_require(condition, ...) \
+  do { \
+    if (!(condition)) bench_die(__VA_ARGS__); \
+  } while (0)
 long bench_share(long value); /* collective: device 0's value */
 
 enum { BENCH_LATENCY = 1, BENCH_BANDWIDTH = 2, BENCH_RATE = 4 };

@@ -24,7 +24,7 @@ void bench_check(int result, const char *what)
   _exit(1);
 }
 
-void bench_end_device(const char *format, ...)
+void bench_die(const char *format, ...)
 {
   va_list arguments;
   char text[400];

@@ -160,7 +160,7 @@ static int write_curve(FILE *script, const struct bench_rows *rows, const struct
   for (size_t i = 0; i < rows->count && count < 64; i++)
     if (fits(&rows->row[i], &plot->curves[c], plot->metric)) chosen[count++] = &rows->row[i];
   if (!count) return 0;
-  qsort(chosen, (size_t)count, sizeof chosen[0], compare_bytes); /* NOLINT: pointers are what is sorted */
+  qsort(chosen, (size_t)count, sizeof(void *), compare_bytes);
   fprintf(script, "$curve%d << EOD\n", c);
   for (int i = 0; i < count; i++)
     fprintf(script, "%zu %.9g %.9g %.9g\n", chosen[i]->bytes, chosen[i]->median, chosen[i]->min, chosen[i]->max);
@@ -180,7 +180,7 @@ static bool any_fits(const struct bench_rows *rows, const struct bench_plot *plo
 
 int bench_plot_lines(FILE *html, const struct bench_rows *rows, const struct bench_plot *plot)
 {
-  struct canvas canvas;
+  struct canvas canvas = {0};
   size_t range[2] = {BENCH_ANY, 0};
   int points[plot->count], drawn = 0;
   if (!any_fits(rows, plot)) return 0;
@@ -248,7 +248,7 @@ static double least_bar(const struct bench_rows *rows, const struct bench_group 
 int bench_plot_bars(FILE *html, const struct bench_rows *rows, const struct bench_group *groups, int group_count,
                     const struct bench_curve *curves, int curve_count)
 {
-  struct canvas canvas;
+  struct canvas canvas = {0};
   const struct bench_curve *shown[16];
   int places = 0;
   for (int c = 0; c < curve_count && places < 16; c++)
