@@ -18,15 +18,15 @@
 
 #include "uma.h"
 
-#define UMA_LITMUS_THREADS       8
-#define UMA_LITMUS_LOCATIONS     16
-#define UMA_LITMUS_STEPS         64 /* of a thread */
-#define UMA_LITMUS_REGISTERS     16
-#define UMA_LITMUS_TEMPORARIES   2 /* further registers, for instructions that take several steps */
+#define UMA_LITMUS_THREADS 8
+#define UMA_LITMUS_LOCATIONS 16
+#define UMA_LITMUS_STEPS 64 /* of a thread */
+#define UMA_LITMUS_REGISTERS 16
+#define UMA_LITMUS_TEMPORARIES 2 /* further registers, for instructions that take several steps */
 #define UMA_LITMUS_ALL_REGISTERS (UMA_LITMUS_REGISTERS + UMA_LITMUS_TEMPORARIES)
-#define UMA_LITMUS_OBSERVED      32
-#define UMA_LITMUS_NODES         256
-#define UMA_LITMUS_NAME          64
+#define UMA_LITMUS_OBSERVED 32
+#define UMA_LITMUS_NODES 256
+#define UMA_LITMUS_NAME 64
 
 enum uma_litmus_op {
   UMA_LITMUS_LOAD,  /* register = location */

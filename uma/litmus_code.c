@@ -14,8 +14,8 @@
 
 #include "uma/litmus_text.h"
 
-#define ACCUMULATOR      0 /* cmpxchg compares with it */
-#define TEMPORARY        UMA_LITMUS_REGISTERS
+#define ACCUMULATOR 0 /* cmpxchg compares with it */
+#define TEMPORARY UMA_LITMUS_REGISTERS
 #define SECOND_TEMPORARY (UMA_LITMUS_REGISTERS + 1)
 
 enum operand_kind { NOTHING, NUMBER, REGISTER, MEMORY };
@@ -37,8 +37,8 @@ struct instruction {
 
 struct mnemonic {
   const char *name;
-  int operands;
   int (*emit)(struct uma_litmus_text *text, const struct instruction *i);
+  int operands;
   uint8_t op, locked_op; /* of arithmetic */
   bool lockable;
 };
@@ -115,7 +115,7 @@ static int emit_mov(struct uma_litmus_text *text, const struct instruction *i)
   if (result) return result;
   if (i->target.kind == MEMORY) return emit_memory(text, i, &i->target, with(UMA_LITMUS_STORE, 0, &i->source));
   set(text, i, i->target.index);
-  if (copies_address) text->holds[i->thread][i->target.index] = (int8_t)held;
+  if (copies_address) text->holds[i->thread][i->target.index] = (int16_t)held;
   if (i->source.kind == MEMORY) return load(text, i, &i->source, i->target.index);
   return emit(text, i, with(UMA_LITMUS_MOVE, i->target.index, &i->source));
 }
@@ -200,21 +200,21 @@ static int emit_cmpxchg(struct uma_litmus_text *text, const struct instruction *
 }
 
 static const struct mnemonic mnemonics[] = {
-    {"mov", 2, emit_mov, 0, 0, false},
-    {"xchg", 2, emit_xchg, 0, 0, true},
-    {"xadd", 2, emit_xadd, 0, 0, true},
-    {"cmpxchg", 2, emit_cmpxchg, 0, 0, true},
-    {"add", 2, emit_arithmetic, UMA_LITMUS_ADD, UMA_LITMUS_FETCH_ADD, true},
-    {"sub", 2, emit_arithmetic, UMA_LITMUS_SUB, UMA_LITMUS_FETCH_ADD, true},
-    {"and", 2, emit_arithmetic, UMA_LITMUS_AND, UMA_LITMUS_FETCH_AND, true},
-    {"or", 2, emit_arithmetic, UMA_LITMUS_OR, UMA_LITMUS_FETCH_OR, true},
-    {"xor", 2, emit_arithmetic, UMA_LITMUS_XOR, UMA_LITMUS_FETCH_XOR, true},
-    {"inc", 1, emit_by_one, UMA_LITMUS_ADD, UMA_LITMUS_FETCH_ADD, true},
-    {"dec", 1, emit_by_one, UMA_LITMUS_SUB, UMA_LITMUS_FETCH_ADD, true},
-    {"mfence", 0, emit_fence, UMA_LITMUS_FENCE_FULL, 0, false},
-    {"sfence", 0, emit_fence, UMA_LITMUS_FENCE_STORE, 0, false},
-    {"lfence", 0, emit_fence, UMA_LITMUS_FENCE_LOAD, 0, false},
-    {"nop", 0, emit_nothing, 0, 0, false},
+    {"mov", emit_mov, 2, 0, 0, false},
+    {"xchg", emit_xchg, 2, 0, 0, true},
+    {"xadd", emit_xadd, 2, 0, 0, true},
+    {"cmpxchg", emit_cmpxchg, 2, 0, 0, true},
+    {"add", emit_arithmetic, 2, UMA_LITMUS_ADD, UMA_LITMUS_FETCH_ADD, true},
+    {"sub", emit_arithmetic, 2, UMA_LITMUS_SUB, UMA_LITMUS_FETCH_ADD, true},
+    {"and", emit_arithmetic, 2, UMA_LITMUS_AND, UMA_LITMUS_FETCH_AND, true},
+    {"or", emit_arithmetic, 2, UMA_LITMUS_OR, UMA_LITMUS_FETCH_OR, true},
+    {"xor", emit_arithmetic, 2, UMA_LITMUS_XOR, UMA_LITMUS_FETCH_XOR, true},
+    {"inc", emit_by_one, 1, UMA_LITMUS_ADD, UMA_LITMUS_FETCH_ADD, true},
+    {"dec", emit_by_one, 1, UMA_LITMUS_SUB, UMA_LITMUS_FETCH_ADD, true},
+    {"mfence", emit_fence, 0, UMA_LITMUS_FENCE_FULL, 0, false},
+    {"sfence", emit_fence, 0, UMA_LITMUS_FENCE_STORE, 0, false},
+    {"lfence", emit_fence, 0, UMA_LITMUS_FENCE_LOAD, 0, false},
+    {"nop", emit_nothing, 0, 0, 0, false},
 };
 
 /* ---- Reading */
@@ -246,8 +246,8 @@ static int take_address(struct uma_litmus_text *text, int thread, const char *cl
   if (result) return result;
   operand->kind = MEMORY;
   if (uma_litmus_find_register(name, &reg)) {
-    operand->index = text->holds[thread][reg.index];
-    if (reg.size != 8 || operand->index == UMA_LITMUS_NO_ADDRESS)
+    operand->index = reg.size == 8 ? text->holds[thread][reg.index] : UMA_LITMUS_NO_ADDRESS;
+    if (operand->index == UMA_LITMUS_NO_ADDRESS)
       return uma_litmus_error(text, at, "register %s of thread %d holds no address here; expected one such as {%d:%s=x;}", name, thread,
                               thread, name);
   } else {

@@ -102,8 +102,8 @@ static int negate(struct uma_litmus_text *text, int *node)
 /* "0:rax=1", "x=2", "[x]!=2" */
 static int take_equation(struct uma_litmus_text *text, int *node)
 {
-  int place, result;
-  uint64_t value;
+  int place = 0, result;
+  uint64_t value = 0;
   if ((result = take_observed(text, &place))) return result;
   bool unequal = uma_litmus_accept(text, "!=") || uma_litmus_accept(text, "<>");
   if (!unequal && !uma_litmus_accept(text, "=")) return uma_litmus_expected(text, "=");
@@ -222,13 +222,11 @@ static int take_before_condition(struct uma_litmus_text *text)
 {
   int ignored, result = 0;
   while (!result) {
-    if (uma_litmus_accept_word(text, "locations"))
-      result = take_locations(text);
+    if (uma_litmus_accept_word(text, "locations")) result = take_locations(text);
     else if (uma_litmus_accept_word(text, "filter")) {
       text->test->filter_ignored = true;
       result = take_proposition(text, 0, &ignored);
-    } else
-      break;
+    } else break;
   }
   return result;
 }
@@ -248,8 +246,8 @@ static void sort_observed(struct uma_litmus *test)
   memcpy(before, test->observed, sizeof before);
   qsort(test->observed, (size_t)test->observed_count, sizeof test->observed[0], compare_observed);
   for (int i = 0; i < test->observed_count; i++)
-    for (int16_t j = 0; j < test->observed_count; j++)
-      if (!compare_observed(&before[i], &test->observed[j])) place[i] = j;
+    for (int j = 0; j < test->observed_count; j++)
+      if (!compare_observed(&before[i], &test->observed[j])) place[i] = (int16_t)j;
   for (int n = 0; n < test->node_count; n++)
     if (test->nodes[n].kind == UMA_LITMUS_EQUAL) test->nodes[n].left = place[test->nodes[n].left];
 }
@@ -259,10 +257,8 @@ static char *tidy(const char *begin, const char *end)
 {
   char *text = calloc(1, (size_t)(end - begin) + 1), *to = text;
   for (const char *c = begin; text && c < end; c++) {
-    if (!isspace((unsigned char)*c))
-      *to++ = *c;
-    else if (to > text && to[-1] != ' ')
-      *to++ = ' ';
+    if (!isspace((unsigned char)*c)) *to++ = *c;
+    else if (to > text && to[-1] != ' ') *to++ = ' ';
   }
   while (to > text && to[-1] == ' ') *--to = 0;
   return text;

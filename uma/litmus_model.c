@@ -129,10 +129,8 @@ static void drain_one(struct machine *m, struct processor *p)
 static void store(const struct search *s, struct machine *m, struct processor *p, const struct uma_litmus_step *step)
 {
   struct store made = {step->location, step->size, uma_litmus_operand(step, p->registers)};
-  if (s->model == UMA_LITMUS_SC)
-    write_memory(m, &made);
-  else
-    p->queue[p->queued++] = made;
+  if (s->model == UMA_LITMUS_SC) write_memory(m, &made);
+  else p->queue[p->queued++] = made;
 }
 
 static void change_at_once(struct machine *m, struct processor *p, const struct uma_litmus_step *step)
@@ -152,14 +150,10 @@ static void change_at_once(struct machine *m, struct processor *p, const struct 
 
 static void take_step(const struct search *s, struct machine *m, struct processor *p, const struct uma_litmus_step *step)
 {
-  if (uma_litmus_is_local(step))
-    uma_litmus_do_local(step, p->registers);
-  else if (uma_litmus_is_locked(step))
-    change_at_once(m, p, step);
-  else if (step->op == UMA_LITMUS_STORE)
-    store(s, m, p, step);
-  else if (step->op == UMA_LITMUS_LOAD)
-    uma_litmus_set(&p->registers[step->reg], read_memory(m, p, step->location), step->size);
+  if (uma_litmus_is_local(step)) uma_litmus_do_local(step, p->registers);
+  else if (uma_litmus_is_locked(step)) change_at_once(m, p, step);
+  else if (step->op == UMA_LITMUS_STORE) store(s, m, p, step);
+  else if (step->op == UMA_LITMUS_LOAD) uma_litmus_set(&p->registers[step->reg], read_memory(m, p, step->location), step->size);
   p->next++;
 }
 
@@ -257,10 +251,10 @@ static void begin(struct search *s, struct machine *m)
 
 static void forget(struct search *s)
 {
-  struct state *state, *next;
-  HASH_ITER(hh, s->seen, state, next)
-  {
-    HASH_DEL(s->seen, state);
+  struct state *state = s->seen, *next;
+  HASH_CLEAR(hh, s->seen); /* the states stay linked in the order in which they came */
+  for (; state; state = next) {
+    next = state->hh.next;
     free(state);
   }
 }
@@ -283,10 +277,8 @@ int uma_litmus_explore(const struct uma_litmus *test, enum uma_litmus_model mode
   int ended = uma_litmus_tally_end(&s.outcomes, test, &found);
   if (!result) result = ended;
   for (size_t i = 0; i < found.count; i++) found.list[i].count = 1;
-  if (result)
-    free(found.list);
-  else
-    *outcomes = found;
+  if (result) free(found.list);
+  else *outcomes = found;
   return result;
 }
 

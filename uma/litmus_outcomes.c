@@ -42,13 +42,13 @@ static int compare(const void *left, const void *right)
 
 int uma_litmus_tally_end(struct uma_litmus_tally **tally, const struct uma_litmus *test, struct uma_litmus_outcomes *outcomes)
 {
-  struct uma_litmus_tally *entry, *next;
+  struct uma_litmus_tally *entry = *tally, *next;
   size_t count = 0;
   struct uma_litmus_outcome *list = calloc(HASH_COUNT(*tally) + 1, sizeof *list);
-  HASH_ITER(hh, *tally, entry, next)
-  {
+  HASH_CLEAR(hh, *tally); /* the entries stay linked in the order in which they came */
+  for (; entry; entry = next) {
+    next = entry->hh.next;
     if (list) list[count++] = entry->outcome;
-    HASH_DEL(*tally, entry);
     free(entry);
   }
   if (!list) return uma_fail(-ENOMEM, "%s: out of memory for its outcomes", test->name);

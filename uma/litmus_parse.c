@@ -149,7 +149,7 @@ int uma_litmus_take_thread(struct uma_litmus_text *text, int limit, int *thread)
 {
   uma_litmus_skip_blank(text);
   const char *at = text->at;
-  uint64_t number;
+  uint64_t number = 0;
   int result = uma_litmus_take_number(text, &number);
   if (result) return result;
   if (!uma_litmus_accept(text, ":")) return uma_litmus_expected(text, "\":\" after the thread's number");
@@ -269,7 +269,7 @@ static int take_initial_register(struct uma_litmus_text *text)
   if ((result = uma_litmus_take_name(text, "a number or a location", name)) ||
       (result = uma_litmus_add_location(text, at, name, &location)))
     return result;
-  text->holds[thread][reg.index] = (int8_t)location;
+  text->holds[thread][reg.index] = (int16_t)location;
   return 0;
 }
 
@@ -434,10 +434,8 @@ int uma_litmus_parse(const char *path, const char *characters, size_t bytes, str
     result = parse(&text, bytes);
   }
   free(text.start);
-  if (result)
-    uma_litmus_free(text.test);
-  else
-    *test = text.test;
+  if (result) uma_litmus_free(text.test);
+  else *test = text.test;
   return result;
 }
 
@@ -446,8 +444,7 @@ int uma_litmus_read(const char *path, struct uma_litmus **test)
   FILE *file = fopen(path, "re");
   char *characters = malloc(MOST_BYTES + 1);
   int result = -ENOMEM;
-  if (!file)
-    result = uma_fail(-errno, "%s: %s", path, strerror(errno));
+  if (!file) result = uma_fail(-errno, "%s: %s", path, strerror(errno));
   else if (characters) {
     size_t bytes = fread(characters, 1, MOST_BYTES + 1, file);
     result = ferror(file) ? uma_fail(-errno, "%s: %s", path, strerror(errno)) : uma_litmus_parse(path, characters, bytes, test);

@@ -24,19 +24,19 @@
 #include "uma/session.h"
 #include "uma/wait.h"
 
-#define BATCH      2048 /* iterations; a power of two */
-#define SLOT       8    /* bytes of a location */
+#define BATCH 2048 /* iterations; a power of two */
+#define SLOT 8     /* bytes of a location */
 #define MOST_DELAY 128
-#define WINDOW     ((size_t)64 << 20)
+#define WINDOW ((size_t)64 << 20)
 
 #if defined(__x86_64__)
-#define FENCE_FULL()  __builtin_ia32_mfence()
+#define FENCE_FULL() __builtin_ia32_mfence()
 #define FENCE_STORE() __builtin_ia32_sfence()
-#define FENCE_LOAD()  __builtin_ia32_lfence()
+#define FENCE_LOAD() __builtin_ia32_lfence()
 #else
-#define FENCE_FULL()  atomic_thread_fence(memory_order_seq_cst)
+#define FENCE_FULL() atomic_thread_fence(memory_order_seq_cst)
 #define FENCE_STORE() atomic_thread_fence(memory_order_release)
-#define FENCE_LOAD()  atomic_thread_fence(memory_order_acquire)
+#define FENCE_LOAD() atomic_thread_fence(memory_order_acquire)
 #endif
 
 struct arena {
@@ -163,10 +163,8 @@ static inline void take_step(const struct uma_litmus_step *step, void *const *at
   case UMA_LITMUS_FENCE_STORE: FENCE_STORE(); break;
   case UMA_LITMUS_FENCE_LOAD: FENCE_LOAD(); break;
   default:
-    if (uma_litmus_is_local(step))
-      uma_litmus_do_local(step, registers);
-    else
-      uma_litmus_set(&registers[step->reg], change(at[step->location], step, registers), step->size);
+    if (uma_litmus_is_local(step)) uma_litmus_do_local(step, registers);
+    else uma_litmus_set(&registers[step->reg], change(at[step->location], step, registers), step->size);
   }
 }
 

@@ -11,7 +11,7 @@ struct uma_litmus_text {
   char *start;    /* the whole text, NUL-terminated; comments are blanks */
   const char *at; /* what is read next */
   struct uma_litmus *test;
-  int8_t holds[UMA_LITMUS_THREADS][UMA_LITMUS_ALL_REGISTERS]; /* the location whose address a register holds here, or NO_ADDRESS */
+  int16_t holds[UMA_LITMUS_THREADS][UMA_LITMUS_ALL_REGISTERS]; /* the location whose address a register holds here, or NO_ADDRESS */
   uint32_t known[UMA_LITMUS_THREADS];                         /* a bit for each register that is set anywhere in the thread */
   const char *named_at[UMA_LITMUS_THREADS];                   /* where the thread was named before the threads were, or NULL */
   uint8_t widest[UMA_LITMUS_LOCATIONS];                       /* bytes of its widest access */
