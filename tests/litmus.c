@@ -9,8 +9,8 @@
 #include "uma/litmus.h"
 
 #define LEAST_FILES 44
-#define RUNS        2000
-#define SB          "{ uint64_t x; uint64_t y; }\n P0 | P1 ;\n movq $1,(x) | movq $1,(y) ;\n movq (y),%rax | movq (x),%rax ;\n"
+#define RUNS 2000
+#define SB "{ uint64_t x; uint64_t y; }\n P0 | P1 ;\n movq $1,(x) | movq $1,(y) ;\n movq (y),%rax | movq (x),%rax ;\n"
 
 static int parse(const char *text, struct uma_litmus **test)
 {

@@ -15,10 +15,10 @@
 #include "uma/litmus.h"
 
 #define EXIT_UNREADABLE 1
-#define EXIT_USAGE      2
-#define EXIT_REFUTED    3
-#define OUTCOME_ROOM    (UMA_LITMUS_OBSERVED * (UMA_LITMUS_NAME + 32))
-#define MOST_RUNS       1000000000
+#define EXIT_USAGE 2
+#define EXIT_REFUTED 3
+#define OUTCOME_ROOM (UMA_LITMUS_OBSERVED * (UMA_LITMUS_NAME + 32))
+#define MOST_RUNS 1000000000
 
 enum { RUNS = 256, COHERENCE, SAME_LINE, SEED, JSON, EXPLAIN };
 
@@ -194,8 +194,7 @@ static int explain(const struct uma_litmus *test)
     print_rows(test, sets);
     for (int m = 0; m < UMA_LITMUS_MODELS; m++) agreed = print_verdict(test, m, &sets[m]) && agreed;
     printf("\n");
-  } else
-    fprintf(stderr, "uma litmus: %s\n", uma_last_error());
+  } else fprintf(stderr, "uma litmus: %s\n", uma_last_error());
   for (int m = 0; m < UMA_LITMUS_MODELS; m++) free(sets[m].list);
   return result ? EXIT_UNREADABLE : agreed ? 0 : EXIT_REFUTED;
 }

@@ -12,9 +12,9 @@ struct uma_litmus_text {
   const char *at; /* what is read next */
   struct uma_litmus *test;
   int16_t holds[UMA_LITMUS_THREADS][UMA_LITMUS_ALL_REGISTERS]; /* the location whose address a register holds here, or NO_ADDRESS */
-  uint32_t known[UMA_LITMUS_THREADS];                         /* a bit for each register that is set anywhere in the thread */
-  const char *named_at[UMA_LITMUS_THREADS];                   /* where the thread was named before the threads were, or NULL */
-  uint8_t widest[UMA_LITMUS_LOCATIONS];                       /* bytes of its widest access */
+  uint32_t known[UMA_LITMUS_THREADS];                          /* a bit for each register that is set anywhere in the thread */
+  const char *named_at[UMA_LITMUS_THREADS];                    /* where the thread was named before the threads were, or NULL */
+  uint8_t widest[UMA_LITMUS_LOCATIONS];                        /* bytes of its widest access */
   bool typed[UMA_LITMUS_LOCATIONS];
 };
 
