@@ -97,21 +97,22 @@ static bool refuted(const struct uma_litmus *test, const struct summary *s)
   return test->quantifier != UMA_LITMUS_EXISTS && !s->validated;
 }
 
-static void print_run(const struct uma_litmus *test, const struct uma_litmus_outcomes *seen, double seconds)
+static void print_run(FILE *out, const struct uma_litmus *test, const struct uma_litmus_outcomes *seen, double seconds)
 {
   static const char *const kinds[] = {"Allowed", "Forbidden", "Required"};
   struct summary s = summarise(test, seen);
   char text[OUTCOME_ROOM];
-  printf("Test %s %s\nHistogram (%zu states)\n", test->name, kinds[test->quantifier], seen->count);
+  fprintf(out, "Test %s %s\nHistogram (%zu states)\n", test->name, kinds[test->quantifier], seen->count);
   for (size_t i = 0; i < seen->count; i++) {
     uma_litmus_format(test, &seen->list[i], text, sizeof text);
-    printf("%-6" PRIu64 "%c>%s\n", seen->list[i].count, uma_litmus_holds(test, &seen->list[i]) ? '*' : ':', text);
+    fprintf(out, "%-6" PRIu64 "%c>%s\n", seen->list[i].count, uma_litmus_holds(test, &seen->list[i]) ? '*' : ':', text);
   }
   uint64_t positive = test->quantifier == UMA_LITMUS_NOT_EXISTS ? s.total - s.holds : s.holds;
-  printf("%s\n\nWitnesses\nPositive: %" PRIu64 ", Negative: %" PRIu64 "\n", s.validated ? "Ok" : "No", positive, s.total - positive);
-  printf("Condition %s %s is %svalidated\n", uma_litmus_quantifier_name(test->quantifier), test->condition_text, s.validated ? "" : "NOT ");
-  printf("Observation %s %s %" PRIu64 " %" PRIu64 "\nTime %s %.2f\n\n", test->name, observation(&s), s.holds, s.total - s.holds, test->name,
-         seconds);
+  fprintf(out, "%s\n\nWitnesses\nPositive: %" PRIu64 ", Negative: %" PRIu64 "\n", s.validated ? "Ok" : "No", positive, s.total - positive);
+  fprintf(out, "Condition %s %s is %svalidated\n", uma_litmus_quantifier_name(test->quantifier), test->condition_text,
+          s.validated ? "" : "NOT ");
+  fprintf(out, "Observation %s %s %" PRIu64 " %" PRIu64 "\nTime %s %.2f\n\n", test->name, observation(&s), s.holds, s.total - s.holds,
+          test->name, seconds);
 }
 
 static int write_json(FILE *file, const struct uma_litmus *test, const struct uma_litmus_options *options,
@@ -146,8 +147,9 @@ static int run_test(const struct uma_litmus *test, const struct uma_litmus_optio
     fprintf(stderr, "uma litmus: %s\n", uma_last_error());
     return result == -EINVAL ? EXIT_USAGE : EXIT_UNREADABLE;
   }
-  print_run(test, &seen, (double)(fab_now_ns() - begin_ns) / 1e9);
-  fflush(stdout);
+  FILE *out = json == stdout ? stderr : stdout;
+  print_run(out, test, &seen, (double)(fab_now_ns() - begin_ns) / 1e9);
+  fflush(out);
   struct summary s = summarise(test, &seen);
   if (json && write_json(json, test, options, &seen)) {
     fprintf(stderr, "uma litmus: cannot write the outcomes of %s as JSON\n", test->name);
@@ -232,7 +234,8 @@ static struct argp_option *make_options(char *coherence_help)
       {"coherence", COHERENCE, "MODE", 0, NULL, 0},
       {"same-line", SAME_LINE, NULL, 0, "pack all locations into one cache line, not each into its own", 0},
       {"seed", SEED, "S", 0, "of the random delays (default 1)", 0},
-      {"json", JSON, "FILE", 0, "also write one JSON object a test to FILE", 0},
+      {"json", JSON, "FILE", 0, "also write one JSON object a test to FILE (- is standard output; the report then goes to standard error)",
+       0},
       {"explain", EXPLAIN, NULL, 0, "run nothing; print which outcomes SC and x86-TSO allow", 0},
       {0}};
   options[1].doc = coherence_help;
@@ -260,7 +263,7 @@ int uma_cmd_litmus(int argc, char **argv)
     fprintf(stderr, "uma litmus: %s\n", uma_last_error());
     return EXIT_USAGE;
   }
-  FILE *json = arguments.json ? fopen(arguments.json, "we") : NULL;
+  FILE *json = !arguments.json ? NULL : strcmp(arguments.json, "-") ? fopen(arguments.json, "we") : stdout;
   if (arguments.json && !json) {
     fprintf(stderr, "uma litmus: --json %s: %s\n", arguments.json, strerror(errno));
     return EXIT_UNREADABLE;

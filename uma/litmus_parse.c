@@ -219,6 +219,9 @@ static int take_header(struct uma_litmus_text *text)
   if (!length) return uma_litmus_expected(text, "the name of the test");
   if (length >= UMA_LITMUS_NAME)
     return uma_litmus_error(text, text->at, "the test's name is longer than %d characters", UMA_LITMUS_NAME - 1);
+  for (size_t i = 0; i < length; i++)
+    if (!isgraph((unsigned char)text->at[i]))
+      return uma_litmus_error(text, text->at, "the test's name has byte 0x%02x; expected ASCII", (unsigned char)text->at[i]);
   memcpy(text->test->name, text->at, length);
   text->at += length;
   while (!result && !uma_litmus_accept(text, "{")) result = *text->at == '"' ? take_string(text) : skip_remark(text);
