@@ -24,6 +24,7 @@
 
 struct uma_waiter {
   unsigned steps;
+  bool slept; /* it was told to sleep: from now on only that */
   uint64_t yield_until_ns;
 };
 
@@ -37,10 +38,12 @@ static inline bool uma_wait_step(struct uma_waiter *waiter)
     if (waiter->steps++ >= UMA_EAGER_LOOKS) fab_pause();
     return true;
   }
+  if (waiter->slept) return false;
   if (!waiter->yield_until_ns) waiter->yield_until_ns = fab_now_ns() + UMA_YIELD_NS;
   sched_yield();
   /* the clock is read every 16th time only */
-  return (++waiter->steps & 15) || fab_now_ns() < waiter->yield_until_ns;
+  if (!(++waiter->steps & 15)) waiter->slept = fab_now_ns() >= waiter->yield_until_ns;
+  return !waiter->slept;
 }
 
 /* Where threads of this process exchange something with other processes. What one thread did before and another does after may be ordered by a
