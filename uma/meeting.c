@@ -143,6 +143,9 @@ static int meet_by_count(struct uma_meeting *meeting, uint64_t number, void (*la
 
 int uma_meeting_meet(struct uma_meeting *meeting, void (*last)(struct uma_meeting *meeting, void *context), void *context)
 {
+  /* Whoever leaves a meeting that is not complete has seen a loss, and losses are for ever: so nobody is counted for a later meeting
+   * while others are at this one. */
+  if (uma_any_lost()) return -EHOSTDOWN;
   uint64_t number = ++meeting->attendance->meetings;
   uma_crossing();
   int result = meeting->counted ? meet_by_count(meeting, number, last, context) : meet_by_flags(meeting, number);
