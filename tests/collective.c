@@ -445,11 +445,14 @@ Test(collective, outside_of_a_session)
 
 /* ---- A lost device */
 
-/* `argument` counts, in memory shared with the test, the devices that were told. */
+/* `argument` counts, in memory shared with the test, the devices that were told, and behind that those that came through the first sum. */
 static int lose_one(void *argument)
 {
   double sum, one = 1;
+  _Atomic int *through = (_Atomic int *)argument + 1;
   if (uma_allreduce(&sum, &one, 1, UMA_FLOAT64, UMA_SUM)) return 1;
+  atomic_fetch_add(through, 1);
+  while (uma_device() == 1 && atomic_load(through) < uma_device_count()) usleep(100);
   if (uma_device() == 1) kill(getpid(), SIGKILL);
   if (uma_allreduce(&sum, &one, 1, UMA_FLOAT64, UMA_SUM) == -EHOSTDOWN && uma_allreduce(&sum, &one, 1, UMA_FLOAT64, UMA_SUM) == -EHOSTDOWN)
     atomic_fetch_add((_Atomic int *)argument, 1);
@@ -458,7 +461,7 @@ static int lose_one(void *argument)
 
 Test(collective, a_lost_device_ends_the_wait)
 {
-  _Atomic int *told = mmap(NULL, sizeof *told, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  _Atomic int *told = mmap(NULL, 2 * sizeof *told, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   static const struct shape lossy[] = {{2, 1, false}, {6, 1, false}, {5, 2, true}};
   for (int i = 0; i < 3; i++) {
     struct uma_config config = {.servers = lossy[i].servers,
@@ -466,7 +469,8 @@ Test(collective, a_lost_device_ends_the_wait)
                                 .on_failure = UMA_ON_FAILURE_CONTINUE,
                                 .memory = 1 << 20,
                                 .timeout = 60};
-    atomic_store(told, 0);
+    atomic_store(&told[0], 0);
+    atomic_store(&told[1], 0);
     cr_assert_eq(uma_spawn(&config, lossy[i].devices, lose_one, (void *)told), 128 + SIGKILL);
     cr_assert_eq(atomic_load(told), lossy[i].devices - 1);
   }
