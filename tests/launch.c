@@ -158,7 +158,7 @@ Test(launch, many_devices_on_few_processors)
 
 Test(launch, the_largest_session)
 {
-  struct uma_config config = {.memory = (size_t)1 << 30, .timeout = 200};
+  struct uma_config config = {.memory = (size_t)256 << 20, .timeout = 200};
   cr_expect_eq(uma_spawn(&config, UMA_MAX_DEVICES, do_nothing, NULL), 0);
 }
 

@@ -8,6 +8,13 @@
 
 #include "uma.h"
 
+/* A place for windows that is not the default; ThreadSanitizer allows only some. */
+#if defined(__SANITIZE_THREAD__)
+#define SESSION_OTHER_BASE ((uintptr_t)0x551000000000)
+#else
+#define SESSION_OTHER_BASE ((uintptr_t)0x300000000000)
+#endif
+
 #define CHECK(condition) \
   do { \
     if (!(condition)) { \
