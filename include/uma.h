@@ -165,40 +165,40 @@ static inline bool uma_indirect_(const volatile void *pointer)
 #define UMA_VALUE_(p) __typeof__(((void)0, *(p))) /* the pointed-to type without its qualifiers */
 
 #define uma_ld(p) __extension__({ \
-  UMA_VALUE_(p) uma_value_; \
-  __typeof__(p) uma_pointer_ = (p); \
-  if (uma_indirect_(uma_pointer_)) uma_atomic_slow_(UMA_ATOMIC_LOAD, (void *)uma_pointer_, sizeof uma_value_, NULL, NULL, &uma_value_); \
-  else __atomic_load(uma_pointer_, &uma_value_, __ATOMIC_ACQUIRE); \
-  uma_value_; })
+  UMA_VALUE_(p) uma_ld_value_; \
+  __typeof__(p) uma_ld_pointer_ = (p); \
+  if (uma_indirect_(uma_ld_pointer_)) uma_atomic_slow_(UMA_ATOMIC_LOAD, (void *)uma_ld_pointer_, sizeof uma_ld_value_, NULL, NULL, &uma_ld_value_); \
+  else __atomic_load(uma_ld_pointer_, &uma_ld_value_, __ATOMIC_ACQUIRE); \
+  uma_ld_value_; })
 
 #define uma_st(p, v) __extension__({ \
-  __typeof__(p) uma_pointer_ = (p); \
-  UMA_VALUE_(p) uma_value_ = (v); \
-  if (uma_indirect_(uma_pointer_)) uma_atomic_slow_(UMA_ATOMIC_STORE, (void *)uma_pointer_, sizeof uma_value_, &uma_value_, NULL, NULL); \
-  else __atomic_store(uma_pointer_, &uma_value_, __ATOMIC_RELEASE); \
+  __typeof__(p) uma_st_pointer_ = (p); \
+  UMA_VALUE_(p) uma_st_value_ = (v); \
+  if (uma_indirect_(uma_st_pointer_)) uma_atomic_slow_(UMA_ATOMIC_STORE, (void *)uma_st_pointer_, sizeof uma_st_value_, &uma_st_value_, NULL, NULL); \
+  else __atomic_store(uma_st_pointer_, &uma_st_value_, __ATOMIC_RELEASE); \
   (void)0; })
 
 #define uma_swap(p, v) __extension__({ \
-  __typeof__(p) uma_pointer_ = (p); \
-  UMA_VALUE_(p) uma_value_ = (v), uma_old_; \
-  if (uma_indirect_(uma_pointer_)) uma_atomic_slow_(UMA_ATOMIC_SWAP, (void *)uma_pointer_, sizeof uma_value_, &uma_value_, NULL, &uma_old_); \
-  else __atomic_exchange(uma_pointer_, &uma_value_, &uma_old_, __ATOMIC_SEQ_CST); \
-  uma_old_; })
+  __typeof__(p) uma_swap_pointer_ = (p); \
+  UMA_VALUE_(p) uma_swap_value_ = (v), uma_swap_old_; \
+  if (uma_indirect_(uma_swap_pointer_)) uma_atomic_slow_(UMA_ATOMIC_SWAP, (void *)uma_swap_pointer_, sizeof uma_swap_value_, &uma_swap_value_, NULL, &uma_swap_old_); \
+  else __atomic_exchange(uma_swap_pointer_, &uma_swap_value_, &uma_swap_old_, __ATOMIC_SEQ_CST); \
+  uma_swap_old_; })
 
 #define uma_cas(p, expected, v) __extension__({ \
-  __typeof__(p) uma_pointer_ = (p); \
-  UMA_VALUE_(p) uma_value_ = (v), uma_old_ = (expected), uma_expected_ = uma_old_; \
-  if (uma_indirect_(uma_pointer_)) uma_atomic_slow_(UMA_ATOMIC_CAS, (void *)uma_pointer_, sizeof uma_value_, &uma_value_, &uma_expected_, &uma_old_); \
-  else (void)__atomic_compare_exchange(uma_pointer_, &uma_old_, &uma_value_, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
-  uma_old_; })
+  __typeof__(p) uma_cas_pointer_ = (p); \
+  UMA_VALUE_(p) uma_cas_value_ = (v), uma_cas_old_ = (expected), uma_cas_expected_ = uma_cas_old_; \
+  if (uma_indirect_(uma_cas_pointer_)) uma_atomic_slow_(UMA_ATOMIC_CAS, (void *)uma_cas_pointer_, sizeof uma_cas_value_, &uma_cas_value_, &uma_cas_expected_, &uma_cas_old_); \
+  else (void)__atomic_compare_exchange(uma_cas_pointer_, &uma_cas_old_, &uma_cas_value_, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
+  uma_cas_old_; })
 
 #define UMA_FETCH_(OP, builtin, p, v) __extension__({ \
-  __typeof__(p) uma_pointer_ = (p); \
-  UMA_VALUE_(p) uma_value_ = (v), uma_old_; \
-  _Static_assert(sizeof uma_value_ == 4 || sizeof uma_value_ == 8, "32 and 64 bit integers only"); \
-  if (uma_indirect_(uma_pointer_)) uma_atomic_slow_(OP, (void *)uma_pointer_, sizeof uma_value_, &uma_value_, NULL, &uma_old_); \
-  else uma_old_ = builtin(uma_pointer_, uma_value_, __ATOMIC_SEQ_CST); \
-  uma_old_; })
+  __typeof__(p) uma_fetch_pointer_ = (p); \
+  UMA_VALUE_(p) uma_fetch_value_ = (v), uma_fetch_old_; \
+  _Static_assert(sizeof uma_fetch_value_ == 4 || sizeof uma_fetch_value_ == 8, "32 and 64 bit integers only"); \
+  if (uma_indirect_(uma_fetch_pointer_)) uma_atomic_slow_(OP, (void *)uma_fetch_pointer_, sizeof uma_fetch_value_, &uma_fetch_value_, NULL, &uma_fetch_old_); \
+  else uma_fetch_old_ = builtin(uma_fetch_pointer_, uma_fetch_value_, __ATOMIC_SEQ_CST); \
+  uma_fetch_old_; })
 
 #define uma_fetch_add(p, v) UMA_FETCH_(UMA_ATOMIC_ADD, __atomic_fetch_add, p, v)
 #define uma_fetch_and(p, v) UMA_FETCH_(UMA_ATOMIC_AND, __atomic_fetch_and, p, v)
@@ -320,7 +320,8 @@ enum uma_type { UMA_INT32 = 1, UMA_INT64, UMA_UINT32, UMA_UINT64, UMA_FLOAT32, U
 enum uma_op { UMA_SUM = 1, UMA_MIN, UMA_MAX, UMA_PROD, UMA_AND, UMA_OR, UMA_XOR }; /* the last three: integers only */
 
 /* All devices pass the same sizes. Buffers may be device or private memory (device memory is faster: peers reach it directly).
- * Reductions combine contributions in the order of the devices, so results are the same bits on every device and in every run.
+ * Reductions combine contributions in the order of the devices, inside each domain first and then the domains' results in their order, so
+ * results are the same bits on every device and in every run of the same shape.
  * dst == src is allowed where both have the same size; other overlaps are -EINVAL. Large arrays work in O(1) extra memory. */
 int uma_broadcast(void *buffer, size_t bytes, int root);
 int uma_allgather(void *dst, const void *src, size_t bytes); /* dst: device_count x bytes, in the order of the devices */
