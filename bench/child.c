@@ -1,7 +1,8 @@
 /* Another program, run for its standard output: the peers, and the examples that are benchmarks.
  *
- * Its standard error goes to a temporary file whose end is told when it fails. It ends with this process (PR_SET_PDEATHSIG), and with its
- * time: first by SIGTERM, so that a launcher can end its own children and remove its files, two seconds later by SIGKILL. */
+ * Its standard error goes to a temporary file whose end is told when it fails. It ends with this process (PR_SET_PDEATHSIG), and with
+ * its time: first by SIGTERM, so that a launcher can end its own children and remove its files, two seconds later by SIGKILL. The same
+ * when this process is interrupted: callers then clean up, and call bench_child_after. */
 #include "bench/harness.h"
 
 #include <errno.h>
@@ -13,6 +14,33 @@
 #include <unistd.h>
 
 #include "fabric/futex.h"
+
+#define LOOK_MS 500 /* how often an interruption is looked for that came just before the sleep */
+
+static volatile sig_atomic_t interrupted; /* the signal's number */
+
+static void interrupt(int number)
+{
+  interrupted = number;
+}
+
+static const int ends[] = {SIGINT, SIGTERM, SIGHUP};
+
+static void catch_ends(struct sigaction *before)
+{
+  const struct sigaction action = {.sa_handler = interrupt};
+  for (int i = 0; i < 3; i++) sigaction(ends[i], &action, &before[i]);
+}
+
+static void restore_ends(const struct sigaction *before)
+{
+  for (int i = 0; i < 3; i++) sigaction(ends[i], &before[i], NULL);
+}
+
+void bench_child_after(void)
+{
+  if (interrupted) raise(interrupted);
+}
 
 static void become(const struct bench_child *child, int out, int err, pid_t parent)
 {
@@ -40,7 +68,7 @@ static size_t hand_on(const struct bench_child *child, char *buffer, size_t fill
   return left;
 }
 
-/* Until the output ends: true. False when the time is over. */
+/* Until the output ends: true. False when the time is over, or this process is to end. */
 static bool read_lines(const struct bench_child *child, int in)
 {
   static char buffer[65536];
@@ -49,8 +77,8 @@ static bool read_lines(const struct bench_child *child, int in)
   for (;;) {
     uint64_t now = fab_now_ns();
     struct pollfd ready = {in, POLLIN, 0};
-    if (now >= deadline) return false;
-    int events = poll(&ready, 1, (int)((deadline - now) / 1000000) + 1);
+    if (now >= deadline || interrupted) return false;
+    int events = poll(&ready, 1, LOOK_MS);
     if (events < 0 && errno != EINTR) return false;
     if (events <= 0) continue;
     ssize_t now_read = read(in, buffer + filled, sizeof buffer - 1 - filled);
@@ -88,6 +116,7 @@ static int judge(const struct bench_child *child, bool in_time, int status, FILE
 {
   char text[300];
   const char *name = child->arguments[0];
+  if (interrupted) return bench_fail("%s was interrupted", name);
   if (!in_time) return bench_fail("%s was ended after %d s", name, child->seconds);
   if (WIFSIGNALED(status)) return bench_fail("%s died by signal %d: %s", name, WTERMSIG(status), last_words(err, text, sizeof text));
   if (WEXITSTATUS(status)) return bench_fail("%s ended with status %d: %s", name, WEXITSTATUS(status), last_words(err, text, sizeof text));
@@ -103,8 +132,11 @@ int bench_child_run(const struct bench_child *child)
     fclose(err);
     return bench_fail("no pipe: %s", strerror(errno));
   }
+  struct sigaction before[3];
   fflush(NULL);
+  catch_ends(before);
   pid_t parent = getpid(), pid = fork();
+  if (!pid) restore_ends(before);
   if (!pid) become(child, out[1], fileno(err), parent);
   close(out[1]);
   bool in_time = pid > 0 && read_lines(child, out[0]);
@@ -113,5 +145,17 @@ int bench_child_run(const struct bench_child *child)
   if (pid > 0) waitpid(pid, &status, 0);
   int result = pid > 0 ? judge(child, in_time, status, err) : bench_fail("fork: %s", strerror(errno));
   fclose(err);
+  restore_ends(before);
   return result;
+}
+
+bool bench_in_path(const char *program)
+{
+  char text[4096], file[4300], *save = NULL;
+  snprintf(text, sizeof text, "%s", getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin");
+  for (char *part = strtok_r(text, ":", &save); part; part = strtok_r(NULL, ":", &save)) {
+    snprintf(file, sizeof file, "%s/%s", part, program);
+    if (!access(file, X_OK)) return true;
+  }
+  return false;
 }

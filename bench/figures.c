@@ -1,4 +1,5 @@
-/* The figures of the report: which rows are drawn together, in which colours, and what is said about them. A figure without rows is left out. */
+/* The figures of the report: which rows are drawn together, in which colours, and what is said about them. A figure without rows is left
+ * out. */
 #include <string.h>
 
 #include "bench/report.h"
@@ -15,88 +16,88 @@
 #define COUNT(array) (int)(sizeof(array) / sizeof((array)[0]))
 
 static const struct bench_curve wall_latency[] = {
-  {"remote load", LOAD, "transfer.read", "direct", "supernode", 2, false},
-  {"uma\\_get", GET, "transfer.read", "rma", "supernode", 2, false},
-  {"message, supernode", IN_DOMAIN, "transfer.pingpong", "message", "supernode", 2, false},
-  {"message, stacked", STACKED, "transfer.pingpong", "message", "stacked", 2, false},
-  {"staged uma\\_copy, stacked", STAGED, "transfer.copy", "message", "stacked", 2, false},
-  {"raw TCP", RAW, "transfer.pingpong", "raw", NULL, 2, true},
+    {"remote load", LOAD, "transfer.read", "direct", "supernode", 2, false},
+    {"uma_get", GET, "transfer.read", "rma", "supernode", 2, false},
+    {"message, supernode", IN_DOMAIN, "transfer.pingpong", "message", "supernode", 2, false},
+    {"message, stacked", STACKED, "transfer.pingpong", "message", "stacked", 2, false},
+    {"staged uma_copy, stacked", STAGED, "transfer.copy", "message", "stacked", 2, false},
+    {"raw TCP", RAW, "transfer.pingpong", "raw", NULL, 2, true},
 };
 
 static const struct bench_curve wall_bandwidth[] = {
-  {"remote load", LOAD, "transfer.read", "direct", "supernode", 2, false},
-  {"uma\\_get", GET, "transfer.read", "rma", "supernode", 2, false},
-  {"messages, supernode", IN_DOMAIN, "transfer.stream", "message", "supernode", 2, false},
-  {"messages, stacked", STACKED, "transfer.stream", "message", "stacked", 2, false},
-  {"staged uma\\_copy, stacked", STAGED, "transfer.copy", "message", "stacked", 2, false},
-  {"raw TCP", RAW, "transfer.stream", "raw", NULL, 2, true},
+    {"remote load", LOAD, "transfer.read", "direct", "supernode", 2, false},
+    {"uma_get", GET, "transfer.read", "rma", "supernode", 2, false},
+    {"messages, supernode", IN_DOMAIN, "transfer.stream", "message", "supernode", 2, false},
+    {"messages, stacked", STACKED, "transfer.stream", "message", "stacked", 2, false},
+    {"staged uma_copy, stacked", STAGED, "transfer.copy", "message", "stacked", 2, false},
+    {"raw TCP", RAW, "transfer.stream", "raw", NULL, 2, true},
 };
 
 static const struct bench_curve get_peers[] = {
-  {"uma\\_get", GET, "transfer.get.hot", "rma", "supernode", 2, false},
-  {"memcpy", RAW, "transfer.get.hot", "raw", NULL, 2, true},
-  {"MPI get + flush", MPI, "transfer.get.hot", "mpi", NULL, 2, false},
-  {"OpenSHMEM get", OSHMEM, "transfer.get.hot", "oshmem", NULL, 2, false},
+    {"uma_get", GET, "transfer.get.hot", "rma", "supernode", 2, false},
+    {"memcpy", RAW, "transfer.get.hot", "raw", NULL, 2, true},
+    {"MPI get + flush", MPI, "transfer.get.hot", "mpi", NULL, 2, false},
+    {"OpenSHMEM get", OSHMEM, "transfer.get.hot", "oshmem", NULL, 2, false},
 };
 
 static const struct bench_curve put_peers[] = {
-  {"uma\\_put", GET, "transfer.put.hot", "rma", "supernode", 2, false},
-  {"memcpy", RAW, "transfer.put.hot", "raw", NULL, 2, true},
-  {"MPI put + flush", MPI, "transfer.put.hot", "mpi", NULL, 2, false},
-  {"OpenSHMEM put + quiet", OSHMEM, "transfer.put.hot", "oshmem", NULL, 2, false},
+    {"uma_put", GET, "transfer.put.hot", "rma", "supernode", 2, false},
+    {"memcpy", RAW, "transfer.put.hot", "raw", NULL, 2, true},
+    {"MPI put + flush", MPI, "transfer.put.hot", "mpi", NULL, 2, false},
+    {"OpenSHMEM put + quiet", OSHMEM, "transfer.put.hot", "oshmem", NULL, 2, false},
 };
 
 static const struct bench_curve read_peers[] = {
-  {"remote load", LOAD, "transfer.read", "direct", "supernode", 2, false},
-  {"uma\\_get", GET, "transfer.read", "rma", "supernode", 2, false},
-  {"memcpy", RAW, "transfer.read", "raw", NULL, 2, true},
-  {"MPI get + flush", MPI, "transfer.read", "mpi", NULL, 2, false},
-  {"OpenSHMEM get", OSHMEM, "transfer.read", "oshmem", NULL, 2, false},
+    {"remote load", LOAD, "transfer.read", "direct", "supernode", 2, false},
+    {"uma_get", GET, "transfer.read", "rma", "supernode", 2, false},
+    {"memcpy", RAW, "transfer.read", "raw", NULL, 2, true},
+    {"MPI get + flush", MPI, "transfer.read", "mpi", NULL, 2, false},
+    {"OpenSHMEM get", OSHMEM, "transfer.read", "oshmem", NULL, 2, false},
 };
 
 static const struct bench_curve message_peers[] = {
-  {"message, supernode", IN_DOMAIN, "transfer.pingpong", "message", "supernode", 2, false},
-  {"MPI send and receive", MPI, "transfer.pingpong", "mpi", NULL, 2, false},
-  {"message, stacked", STACKED, "transfer.pingpong", "message", "stacked", 2, false},
-  {"raw TCP", RAW, "transfer.pingpong", "raw", NULL, 2, true},
+    {"message, supernode", IN_DOMAIN, "transfer.pingpong", "message", "supernode", 2, false},
+    {"MPI send and receive", MPI, "transfer.pingpong", "mpi", NULL, 2, false},
+    {"message, stacked", STACKED, "transfer.pingpong", "message", "stacked", 2, false},
+    {"raw TCP", RAW, "transfer.pingpong", "raw", NULL, 2, true},
 };
 
 static const struct bench_curve allreduce_2[] = {
-  {"supernode", LOAD, "collective.allreduce", "direct", "supernode", 2, false},
-  {"stacked", STACKED, "collective.allreduce", "message", "stacked", 2, false},
-  {"MPI", MPI, "collective.allreduce", "mpi", NULL, 2, false},
-  {"OpenSHMEM", OSHMEM, "collective.allreduce", "oshmem", NULL, 2, false},
+    {"supernode", LOAD, "collective.allreduce", "direct", "supernode", 2, false},
+    {"stacked", STACKED, "collective.allreduce", "message", "stacked", 2, false},
+    {"MPI", MPI, "collective.allreduce", "mpi", NULL, 2, false},
+    {"OpenSHMEM", OSHMEM, "collective.allreduce", "oshmem", NULL, 2, false},
 };
 
 static const struct bench_curve allreduce_8[] = {
-  {"supernode", LOAD, "collective.allreduce", "direct", "supernode", 8, false},
-  {"stacked", STACKED, "collective.allreduce", "message", "stacked", 8, false},
-  {"MPI", MPI, "collective.allreduce", "mpi", NULL, 8, false},
-  {"OpenSHMEM", OSHMEM, "collective.allreduce", "oshmem", NULL, 8, false},
+    {"supernode", LOAD, "collective.allreduce", "direct", "supernode", 8, false},
+    {"stacked", STACKED, "collective.allreduce", "message", "stacked", 8, false},
+    {"MPI", MPI, "collective.allreduce", "mpi", NULL, 8, false},
+    {"OpenSHMEM", OSHMEM, "collective.allreduce", "oshmem", NULL, 8, false},
 };
 
 static const struct bench_curve others_2[] = {
-  {"broadcast", LOAD, "collective.broadcast", "direct", "supernode", 2, false},
-  {"all-gather", IN_DOMAIN, "collective.allgather", "direct", "supernode", 2, false},
-  {"reduce-scatter", MPI, "collective.reduce_scatter", "direct", "supernode", 2, false},
-  {"all-to-all", OSHMEM, "collective.alltoall", "direct", "supernode", 2, false},
-  {"broadcast, stacked", LOAD, "collective.broadcast", "message", "stacked", 2, true},
-  {"all-gather, stacked", IN_DOMAIN, "collective.allgather", "message", "stacked", 2, true},
-  {"reduce-scatter, stacked", MPI, "collective.reduce_scatter", "message", "stacked", 2, true},
-  {"all-to-all, stacked", OSHMEM, "collective.alltoall", "message", "stacked", 2, true},
+    {"broadcast", LOAD, "collective.broadcast", "direct", "supernode", 2, false},
+    {"all-gather", IN_DOMAIN, "collective.allgather", "direct", "supernode", 2, false},
+    {"reduce-scatter", MPI, "collective.reduce_scatter", "direct", "supernode", 2, false},
+    {"all-to-all", OSHMEM, "collective.alltoall", "direct", "supernode", 2, false},
+    {"broadcast, stacked", LOAD, "collective.broadcast", "message", "stacked", 2, true},
+    {"all-gather, stacked", IN_DOMAIN, "collective.allgather", "message", "stacked", 2, true},
+    {"reduce-scatter, stacked", MPI, "collective.reduce_scatter", "message", "stacked", 2, true},
+    {"all-to-all, stacked", OSHMEM, "collective.alltoall", "message", "stacked", 2, true},
 };
 
 static const struct bench_curve chase[] = {
-  {"window of another device", LOAD, "latency.chase", "direct", "supernode", 2, false},
-  {"own window", IN_DOMAIN, "latency.chase.local", "direct", "supernode", 2, false},
-  {"plain mapping", RAW, "latency.chase", "raw", NULL, 2, true},
+    {"window of another device", LOAD, "latency.chase", "direct", "supernode", 2, false},
+    {"own window", IN_DOMAIN, "latency.chase.local", "direct", "supernode", 2, false},
+    {"plain mapping", RAW, "latency.chase", "raw", NULL, 2, true},
 };
 
 static const struct bench_curve streaming[] = {
-  {"read, window", LOAD, "stream.read", "direct", "supernode", 2, false},
-  {"read, plain mapping", RAW, "stream.read", "raw", NULL, 2, true},
-  {"write, window", IN_DOMAIN, "stream.write", "direct", "supernode", 2, false},
-  {"write, plain mapping", OSHMEM, "stream.write", "raw", NULL, 2, true},
+    {"read, window", LOAD, "stream.read", "direct", "supernode", 2, false},
+    {"read, plain mapping", RAW, "stream.read", "raw", NULL, 2, true},
+    {"write, window", IN_DOMAIN, "stream.write", "direct", "supernode", 2, false},
+    {"write, plain mapping", OSHMEM, "stream.write", "raw", NULL, 2, true},
 };
 
 static const struct line_figure {
@@ -104,68 +105,92 @@ static const struct line_figure {
   const char *title, *text;
   struct bench_plot plot;
 } line_figures[] = {
-  {"The wall", "Time by size",
-   "How long until the bytes are there. Loads and gets read what another device has just written; messages are half a round trip.",
-   {"latency", "bytes moved", "time", false, wall_latency, COUNT(wall_latency)}},
-  {NULL, "Bandwidth by size", "Bytes over time; messages and raw TCP as a stream in one direction.",
-   {"bandwidth", "bytes moved", "GB/s", false, wall_bandwidth, COUNT(wall_bandwidth)}},
-  {"Beside other libraries", "Reading what another process wrote", "A real transfer: every line comes from the other core.",
-   {"latency", "bytes", "time", false, read_peers, COUNT(read_peers)}},
-  {NULL, "Messages, half a round trip", "Two-sided send and receive between two processes.",
-   {"latency", "bytes", "time", false, message_peers, COUNT(message_peers)}},
-  {NULL, "Get of one hot address", "The bytes are in the cache: what remains is the cost of the call.",
-   {"latency", "bytes", "time", false, get_peers, COUNT(get_peers)}},
-  {NULL, "Put to one hot address", "The same for writes, until they are complete at the target.",
-   {"latency", "bytes", "time", false, put_peers, COUNT(put_peers)}},
-  {"Collectives", "All-reduce of 2 devices", "Sums of doubles; results were compared bit for bit.",
-   {"latency", "bytes in a device's buffer", "time", false, allreduce_2, COUNT(allreduce_2)}},
-  {NULL, "All-reduce of 8 devices", "More devices than cores on a small host: waiting then costs switches between processes.",
-   {"latency", "bytes in a device's buffer", "time", false, allreduce_8, COUNT(allreduce_8)}},
-  {NULL, "The other collectives, 2 devices", "Full lines: supernode. Dashed: stacked.",
-   {"latency", "bytes in the larger buffer", "time", false, others_2, COUNT(others_2)}},
-  {"A window is plain memory", "Pointer chase", "Each load waits for the one before it. The curves should lie on each other.",
-   {"latency", "bytes of the chain", "ns a load", true, chase, COUNT(chase)}},
-  {NULL, "Streaming", "One core through a remote window, and through a plain shared mapping.",
-   {"bandwidth", "bytes", "GB/s", true, streaming, COUNT(streaming)}},
+    {"The wall",
+     "Time by size",
+     "How long until the bytes are there. Loads and gets read what another device has just written; messages are half a round trip.",
+     {"latency", "bytes moved", "time", false, wall_latency, COUNT(wall_latency)}},
+    {NULL,
+     "Bandwidth by size",
+     "Bytes over time; messages and raw TCP as a stream in one direction.",
+     {"bandwidth", "bytes moved", "GB/s", false, wall_bandwidth, COUNT(wall_bandwidth)}},
+    {"Beside other libraries",
+     "Reading what another process wrote",
+     "A real transfer: every line comes from the other core.",
+     {"latency", "bytes", "time", false, read_peers, COUNT(read_peers)}},
+    {NULL,
+     "Messages, half a round trip",
+     "Two-sided send and receive between two processes.",
+     {"latency", "bytes", "time", false, message_peers, COUNT(message_peers)}},
+    {NULL,
+     "Get of one hot address",
+     "The bytes are in the cache: what remains is the cost of the call.",
+     {"latency", "bytes", "time", false, get_peers, COUNT(get_peers)}},
+    {NULL,
+     "Put to one hot address",
+     "The same for writes, until they are complete at the target.",
+     {"latency", "bytes", "time", false, put_peers, COUNT(put_peers)}},
+    {"Collectives",
+     "All-reduce of 2 devices",
+     "Sums of doubles; results were compared bit for bit.",
+     {"latency", "bytes of a buffer", "time", false, allreduce_2, COUNT(allreduce_2)}},
+    {NULL,
+     "All-reduce of 8 devices",
+     "More devices than cores on a small host: waiting then costs switches between processes.",
+     {"latency", "bytes of a buffer", "time", false, allreduce_8, COUNT(allreduce_8)}},
+    {NULL,
+     "The other collectives, 2 devices",
+     "Full lines: supernode. Dashed: stacked.",
+     {"latency", "bytes of the larger buffer", "time", false, others_2, COUNT(others_2)}},
+    {"A window is plain memory",
+     "Pointer chase",
+     "Each load waits for the one before it. The curves should lie on each other.",
+     {"latency", "bytes of the chain", "ns a load", true, chase, COUNT(chase)}},
+    {NULL,
+     "Streaming",
+     "One core through a remote window, and through a plain shared mapping.",
+     {"bandwidth", "bytes", "GB/s", true, streaming, COUNT(streaming)}},
 };
 
 static const struct bench_curve bars[] = {
-  {"supernode", LOAD, NULL, "direct", "supernode", 0, false}, {"plain mapping", RAW, NULL, "raw", NULL, 0, false},
-  {"stacked", STACKED, NULL, "message", "stacked", 0, false}, {"MPI", MPI, NULL, "mpi", NULL, 0, false},
-  {"OpenSHMEM", OSHMEM, NULL, "oshmem", NULL, 0, false},
+    {"supernode", LOAD, NULL, "direct", "supernode", 0, false}, {"plain mapping", RAW, NULL, "raw", NULL, 0, false},
+    {"stacked", STACKED, NULL, "message", "stacked", 0, false}, {"MPI", MPI, NULL, "mpi", NULL, 0, false},
+    {"OpenSHMEM", OSHMEM, NULL, "oshmem", NULL, 0, false},
 };
 
-static const struct bench_group barriers[] = {{"2 devices", "sync.barrier", 2, 0}, {"4 devices", "sync.barrier", 4, 0}, {"8 devices", "sync.barrier", 8, 0}};
+static const struct bench_group barriers[] = {
+    {"2 devices", "sync.barrier", 2, 0}, {"4 devices", "sync.barrier", 4, 0}, {"8 devices", "sync.barrier", 8, 0}};
 static const struct bench_group atomics[] = {{"fetch-add, 8 B", "sync.fetch_add", 2, 8}, {"lock and unlock", "sync.lock", 2, 0}};
 static const struct bench_group reductions[] = {
-  {"8 B", "collective.allreduce", 2, 8}, {"64 KiB", "collective.allreduce", 2, 65536}, {"16 MiB", "collective.allreduce", 2, 16 << 20}};
+    {"8 B", "collective.allreduce", 2, 8}, {"64 KiB", "collective.allreduce", 2, 65536}, {"16 MiB", "collective.allreduce", 2, 16 << 20}};
 static const struct bench_group reductions_8[] = {
-  {"8 B", "collective.allreduce", 8, 8}, {"64 KiB", "collective.allreduce", 8, 65536}, {"1 MiB", "collective.allreduce", 8, 1 << 20}};
+    {"8 B", "collective.allreduce", 8, 8}, {"64 KiB", "collective.allreduce", 8, 65536}, {"1 MiB", "collective.allreduce", 8, 1 << 20}};
 
 static const struct bar_figure {
   const char *section, *title, *text;
   const struct bench_group *groups;
   int count;
 } bar_figures[] = {
-  {"Synchronisation and reductions at a glance", "Barrier", "One barrier of all devices. Shorter bars are better; the axis is logarithmic.", barriers, COUNT(barriers)},
-  {NULL, "Atomics and locks", "On a word, and a lock, of another device, wanted by nobody else.", atomics, COUNT(atomics)},
-  {NULL, "All-reduce of 2 devices", "Three sizes of the curve, as bars.", reductions, COUNT(reductions)},
-  {NULL, "All-reduce of 8 devices", "The same with eight devices.", reductions_8, COUNT(reductions_8)},
+    {"Synchronisation and reductions at a glance", "Barrier",
+     "One barrier of all devices. Shorter bars are better; the axis is logarithmic.", barriers, COUNT(barriers)},
+    {NULL, "Atomics and locks", "On a word, and a lock, of another device, wanted by nobody else.", atomics, COUNT(atomics)},
+    {NULL, "All-reduce of 2 devices", "Three sizes of the curve, as bars.", reductions, COUNT(reductions)},
+    {NULL, "All-reduce of 8 devices", "The same with eight devices.", reductions_8, COUNT(reductions_8)},
 };
 
 /* Figures stand in a grid that begins with a heading. */
-static void begin_figure(FILE *html, const char *section, const char *title, const char *text, bool *open)
+static void begin_figure(FILE *html, const char *kind, const char *section, const char *title, const char *text, bool *open)
 {
   if (section && *open) fprintf(html, "</div>\n");
   if (section) fprintf(html, "<h2>%s</h2>\n<div class=\"grid\">\n", section);
   if (section) *open = true;
-  fprintf(html, "<figure><figcaption><b>%s</b> %s</figcaption>\n", title, text);
+  fprintf(html, "<figure class=\"%s\"><figcaption><b>%s</b> %s</figcaption>\n", kind, title, text);
 }
 
 static bool has_lines(const struct bench_rows *rows, const struct bench_plot *plot)
 {
   for (int c = 0; c < plot->count; c++)
-    if (bench_rows_find(rows, plot->curves[c].bench, plot->curves[c].path, plot->curves[c].mode, plot->curves[c].devices, BENCH_ANY, plot->metric))
+    if (bench_rows_find(rows, plot->curves[c].bench, plot->curves[c].path, plot->curves[c].mode, plot->curves[c].devices, BENCH_ANY,
+                        plot->metric))
       return true;
   return false;
 }
@@ -173,7 +198,8 @@ static bool has_lines(const struct bench_rows *rows, const struct bench_plot *pl
 static bool has_bars(const struct bench_rows *rows, const struct bar_figure *figure)
 {
   for (int g = 0; g < figure->count; g++)
-    if (bench_rows_find(rows, figure->groups[g].bench, NULL, NULL, figure->groups[g].devices, figure->groups[g].bytes, "latency")) return true;
+    if (bench_rows_find(rows, figure->groups[g].bench, NULL, NULL, figure->groups[g].devices, figure->groups[g].bytes, "latency"))
+      return true;
   return false;
 }
 
@@ -185,7 +211,7 @@ static int line_part(FILE *html, const struct bench_rows *rows, bool *open)
     const struct line_figure *figure = &line_figures[i];
     if (figure->section) section = figure->section;
     if (!has_lines(rows, &figure->plot)) continue;
-    begin_figure(html, section, figure->title, figure->text, open);
+    begin_figure(html, "lines", section, figure->title, figure->text, open);
     section = NULL;
     int result = bench_plot_lines(html, rows, &figure->plot);
     if (result < 0) return result;
@@ -201,7 +227,7 @@ static int bar_part(FILE *html, const struct bench_rows *rows, bool *open)
     const struct bar_figure *figure = &bar_figures[i];
     if (figure->section) section = figure->section;
     if (!has_bars(rows, figure)) continue;
-    begin_figure(html, section, figure->title, figure->text, open);
+    begin_figure(html, "bars", section, figure->title, figure->text, open);
     section = NULL;
     int result = bench_plot_bars(html, rows, figure->groups, figure->count, bars, COUNT(bars));
     if (result < 0) return result;

@@ -30,25 +30,25 @@
 
 struct bench_options {
   bool quick;
-  int peers;          /* 1 wanted, 0 not, -1 when installed */
-  const char *trace;  /* for kvpool; NULL: its own generator */
-  char **names;       /* prefixes of the cases to run; none: all */
+  int peers;         /* 1 wanted, 0 not, -1 when installed */
+  const char *trace; /* for kvpool; NULL: its own generator */
+  char **names;      /* prefixes of the cases to run; none: all */
   int name_count;
 };
 
 struct bench_series {
   struct bench_row row;
   int count;
-  int n;               /* samples that a peer took for those kept here, its medians; 0: none */
-  double least, most;  /* a peer's extremes */
+  int n;              /* samples that a peer took for those kept here, its medians; 0: none */
+  double least, most; /* a peer's extremes */
   double samples[BENCH_SAMPLES];
 };
 
 struct bench_board {
   atomic_int failed;
-  char error[512];     /* written by who set `failed` */
-  atomic_long shared;  /* bench_share */
-  int series_count;    /* device 0 adds series while devices run, this process otherwise */
+  char error[512];    /* written by who set `failed` */
+  atomic_long shared; /* bench_share */
+  int series_count;   /* device 0 adds series while devices run, this process otherwise */
   struct bench_series series[BENCH_SERIES];
 };
 
@@ -56,18 +56,18 @@ struct bench_board {
 struct bench_run {
   struct bench_options options;
   struct bench_board *board;
-  bool terminal;       /* progress is shown */
+  bool terminal; /* progress is shown */
   int rounds, passes;
   int pass, done, total; /* progress: which pass, cases done and to do in all passes */
-  double stretch_ns;   /* how long one timed stretch should last */
-  double limit_ns;     /* how long all rounds of one comparison may last, roughly */
-  char directory[512]; /* of this program: peers and examples are beside it */
+  double stretch_ns;     /* how long one timed stretch should last */
+  double limit_ns;       /* how long all rounds of one comparison may last, roughly */
+  char directory[512];   /* of this program: peers and examples are beside it */
 };
 extern struct bench_run bench_run;
 
 struct bench_case {
   const char *name, *help;
-  int (*run)(void);    /* 0, or -errno after bench_fail */
+  int (*run)(void); /* 0, or -errno after bench_fail */
 };
 
 /* One family a file; each array ends with an empty case. */
@@ -96,9 +96,9 @@ void bench_progress_end(void);
 /* A session of devices, each pinned to a core (device modulo cores), that run body(argument). */
 struct bench_session {
   int devices;
-  int mode;       /* UMA_MODE_SUPERNODE, or UMA_MODE_STACKED: two servers of half the devices each */
-  size_t memory;  /* of a window; 0: 256 MiB */
-  int hugepages;  /* 0: never */
+  int mode;      /* UMA_MODE_SUPERNODE, or UMA_MODE_STACKED: two servers of half the devices each */
+  size_t memory; /* of a window; 0: 256 MiB */
+  int hugepages; /* 0: never */
 };
 int bench_spawn(const struct bench_session *session, void (*body)(void *argument), void *argument);
 
@@ -106,10 +106,10 @@ int bench_spawn(const struct bench_session *session, void (*body)(void *argument
 void *bench_map(size_t bytes);
 void bench_unmap(void *memory, size_t bytes);
 
-const size_t *bench_sizes(int *count);          /* 8 B to 64 MiB */
-const int *bench_device_counts(int *count);     /* 2, 4, 8; quick: 2 */
+const size_t *bench_sizes(int *count);      /* 8 B to 64 MiB */
+const int *bench_device_counts(int *count); /* 2, 4, 8; quick: 2 */
 void bench_pin(int device);
-int bench_line_round_trip(const char *bench);   /* one line between two cores and back, as a row */
+int bench_line_round_trip(const char *bench); /* one line between two cores and back, as a row */
 
 /* ---- harness.c: anywhere. The first error wins; always returns -EIO. */
 int bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -126,32 +126,39 @@ struct bench_child {
   void *context;
 };
 int bench_child_run(const struct bench_child *child); /* 0, or -EIO after bench_fail */
+void bench_child_after(void);                         /* when this process was interrupted meanwhile: ends it now */
+bool bench_in_path(const char *program);              /* could it be run by its name? */
 
 /* ---- peers.c */
-bool bench_peers_installed(char *missing, size_t room); /* both peers; else what is missing */
+bool bench_peers_installed(char *missing, size_t room);     /* both peers; else what is missing */
 int bench_peers_run(const char *const *names, int devices); /* those of the cases that the peers know, both peers; 0 or -EIO */
 
 /* ---- measure.c: in devices */
 void bench_check(int result, const char *what); /* ends the device, and with it the session, when result is negative */
-void bench_require(bool condition, const char *format, ...) __attribute__((format(printf, 2, 3)));
-long bench_share(long value);                   /* collective: device 0's value */
+void bench_die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2))); /* the same, with a sentence of its own */
+#define bench_require(condition, ...) \
+  do { \
+    if (!(condition)) bench_die(__VA_ARGS__); \
+  } while (0)
+long bench_share(long value); /* collective: device 0's value */
 
 enum { BENCH_LATENCY = 1, BENCH_BANDWIDTH = 2, BENCH_RATE = 4 };
 struct bench_variant {
   const char *bench, *path;
-  const char *mode;                          /* NULL: the session's */
-  size_t bytes;                              /* of one operation */
-  int metrics;                               /* which rows */
-  double operations;                         /* in one count of step; 0 means 1 */
-  void (*prepare)(void *context);            /* not timed, before every count; NULL: none */
-  void (*step)(void *context, long count);   /* `count` times the work; with prepare, count is 1 */
+  const char *mode;                        /* NULL: the session's */
+  size_t bytes;                            /* of one operation */
+  int metrics;                             /* which rows */
+  double operations;                       /* in one count of step; 0 means 1 */
+  void (*prepare)(void *context);          /* not timed, before every count; NULL: none */
+  void (*step)(void *context, long count); /* `count` times the work; with prepare, count is 1 */
   void *context;
+  void (*warm)(void *context); /* not timed, before every stretch: what the other variants have displaced; NULL: none */
 };
 /* Collective: all devices call prepare and step; device 0's time counts. */
 void bench_compare(const struct bench_variant *variants, int count);
 
 #define bench_keep(value) __asm__ volatile("" : : "r,m"(value) : "memory") /* the value is needed, and memory may have changed */
-static inline uint64_t bench_zero(void) /* 0, which the compiler does not know */
+static inline uint64_t bench_zero(void)                                    /* 0, which the compiler does not know */
 {
   uint64_t zero = 0;
   __asm__ volatile("" : "+r"(zero));

@@ -51,7 +51,8 @@ static void caches(FILE *html)
   for (int i = 0; i < 3; i++) {
     long bytes = sysconf(names[i]);
     if (bytes <= 0) continue;
-    used += (size_t)snprintf(text + used, sizeof text - used, "%sL%d %s", used ? ", " : "", i + 1, bench_size_text((size_t)bytes, part, sizeof part));
+    used += (size_t)snprintf(text + used, sizeof text - used, "%sL%d %s", used ? ", " : "", i + 1,
+                             bench_size_text((size_t)bytes, part, sizeof part));
   }
   if (used) row(html, "Caches", text);
 }
@@ -67,7 +68,8 @@ void bench_host_table(FILE *html)
   sysinfo(&info);
   file_text("/proc/cpuinfo", "model name", part, sizeof part);
   row(html, "Processor", part);
-  snprintf(text, sizeof text, "%ld cores online, %d NUMA node%s", sysconf(_SC_NPROCESSORS_ONLN), count_nodes(), count_nodes() == 1 ? "" : "s");
+  snprintf(text, sizeof text, "%ld cores online, %d NUMA node%s", sysconf(_SC_NPROCESSORS_ONLN), count_nodes(),
+           count_nodes() == 1 ? "" : "s");
   row(html, "Cores", text);
   caches(html);
   row(html, "Memory", bench_size_text((size_t)info.totalram * info.mem_unit >> 20 << 20, part, sizeof part));

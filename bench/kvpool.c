@@ -46,27 +46,36 @@ static int take_result(const struct policy *policy, const char *line)
 static int run_policy(const struct policy *policy)
 {
   char uma[600], example[600], last[4096] = "";
-  bool quick = bench_run.options.quick;
+  const char *trace = bench_run.options.trace, *blocks = bench_run.options.quick ? "1000" : "5000";
+  const char *source[] = {trace ? "--trace" : "--requests", trace ? trace : bench_run.options.quick ? "3000" : "12000"};
   snprintf(uma, sizeof uma, "%s/uma", bench_run.directory);
   snprintf(example, sizeof example, "%s/examples/kvpool", bench_run.directory);
-  if (access(example, X_OK)) return bench_fail("%s: %s; it is built by make", example, strerror(errno));
-  char *arguments[] = {uma, "run", "-n", DEVICES, "--mode", (char *)policy->mode, "--servers", (char *)policy->servers, "--", example, "--policy",
-                       (char *)policy->name, "--block-bytes", "4096", "--blocks", quick ? "1000" : "5000", "--requests", quick ? "3000" : "12000",
-                       bench_run.options.trace ? "--trace" : NULL, (char *)bench_run.options.trace, NULL};
+  const char *arguments[] = {uma,       "run",     "-n",       DEVICES,      "--mode",        policy->mode, "--servers", policy->servers,
+                             "--",      example,   "--policy", policy->name, "--block-bytes", "4096",       "--blocks",  blocks,
+                             source[0], source[1], NULL};
   bench_progress("kvpool.%s", policy->name);
-  struct bench_child child = {arguments, NULL, 120, keep_line, last};
+  struct bench_child child = {(char *const *)arguments, NULL, 120, keep_line, last};
   int result = bench_child_run(&child);
+  bench_child_after();
   return result ? result : take_result(policy, last);
 }
 
+/* The example is beside the command in the build directory, and not where the command was installed. */
 static int run_kvpool(void)
 {
+  char example[600];
   int result = 0;
+  snprintf(example, sizeof example, "%s/examples/kvpool", bench_run.directory);
+  if (access(example, X_OK)) {
+    if (bench_run.options.name_count) return bench_fail("%s: %s; it is built by make", example, strerror(errno));
+    if (!bench_run.pass) fprintf(stderr, "uma bench: kvpool is left out: there is no %s\n", example);
+    return 0;
+  }
   for (int i = 0; i < 3 && !result; i++) result = run_policy(&policies[i]);
   return result;
 }
 
 const struct bench_case bench_kvpool_cases[] = {
-  {"kvpool", "a cache for served models: hit rate private, with a router, pooled (8 devices)", run_kvpool},
-  {NULL, NULL, NULL},
+    {"kvpool", "a cache for served models: hit rate private, with a router, pooled (8 devices)", run_kvpool},
+    {NULL, NULL, NULL},
 };

@@ -14,7 +14,7 @@
 
 #include "fabric/futex.h"
 
-#define LEAST_ROUNDS 3
+#define LEAST_ROUNDS 2
 #define MOST_COUNT 4000000L
 
 void bench_check(int result, const char *what)
@@ -24,11 +24,10 @@ void bench_check(int result, const char *what)
   _exit(1);
 }
 
-void bench_require(bool condition, const char *format, ...)
+void bench_die(const char *format, ...)
 {
   va_list arguments;
   char text[400];
-  if (condition) return;
   va_start(arguments, format);
   vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
@@ -54,6 +53,7 @@ long bench_share(long value)
 static double stretch(const struct bench_variant *variant, long count)
 {
   uint64_t begin, total = 0;
+  if (variant->warm) variant->warm(variant->context);
   if (!variant->prepare) {
     barrier();
     begin = fab_now_ns();

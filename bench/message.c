@@ -1,7 +1,8 @@
 /* Two-sided messages: ping-pong, stream and rate, in both modes, beside a raw TCP connection over loopback that is used in the same way.
  *
- * The raw connection is made before the devices start; device 0 has one end, device 1 the other. Both sides spin on non-blocking calls, as the
- * library's waiting does at first, so that the comparison is between spinning and spinning. Buffers of messages are device memory. */
+ * The raw connection is made before the devices start; device 0 has one end, device 1 the other. Both sides spin on non-blocking calls,
+ * as the library's waiting does at first, so that the comparison is between spinning and spinning. Buffers of messages are device
+ * memory. */
 #include "bench/harness.h"
 
 #include <arpa/inet.h>
@@ -21,7 +22,7 @@
 struct talk {
   unsigned char *buffer; /* this device's */
   size_t bytes;
-  int socket;            /* this device's end of the raw connection */
+  int socket; /* this device's end of the raw connection */
 };
 
 /* ---- the raw connection */
@@ -32,7 +33,8 @@ static int listen_on_loopback(struct sockaddr_in *address)
   int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   *address = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   if (listener < 0) return -errno;
-  if (bind(listener, (struct sockaddr *)address, length) || listen(listener, 1) || getsockname(listener, (struct sockaddr *)address, &length)) {
+  if (bind(listener, (struct sockaddr *)address, length) || listen(listener, 1) ||
+      getsockname(listener, (struct sockaddr *)address, &length)) {
     int error = errno;
     close(listener);
     return -error;
@@ -192,8 +194,8 @@ static void pingpong_body(void *ends)
     talk.bytes = sizes[s];
     verify(&talk);
     struct bench_variant variants[] = {
-      {"transfer.pingpong", "message", NULL, sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 2, NULL, pingpong, &talk},
-      {"transfer.pingpong", "raw", "-", sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 2, NULL, raw_pingpong, &talk},
+        {"transfer.pingpong", "message", NULL, sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 2, NULL, pingpong, &talk, NULL},
+        {"transfer.pingpong", "raw", "-", sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 2, NULL, raw_pingpong, &talk, NULL},
     };
     bench_compare(variants, ends ? 2 : 1);
   }
@@ -207,8 +209,8 @@ static void stream_body(void *ends)
   for (int s = 0; s < count; s++) {
     talk.bytes = sizes[s];
     struct bench_variant variants[] = {
-      {"transfer.stream", "message", NULL, sizes[s], BENCH_BANDWIDTH, 1, NULL, stream, &talk},
-      {"transfer.stream", "raw", "-", sizes[s], BENCH_BANDWIDTH, 1, NULL, raw_stream, &talk},
+        {"transfer.stream", "message", NULL, sizes[s], BENCH_BANDWIDTH, 1, NULL, stream, &talk, NULL},
+        {"transfer.stream", "raw", "-", sizes[s], BENCH_BANDWIDTH, 1, NULL, raw_stream, &talk, NULL},
     };
     bench_compare(variants, ends ? 2 : 1);
   }
@@ -218,7 +220,7 @@ static void rate_body(void *unused)
 {
   struct talk talk = begin(NULL, 8 * IN_FLIGHT);
   talk.bytes = 8;
-  struct bench_variant variant = {"sync.message_rate", "message", NULL, 8, BENCH_RATE, IN_FLIGHT, NULL, burst, &talk};
+  struct bench_variant variant = {"sync.message_rate", "message", NULL, 8, BENCH_RATE, IN_FLIGHT, NULL, burst, &talk, NULL};
   bench_compare(&variant, 1);
 }
 
@@ -253,8 +255,8 @@ static int run_rate(void)
 }
 
 const struct bench_case bench_message_cases[] = {
-  {"transfer.pingpong", "one message there and back, half of it: in the supernode, stacked, and over a raw TCP connection", run_pingpong},
-  {"transfer.stream", "messages one after the other: in the supernode, stacked, and over a raw TCP connection", run_stream},
-  {"sync.message_rate", "small messages, 64 in flight", run_rate},
-  {NULL, NULL, NULL},
+    {"transfer.pingpong", "one message there and back, half of it: in the supernode, stacked, and over a raw TCP connection", run_pingpong},
+    {"transfer.stream", "messages one after the other: in the supernode, stacked, and over a raw TCP connection", run_stream},
+    {"sync.message_rate", "small messages, 64 in flight", run_rate},
+    {NULL, NULL, NULL},
 };

@@ -1,10 +1,11 @@
-/* What `uma bench` measures, done with MPI: two-sided messages, RMA (one passive epoch, lock_all, and a flush after every operation), barrier, all-reduce.
+/* What `uma bench` measures, done with MPI: two-sided messages, RMA (one passive epoch, lock_all, and a flush after every operation),
+ * barrier, all-reduce.
  *
  *     mpirun -n 2 mpi [--quick] NAME...       NAME: a case of `uma bench`
  *
- * Prints the same rows as `uma bench`, one JSON object a line. The loops mirror those of bench/transfer.c and others: the same sizes, the same
- * walks over memory that the other side has just written, chained reads. Counts are chosen by rank 0 from a first run, so that a stretch lasts a
- * millisecond or five. */
+ * Prints the same rows as `uma bench`, one JSON object a line. The loops mirror those of bench/transfer.c and others: the same sizes,
+ * the same walks over memory that the other side has just written, chained reads. Counts are chosen by rank 0 from a first run, so that
+ * a stretch lasts a millisecond or five. */
 #define _GNU_SOURCE
 #include <mpi.h>
 #include <sched.h>
@@ -18,6 +19,7 @@
 #define LINE 64
 #define MiB ((size_t)1 << 20)
 #define SPREAD_LEAST (1 * MiB)
+#define SPREAD_QUICK (16 * MiB)
 #define SPREAD_MOST (64 * MiB)
 #define IN_FLIGHT 64
 #define ROUNDS 5
@@ -32,7 +34,7 @@ enum { LATENCY = 1, BANDWIDTH = 2, RATE = 4 };
 struct work {
   const char *bench;
   int metrics;
-  double operations;              /* in one count of step */
+  double operations; /* in one count of step */
   size_t bytes, stride, spread;
   uint64_t stamp;
   void (*prepare)(struct work *work);
@@ -122,7 +124,7 @@ static void require(bool condition, const char *what)
 
 static size_t slot_at(size_t visit, size_t slots)
 {
-  return (visit * ((slots * 5 / 8) | 1)) & (slots - 1);
+  return (visit * ((size_t)((double)slots * 0.6180339887) | 1)) & (slots - 1);
 }
 
 static void get(void *to, size_t offset, size_t bytes)
@@ -244,23 +246,24 @@ static void allreduce(struct work *work, long count)
 /* ---- cases */
 
 static const struct work cases[] = {
-  {.bench = "transfer.read", .metrics = LATENCY | BANDWIDTH, .prepare = write_all, .step = read_walk},
-  {.bench = "transfer.write", .metrics = LATENCY | BANDWIDTH, .prepare = write_all, .step = write_walk},
-  {.bench = "transfer.get.hot", .metrics = LATENCY | BANDWIDTH, .step = get_hot},
-  {.bench = "transfer.put.hot", .metrics = LATENCY | BANDWIDTH, .step = put_hot},
-  {.bench = "transfer.pingpong", .metrics = LATENCY | BANDWIDTH, .operations = 2, .step = pingpong},
-  {.bench = "transfer.stream", .metrics = BANDWIDTH, .step = stream},
-  {.bench = "collective.allreduce", .metrics = LATENCY | BANDWIDTH, .step = allreduce},
-  {.bench = "sync.fetch_add", .metrics = LATENCY, .bytes = 8, .step = fetch_add},
-  {.bench = "sync.message_rate", .metrics = RATE, .bytes = 8, .operations = IN_FLIGHT, .step = burst},
-  {.bench = "sync.barrier", .metrics = LATENCY, .step = barrier},
+    {.bench = "transfer.read", .metrics = LATENCY | BANDWIDTH, .prepare = write_all, .step = read_walk},
+    {.bench = "transfer.write", .metrics = LATENCY | BANDWIDTH, .prepare = write_all, .step = write_walk},
+    {.bench = "transfer.get.hot", .metrics = LATENCY | BANDWIDTH, .step = get_hot},
+    {.bench = "transfer.put.hot", .metrics = LATENCY | BANDWIDTH, .step = put_hot},
+    {.bench = "transfer.pingpong", .metrics = LATENCY | BANDWIDTH, .operations = 2, .step = pingpong},
+    {.bench = "transfer.stream", .metrics = BANDWIDTH, .step = stream},
+    {.bench = "collective.allreduce", .metrics = LATENCY | BANDWIDTH, .step = allreduce},
+    {.bench = "sync.fetch_add", .metrics = LATENCY, .bytes = 8, .step = fetch_add},
+    {.bench = "sync.message_rate", .metrics = RATE, .bytes = 8, .operations = IN_FLIGHT, .step = burst},
+    {.bench = "sync.barrier", .metrics = LATENCY, .step = barrier},
 };
 
 static void measure_size(struct work work, size_t bytes)
 {
+  size_t most = quick ? SPREAD_QUICK : SPREAD_MOST;
   work.bytes = bytes;
   work.stride = bytes < LINE ? LINE : bytes;
-  work.spread = 16 * bytes < SPREAD_LEAST ? SPREAD_LEAST : 16 * bytes > SPREAD_MOST ? SPREAD_MOST : 16 * bytes;
+  work.spread = 16 * bytes < SPREAD_LEAST ? SPREAD_LEAST : 16 * bytes > most ? most : 16 * bytes;
   if (work.prepare) work.operations = (double)(work.spread / work.stride);
   if (work.operations == 0) work.operations = 1;
   measure(&work);

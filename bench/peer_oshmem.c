@@ -2,8 +2,8 @@
  *
  *     oshrun -n 2 oshmem [--quick] NAME...    NAME: a case of `uma bench`
  *
- * Prints the same rows as `uma bench`, one JSON object a line. The loops mirror those of bench/transfer.c and others. Counts are chosen by PE 0
- * from a first run, so that a stretch lasts a millisecond or five. */
+ * Prints the same rows as `uma bench`, one JSON object a line. The loops mirror those of bench/transfer.c and others. Counts are chosen
+ * by PE 0 from a first run, so that a stretch lasts a millisecond or five. */
 #define _GNU_SOURCE
 #include <sched.h>
 #include <shmem.h>
@@ -18,6 +18,7 @@
 #define LINE 64
 #define MiB ((size_t)1 << 20)
 #define SPREAD_LEAST (1 * MiB)
+#define SPREAD_QUICK (16 * MiB)
 #define SPREAD_MOST (64 * MiB)
 #define ROUNDS 5
 
@@ -135,7 +136,7 @@ static void measure(struct work *work)
 
 static size_t slot_at(size_t visit, size_t slots)
 {
-  return (visit * ((slots * 5 / 8) | 1)) & (slots - 1);
+  return (visit * ((size_t)((double)slots * 0.6180339887) | 1)) & (slots - 1);
 }
 
 static void write_all(struct work *work)
@@ -204,20 +205,21 @@ static void sum_to_all(struct work *work, long count)
 /* ---- cases */
 
 static const struct work cases[] = {
-  {.bench = "transfer.read", .metrics = LATENCY | BANDWIDTH, .prepare = write_all, .step = read_walk},
-  {.bench = "transfer.write", .metrics = LATENCY | BANDWIDTH, .prepare = write_all, .step = write_walk},
-  {.bench = "transfer.get.hot", .metrics = LATENCY | BANDWIDTH, .step = get_hot},
-  {.bench = "transfer.put.hot", .metrics = LATENCY | BANDWIDTH, .step = put_hot},
-  {.bench = "collective.allreduce", .metrics = LATENCY | BANDWIDTH, .step = sum_to_all},
-  {.bench = "sync.fetch_add", .metrics = LATENCY, .bytes = 8, .step = fetch_add},
-  {.bench = "sync.barrier", .metrics = LATENCY, .step = barrier},
+    {.bench = "transfer.read", .metrics = LATENCY | BANDWIDTH, .prepare = write_all, .step = read_walk},
+    {.bench = "transfer.write", .metrics = LATENCY | BANDWIDTH, .prepare = write_all, .step = write_walk},
+    {.bench = "transfer.get.hot", .metrics = LATENCY | BANDWIDTH, .step = get_hot},
+    {.bench = "transfer.put.hot", .metrics = LATENCY | BANDWIDTH, .step = put_hot},
+    {.bench = "collective.allreduce", .metrics = LATENCY | BANDWIDTH, .step = sum_to_all},
+    {.bench = "sync.fetch_add", .metrics = LATENCY, .bytes = 8, .step = fetch_add},
+    {.bench = "sync.barrier", .metrics = LATENCY, .step = barrier},
 };
 
 static void measure_size(struct work work, size_t bytes)
 {
+  size_t most = quick ? SPREAD_QUICK : SPREAD_MOST;
   work.bytes = bytes;
   work.stride = bytes < LINE ? LINE : bytes;
-  work.spread = 16 * bytes < SPREAD_LEAST ? SPREAD_LEAST : 16 * bytes > SPREAD_MOST ? SPREAD_MOST : 16 * bytes;
+  work.spread = 16 * bytes < SPREAD_LEAST ? SPREAD_LEAST : 16 * bytes > most ? most : 16 * bytes;
   if (work.prepare) work.operations = (double)(work.spread / work.stride);
   if (work.operations == 0) work.operations = 1;
   measure(&work);
@@ -240,7 +242,7 @@ static void allocate(void)
   result = shmem_align(4096, SPREAD_MOST);
   workspace[0] = shmem_align(4096, work_bytes);
   workspace[1] = shmem_align(4096, work_bytes);
-  local = aligned_alloc(4096, SPREAD_MOST);
+  local = shmem_align(4096, SPREAD_MOST);
   require(symmetric && result && workspace[0] && workspace[1] && local, "no memory; SHMEM_SYMMETRIC_SIZE is too small");
   memset(local, 0x11, SPREAD_MOST);
   memset(symmetric, 0, SPREAD_MOST);
@@ -263,8 +265,7 @@ int main(int argc, char **argv)
     for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++)
       if (!strcmp(argv[i], cases[c].bench)) run_case(&cases[c]);
   }
+  fflush(stdout);
   shmem_barrier_all();
-  free(local);
-  shmem_finalize();
-  return 0;
+  shmem_global_exit(0); /* shmem_finalize of Open MPI 4.1 crashes where a hook of an unloaded component is left behind */
 }

@@ -1,7 +1,8 @@
-/* The peers: the same measurements done by Open MPI and its OpenSHMEM, as programs of their own that print rows (peer_mpi.c, peer_oshmem.c).
+/* The peers: the same measurements done by Open MPI and its OpenSHMEM, as programs of their own that print rows (peer_mpi.c,
+ * peer_oshmem.c).
  *
- * They run in every pass right after the family of cases that they are compared with. All of their files go to one directory, in memory where
- * there is /dev/shm, which is removed afterwards, however they ended. */
+ * They run in every pass right after the family of cases that they are compared with. All of their files go to one directory, in memory
+ * where there is /dev/shm, which is removed afterwards, however they ended. */
 #include "bench/harness.h"
 
 #include <errno.h>
@@ -16,23 +17,14 @@ static const struct peer {
   const char *program, *launcher;
   const char *knows[12];
 } peers[] = {
-  {"mpi", "mpirun",
-   {"transfer.read", "transfer.write", "transfer.get.hot", "transfer.put.hot", "transfer.pingpong", "transfer.stream", "sync.message_rate",
-    "sync.fetch_add", "sync.barrier", "collective.allreduce"}},
-  {"oshmem", "oshrun",
-   {"transfer.read", "transfer.write", "transfer.get.hot", "transfer.put.hot", "sync.fetch_add", "sync.barrier", "collective.allreduce"}},
+    {"mpi",
+     "mpirun",
+     {"transfer.read", "transfer.write", "transfer.get.hot", "transfer.put.hot", "transfer.pingpong", "transfer.stream",
+      "sync.message_rate", "sync.fetch_add", "sync.barrier", "collective.allreduce"}},
+    {"oshmem",
+     "oshrun",
+     {"transfer.read", "transfer.write", "transfer.get.hot", "transfer.put.hot", "sync.fetch_add", "sync.barrier", "collective.allreduce"}},
 };
-
-static bool in_path(const char *program)
-{
-  char text[4096], file[4300], *save = NULL;
-  snprintf(text, sizeof text, "%s", getenv("PATH") ? getenv("PATH") : "/usr/bin:/bin");
-  for (char *part = strtok_r(text, ":", &save); part; part = strtok_r(NULL, ":", &save)) {
-    snprintf(file, sizeof file, "%s/%s", part, program);
-    if (!access(file, X_OK)) return true;
-  }
-  return false;
-}
 
 static const char *program_of(const struct peer *peer, char *file, size_t room)
 {
@@ -48,7 +40,7 @@ bool bench_peers_installed(char *missing, size_t room)
       snprintf(missing, room, "%s (built where the compilers of Open MPI and OpenSHMEM are installed)", file);
       return false;
     }
-    if (!in_path(peers[i].launcher)) {
+    if (!bench_in_path(peers[i].launcher)) {
       snprintf(missing, room, "%s (in Debian: openmpi-bin)", peers[i].launcher);
       return false;
     }
@@ -96,13 +88,32 @@ static bool knows(const struct peer *peer, const char *name)
 static int run_peer(const struct peer *peer, const char *const *names, int devices, const char *directory)
 {
   char file[600], count[16], *arguments[MOST_ARGUMENTS];
-  const char *const environment[] = {
-    "TMPDIR", directory, "OMPI_MCA_orte_tmpdir_base", directory, "OMPI_MCA_btl_vader_backing_directory", directory, "UCX_POSIX_DIR", directory,
-    "UCX_LOG_LEVEL", "error", "OMPI_MCA_btl_base_warn_component_unused", "0", "OMPI_MCA_mpi_warn_on_fork", "0", "SHMEM_SYMMETRIC_SIZE", "512M",
-    NULL};
+  const char *const environment[] = {"TMPDIR",
+                                     directory,
+                                     "OMPI_MCA_orte_tmpdir_base",
+                                     directory,
+                                     "OMPI_MCA_btl_vader_backing_directory",
+                                     directory,
+                                     "UCX_POSIX_DIR",
+                                     directory,
+                                     "UCX_LOG_LEVEL",
+                                     "error",
+                                     "OMPI_MCA_btl_base_warn_component_unused",
+                                     "0",
+                                     "OMPI_MCA_mpi_warn_on_fork",
+                                     "0",
+                                     "SHMEM_SYMMETRIC_SIZE",
+                                     "512M",
+                                     NULL};
   int n = 0, first;
   snprintf(count, sizeof count, "%d", devices);
-  char *const launch[] = {(char *)peer->launcher, "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", count,
+  char *const launch[] = {(char *)peer->launcher,
+                          "--allow-run-as-root",
+                          "--oversubscribe",
+                          "--bind-to",
+                          "none",
+                          "-n",
+                          count,
                           (char *)program_of(peer, file, sizeof file)};
   for (size_t i = 0; i < sizeof launch / sizeof launch[0]; i++) arguments[n++] = launch[i];
   if (bench_run.options.quick) arguments[n++] = "--quick";
@@ -123,5 +134,6 @@ int bench_peers_run(const char *const *names, int devices)
   if (result) return result;
   for (int i = 0; i < 2 && !result; i++) result = run_peer(&peers[i], names, devices, directory);
   remove_directory(directory);
+  bench_child_after();
   return result;
 }

@@ -1,11 +1,10 @@
 /* Pictures: a gnuplot script from rows, and gnuplot's SVG into the page.
  *
- * gnuplot reads the script from a pipe and writes a file in a temporary directory that is removed. Ids in its SVG are the same in every picture;
- * each copy gets a prefix of its own, because all pictures share one page. */
+ * gnuplot reads the script from a pipe and writes a file in a temporary directory that is removed. Ids in its SVG are the same in every
+ * picture; each copy gets a prefix of its own, because all pictures share one page. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "bench/report.h"
@@ -32,9 +31,9 @@ static int open_canvas(struct canvas *canvas, int width, int height)
     return -ENOMEM;
   }
   fprintf(canvas->script,
-          "set terminal svg size %d,%d dynamic enhanced font 'Helvetica,15' background '#ffffff'\n"
+          "set terminal svg size %d,%d dynamic enhanced font 'Helvetica,18' background '#ffffff'\n"
           "set border 3 lc '#9aa4b2'\nset tics nomirror tc '#334155'\nset grid lc '#e2e8f0' lt 1\n"
-          "set key outside bottom center horizontal tc '#1e293b' spacing 1.25 samplen 2.5 width 1\nset encoding utf8\nset datafile missing '?'\n",
+          "unset key\nset encoding utf8\nset datafile missing '?'\n",
           width, height);
   return 0;
 }
@@ -76,9 +75,7 @@ static int complain(const struct canvas *canvas, int status)
   char file[96];
   snprintf(file, sizeof file, "%s/errors", canvas->directory);
   char *text = read_file(file);
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-    fprintf(stderr, "uma bench: --report needs gnuplot, which is not installed (in Debian: gnuplot-nox)\n");
-  else fprintf(stderr, "uma bench: gnuplot failed: %s\n", text ? text : "it said nothing");
+  fprintf(stderr, "uma bench: gnuplot failed with status %d: %s\n", status, text ? text : "it said nothing");
   free(text);
   return -EIO;
 }
@@ -97,6 +94,14 @@ static int close_canvas(struct canvas *canvas, FILE *html)
   unlink(canvas->file);
   rmdir(canvas->directory);
   return result;
+}
+
+/* What the colours mean; in the page, where it finds room on any screen. */
+static void write_key(FILE *html, const struct bench_curve *curve)
+{
+  fprintf(html, "<span><i style=\"border-top: 4px %s %s\"></i>", curve->dashed ? "dotted" : "solid", curve->color);
+  bench_html(html, curve->label);
+  fprintf(html, "</span>\n");
 }
 
 /* ---- axes */
@@ -137,8 +142,8 @@ static void value_axis(FILE *script, const char *metric, bool linear)
 
 static bool fits(const struct bench_row *row, const struct bench_curve *curve, const char *metric)
 {
-  return !strcmp(row->bench, curve->bench) && !strcmp(row->path, curve->path) && !strcmp(row->metric, metric)
-         && (!curve->mode || !strcmp(row->mode, curve->mode)) && row->devices == curve->devices && row->bytes;
+  return !strcmp(row->bench, curve->bench) && !strcmp(row->path, curve->path) && !strcmp(row->metric, metric) &&
+         (!curve->mode || !strcmp(row->mode, curve->mode)) && row->devices == curve->devices && row->bytes;
 }
 
 static int compare_bytes(const void *a, const void *b)
@@ -155,7 +160,7 @@ static int write_curve(FILE *script, const struct bench_rows *rows, const struct
   for (size_t i = 0; i < rows->count && count < 64; i++)
     if (fits(&rows->row[i], &plot->curves[c], plot->metric)) chosen[count++] = &rows->row[i];
   if (!count) return 0;
-  qsort(chosen, (size_t)count, sizeof chosen[0], compare_bytes);
+  qsort(chosen, (size_t)count, sizeof(void *), compare_bytes);
   fprintf(script, "$curve%d << EOD\n", c);
   for (int i = 0; i < count; i++)
     fprintf(script, "%zu %.9g %.9g %.9g\n", chosen[i]->bytes, chosen[i]->median, chosen[i]->min, chosen[i]->max);
@@ -175,11 +180,11 @@ static bool any_fits(const struct bench_rows *rows, const struct bench_plot *plo
 
 int bench_plot_lines(FILE *html, const struct bench_rows *rows, const struct bench_plot *plot)
 {
-  struct canvas canvas;
+  struct canvas canvas = {0};
   size_t range[2] = {BENCH_ANY, 0};
   int points[plot->count], drawn = 0;
   if (!any_fits(rows, plot)) return 0;
-  int result = open_canvas(&canvas, 760, 540);
+  int result = open_canvas(&canvas, 800, 520);
   if (result) return result;
   for (int c = 0; c < plot->count; c++) points[c] = write_curve(canvas.script, rows, plot, c, range);
   size_axis(canvas.script, range[0], range[1]);
@@ -188,10 +193,14 @@ int bench_plot_lines(FILE *html, const struct bench_rows *rows, const struct ben
   for (int c = 0; c < plot->count; c++) {
     const struct bench_curve *curve = &plot->curves[c];
     if (!points[c]) continue;
-    fprintf(canvas.script, "%s$curve%d using 1:2 with linespoints lw 2.5 dt %d pt 7 ps 0.6 lc '%s' title '%s'", drawn++ ? ", " : "", c,
-            curve->dashed ? 2 : 1, curve->color, curve->label);
+    fprintf(canvas.script, "%s$curve%d using 1:2 with linespoints lw 2.5 dt %d pt 7 ps 0.6 lc '%s' notitle", drawn++ ? ", " : "", c,
+            curve->dashed ? 2 : 1, curve->color);
   }
   fprintf(canvas.script, "\n");
+  fprintf(html, "<p class=\"key\">\n");
+  for (int c = 0; c < plot->count; c++)
+    if (points[c]) write_key(html, &plot->curves[c]);
+  fprintf(html, "</p>\n");
   return close_canvas(&canvas, html);
 }
 
@@ -239,25 +248,30 @@ static double least_bar(const struct bench_rows *rows, const struct bench_group 
 int bench_plot_bars(FILE *html, const struct bench_rows *rows, const struct bench_group *groups, int group_count,
                     const struct bench_curve *curves, int curve_count)
 {
-  struct canvas canvas;
+  struct canvas canvas = {0};
   const struct bench_curve *shown[16];
   int places = 0;
   for (int c = 0; c < curve_count && places < 16; c++)
     if (any_bar(rows, groups, group_count, &curves[c])) shown[places++] = &curves[c];
   if (!places) return 0;
-  int result = open_canvas(&canvas, 760, 460);
+  int result = open_canvas(&canvas, 1240, 400);
   if (result) return result;
   FILE *script = canvas.script;
   for (int p = 0; p < places; p++) write_bars(script, rows, groups, group_count, shown[p], p, places);
   double floor = least_bar(rows, groups, group_count, curves, curve_count) / 3;
   fprintf(script, "set logscale y 10\nset yrange [%g:*]\nset offsets 0,0,0,0\nset grid noxtics\n", floor);
   time_tics(script);
-  fprintf(script, "set boxwidth %.4f\nset style fill solid 0.92 noborder\nset xrange [-0.55:%.2f]\nset xtics (", 0.78 / places, group_count - 0.45);
+  fprintf(script, "set boxwidth %.4f\nset style fill solid 0.92 noborder\nset xrange [-0.55:%.2f]\nset xtics (", 0.78 / places,
+          group_count - 0.45);
   for (int g = 0; g < group_count; g++) fprintf(script, "%s'%s' %d", g ? ", " : "", groups[g].label, g);
-  fprintf(script, ")\nset ylabel 'time' tc '#334155'\nset bmargin 6\nplot ");
+  fprintf(script, ")\nset ylabel 'time' tc '#334155'\nplot ");
   for (int p = 0; p < places; p++)
-    fprintf(script, "%s$bars%d using 1:2 with boxes lc '%s' title '%s', $bars%d using 1:2:3 with labels offset 0,0.6 font ',11' tc '#334155' notitle",
-            p ? ", " : "", p, shown[p]->color, shown[p]->label, p);
+    fprintf(script,
+            "%s$bars%d using 1:2 with boxes lc '%s' notitle, $bars%d using 1:2:3 with labels offset 0,0.6 font ',16' tc '#334155' notitle",
+            p ? ", " : "", p, shown[p]->color, p);
   fprintf(script, "\n");
+  fprintf(html, "<p class=\"key\">\n");
+  for (int p = 0; p < places; p++) write_key(html, shown[p]);
+  fprintf(html, "</p>\n");
   return close_canvas(&canvas, html);
 }

@@ -1,11 +1,13 @@
 /* Random access: updates of a table over all devices, and a linked list over all devices.
  *
- * random.gups follows the rules of the HPC Challenge RandomAccess benchmark: a table of 2^k words holds its own indices; 4 updates for each word,
- * table[r mod 2^k] ^= r, with r from the stream r <- 2 r, xor 7 when a one was shifted out (multiplication by x modulo x^64 + x^2 + x + 1).
- * Each device takes an equal piece of the stream. Doing all updates again must bring the indices back; plain updates race and may miss up to
- * 1 % of the words, atomic updates and messages none. Stacked devices look 1024 updates ahead, sort them by home and exchange them.
+ * random.gups follows the rules of the HPC Challenge RandomAccess benchmark: a table of 2^k words holds its own indices; 4 updates for
+ * each word, table[r mod 2^k] ^= r, with r from the stream r <- 2 r, xor 7 when a one was shifted out (multiplication by x modulo x^64 +
+ * x^2 + x + 1). Each device takes an equal piece of the stream. Doing all updates again must bring the indices back; plain updates race
+ * and may miss up to 1 % of the words, atomic updates and messages none. Stacked devices look 1024 updates ahead, sort them by home and
+ * exchange them.
  *
- * random.list: nodes lie on all devices in a scattered order, and device 0 follows the pointers; in stacked mode it gets each node by uma_get. */
+ * random.list: nodes lie on all devices in a scattered order, and device 0 follows the pointers; in stacked mode it gets each node by
+ * uma_get. */
 #include "bench/harness.h"
 
 #include <stdlib.h>
@@ -42,10 +44,10 @@ static uint64_t random_at(uint64_t place)
 /* ---- the table */
 
 struct table {
-  uint64_t *words[16];  /* each device's part */
+  uint64_t *words[16];           /* each device's part */
   uint64_t *outgoing, *incoming; /* stacked: for each device a count and LOOK_AHEAD updates */
   size_t words_each, mask;
-  int shift;            /* index >> shift is the home */
+  int shift; /* index >> shift is the home */
 };
 
 static size_t updates_each(const struct table *table)
@@ -132,8 +134,8 @@ static void verify(struct table *table, const struct bench_variant *variant, dou
   variant->step(table, 2);
   for (size_t i = 0; i < table->words_each; i++) wrong += table->words[me][i] != (size_t)me * table->words_each + i;
   bench_check(uma_allreduce(&all, &wrong, 1, UMA_UINT64, UMA_SUM), "uma_allreduce");
-  bench_require((double)all <= allowed_share * (double)(table->mask + 1), "%s %s: %lu of %zu words are wrong", variant->bench, variant->path,
-                (unsigned long)all, table->mask + 1);
+  bench_require((double)all <= allowed_share * (double)(table->mask + 1), "%s %s: %lu of %zu words are wrong", variant->bench,
+                variant->path, (unsigned long)all, table->mask + 1);
 }
 
 static struct table make_table(size_t words, void *raw)
@@ -159,7 +161,8 @@ static size_t table_words(int devices)
 static struct bench_variant update_variant(const char *path, const char *mode, void (*step)(void *, long), struct table *table)
 {
   size_t words = table->mask + 1;
-  return (struct bench_variant){"random.gups", path, mode, words * sizeof(uint64_t), BENCH_RATE, 4.0 * (double)words, NULL, step, table};
+  return (struct bench_variant){"random.gups", path,  mode, words * sizeof(uint64_t), BENCH_RATE, 4.0 * (double)words, NULL,
+                                step,          table, NULL};
 }
 
 static void gups_body(void *raw)
@@ -167,9 +170,9 @@ static void gups_body(void *raw)
   size_t words = table_words(uma_device_count());
   struct table window = make_table(words, NULL), plain = make_table(words, raw);
   struct bench_variant variants[] = {
-    update_variant("direct", NULL, plain_step, &window),
-    update_variant("raw", "-", plain_step, &plain),
-    update_variant("atomic", NULL, atomic_step, &window),
+      update_variant("direct", NULL, plain_step, &window),
+      update_variant("raw", "-", plain_step, &plain),
+      update_variant("atomic", NULL, atomic_step, &window),
   };
   verify(&window, &variants[0], 0.01);
   verify(&window, &variants[2], 0);
@@ -249,7 +252,8 @@ static void walk_plain(void *context, long count)
   if (uma_device()) return;
   uint64_t number = at->number;
   for (long i = 0; i < count; i++) at = at->next;
-  bench_require(at->number == (number + (size_t)count) % list->nodes, "after %ld nodes the list is at %lu", count, (unsigned long)at->number);
+  bench_require(at->number == (number + (size_t)count) % list->nodes, "after %ld nodes the list is at %lu", count,
+                (unsigned long)at->number);
   list->at = (struct node *)at;
 }
 
@@ -270,8 +274,8 @@ static void list_body(void *raw)
 {
   struct list window = make_list(NULL), plain = make_list(raw);
   struct bench_variant variants[] = {
-    {"random.list", "direct", NULL, sizeof(struct node), BENCH_LATENCY, 1, NULL, walk_plain, &window},
-    {"random.list", "raw", "-", sizeof(struct node), BENCH_LATENCY, 1, NULL, walk_plain, &plain},
+      {"random.list", "direct", NULL, sizeof(struct node), BENCH_LATENCY, 1, NULL, walk_plain, &window, NULL},
+      {"random.list", "raw", "-", sizeof(struct node), BENCH_LATENCY, 1, NULL, walk_plain, &plain, NULL},
   };
   bench_compare(variants, 2);
 }
@@ -279,7 +283,7 @@ static void list_body(void *raw)
 static void list_stacked_body(void *unused)
 {
   struct list list = make_list(NULL);
-  struct bench_variant variant = {"random.list", "message", NULL, sizeof(struct node), BENCH_LATENCY, 1, NULL, walk_by_get, &list};
+  struct bench_variant variant = {"random.list", "message", NULL, sizeof(struct node), BENCH_LATENCY, 1, NULL, walk_by_get, &list, NULL};
   bench_compare(&variant, 1);
 }
 
@@ -300,7 +304,7 @@ static int run_list(void)
 }
 
 const struct bench_case bench_random_cases[] = {
-  {"random.gups", "random updates of a table over all devices (RandomAccess rules), verified", run_gups},
-  {"random.list", "a linked list over all devices, one hop", run_list},
-  {NULL, NULL, NULL},
+    {"random.gups", "random updates of a table over all devices (RandomAccess rules), verified", run_gups},
+    {"random.list", "a linked list over all devices, one hop", run_list},
+    {NULL, NULL, NULL},
 };

@@ -4,7 +4,9 @@
 
 #include "bench/rows.h"
 
-/* ---- report.c. Writes directory/index.html; the directory is made. 0, or -errno after a message on standard error.
+/* ---- report.c. Before measuring: makes the directory and looks for what pictures need. 0, or -errno after a message on standard error. */
+int bench_report_prepare(const char *directory);
+/* Writes directory/index.html, in a directory that was prepared. 0, or -errno after a message on standard error.
  * `from` is the file that the rows were read from; NULL: they were measured just now, here. */
 int bench_report(const struct bench_rows *rows, const char *directory, const char *from);
 void bench_html(FILE *html, const char *text); /* escaped */
@@ -35,9 +37,9 @@ struct bench_curve {
   bool dashed;
 };
 struct bench_plot {
-  const char *metric;              /* of the rows; "latency" is drawn in time, anything else in its unit */
-  const char *x, *y;               /* axis titles */
-  bool linear;                     /* the y axis, from 0 */
+  const char *metric; /* of the rows; "latency" is drawn in time, anything else in its unit */
+  const char *x, *y;  /* axis titles */
+  bool linear;        /* the y axis, from 0 */
   const struct bench_curve *curves;
   int count;
 };

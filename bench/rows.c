@@ -26,19 +26,18 @@ void bench_statistics(const double *samples, int n, struct bench_statistics *sta
 
 bool bench_row_same(const struct bench_row *a, const struct bench_row *b)
 {
-  return a->bytes == b->bytes && a->devices == b->devices && !strcmp(a->bench, b->bench) && !strcmp(a->path, b->path)
-         && !strcmp(a->mode, b->mode) && !strcmp(a->metric, b->metric) && !strcmp(a->clock, b->clock)
-         && !strcmp(a->profile, b->profile) && !strcmp(a->unit, b->unit);
+  return a->bytes == b->bytes && a->devices == b->devices && !strcmp(a->bench, b->bench) && !strcmp(a->path, b->path) &&
+         !strcmp(a->mode, b->mode) && !strcmp(a->metric, b->metric) && !strcmp(a->clock, b->clock) && !strcmp(a->profile, b->profile) &&
+         !strcmp(a->unit, b->unit);
 }
 
 /* ---- JSON */
 
 int bench_row_write(FILE *out, const struct bench_row *row)
 {
-  json_t *object = json_pack("{ss ss ss ss ss si sI ss ss sf sf sf si}", "bench", row->bench, "path", row->path, "mode", row->mode,
-                             "clock", row->clock, "profile", row->profile, "devices", row->devices, "bytes", (json_int_t)row->bytes,
-                             "metric", row->metric, "unit", row->unit, "median", row->median, "min", row->min, "max", row->max,
-                             "n", row->n);
+  json_t *object = json_pack("{ss ss ss ss ss si sI ss ss sf sf sf si}", "bench", row->bench, "path", row->path, "mode", row->mode, "clock",
+                             row->clock, "profile", row->profile, "devices", row->devices, "bytes", (json_int_t)row->bytes, "metric",
+                             row->metric, "unit", row->unit, "median", row->median, "min", row->min, "max", row->max, "n", row->n);
   int failed = !object || json_dumpf(object, out, JSON_COMPACT | JSON_REAL_PRECISION(7)) || fputc('\n', out) == EOF;
   json_decref(object);
   return failed ? -EIO : 0;
@@ -176,13 +175,13 @@ static bool fits(const char *wanted, const char *text)
   return !wanted || !strcmp(wanted, text);
 }
 
-const struct bench_row *bench_rows_find(const struct bench_rows *rows, const char *bench, const char *path, const char *mode,
-                                        int devices, size_t bytes, const char *metric)
+const struct bench_row *bench_rows_find(const struct bench_rows *rows, const char *bench, const char *path, const char *mode, int devices,
+                                        size_t bytes, const char *metric)
 {
   for (size_t i = 0; i < rows->count; i++) {
     const struct bench_row *row = &rows->row[i];
-    if ((devices < 0 || row->devices == devices) && (bytes == BENCH_ANY || row->bytes == bytes) && fits(bench, row->bench)
-        && fits(path, row->path) && fits(mode, row->mode) && fits(metric, row->metric))
+    if ((devices < 0 || row->devices == devices) && (bytes == BENCH_ANY || row->bytes == bytes) && fits(bench, row->bench) &&
+        fits(path, row->path) && fits(mode, row->mode) && fits(metric, row->metric))
       return row;
   }
   return NULL;

@@ -14,11 +14,11 @@ struct bench_row {
   char clock[16];   /* measured or modelled */
   char profile[48]; /* of the modelled machine, or - */
   int devices;
-  size_t bytes;     /* of one operation */
-  char metric[16];  /* latency, bandwidth, rate, time, hit_rate */
-  char unit[8];     /* ns, GB/s, M/s, s, or - for a share of one */
+  size_t bytes;    /* of one operation */
+  char metric[16]; /* latency, bandwidth, rate, time, hit_rate */
+  char unit[8];    /* ns, GB/s, M/s, s, or - for a share of one */
   double median, min, max;
-  int n;            /* samples behind the three */
+  int n; /* samples behind the three */
 };
 
 struct bench_rows {
@@ -47,8 +47,8 @@ int bench_rows_save(const struct bench_rows *rows, const char *file); /* "-" is 
 
 /* The first row that fits: NULL, -1 devices and BENCH_ANY bytes fit everything. NULL when there is none. */
 #define BENCH_ANY ((size_t)-1)
-const struct bench_row *bench_rows_find(const struct bench_rows *rows, const char *bench, const char *path, const char *mode,
-                                        int devices, size_t bytes, const char *metric);
+const struct bench_row *bench_rows_find(const struct bench_rows *rows, const char *bench, const char *path, const char *mode, int devices,
+                                        size_t bytes, const char *metric);
 
 /* "8 B", "64 KiB", "1.5 MiB" into `text`, and returned; "-" for 0. */
 const char *bench_size_text(size_t bytes, char *text, size_t room);

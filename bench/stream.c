@@ -1,5 +1,5 @@
-/* Streaming through memory: a window of another device against a plain shared mapping, both touched by that device. The claim is a ratio of one.
- * Also whole sessions: how long devices take to start, meet at a barrier and end. */
+/* Streaming through memory: a window of another device against a plain shared mapping, both touched by that device. The claim is a ratio
+ * of one. Also whole sessions: how long devices take to start, meet at a barrier and end. */
 #include "bench/harness.h"
 
 #include "fabric/futex.h"
@@ -52,12 +52,12 @@ static void stream_body(void *raw)
   for (int i = 0; i < 5; i++) {
     struct area window = {uma_symmetric(mine, 1), sizes[i]}, plain = {raw, sizes[i]};
     struct bench_variant reads[] = {
-      {"stream.read", "direct", NULL, sizes[i], BENCH_BANDWIDTH, 1, NULL, read_all, &window},
-      {"stream.read", "raw", "-", sizes[i], BENCH_BANDWIDTH, 1, NULL, read_all, &plain},
+        {"stream.read", "direct", NULL, sizes[i], BENCH_BANDWIDTH, 1, NULL, read_all, &window, NULL},
+        {"stream.read", "raw", "-", sizes[i], BENCH_BANDWIDTH, 1, NULL, read_all, &plain, NULL},
     };
     struct bench_variant writes[] = {
-      {"stream.write", "direct", NULL, sizes[i], BENCH_BANDWIDTH, 1, NULL, write_all, &window},
-      {"stream.write", "raw", "-", sizes[i], BENCH_BANDWIDTH, 1, NULL, write_all, &plain},
+        {"stream.write", "direct", NULL, sizes[i], BENCH_BANDWIDTH, 1, NULL, write_all, &window, NULL},
+        {"stream.write", "raw", "-", sizes[i], BENCH_BANDWIDTH, 1, NULL, write_all, &plain, NULL},
     };
     bench_compare(reads, 2);
     bench_compare(writes, 2);
@@ -74,8 +74,8 @@ static int run_stream(void)
 }
 
 const struct bench_case bench_stream_cases[] = {
-  {"stream", "streaming reads and writes of a remote window and of a plain mapping", run_stream},
-  {NULL, NULL, NULL},
+    {"stream", "streaming reads and writes of a remote window and of a plain mapping", run_stream},
+    {NULL, NULL, NULL},
 };
 
 /* ---- sessions */
@@ -87,8 +87,8 @@ static void nothing(void *unused)
 static int run_start(void)
 {
   static const int counts[] = {2, 16, 256};
-  struct bench_row row = {.bench = "session.start", .path = "-", .mode = "supernode", .clock = "measured", .profile = "-", .metric = "time",
-                          .unit = "s"};
+  struct bench_row row = {
+      .bench = "session.start", .path = "-", .mode = "supernode", .clock = "measured", .profile = "-", .metric = "time", .unit = "s"};
   int result = 0;
   for (int i = 0; i < 3 && !result; i++) {
     struct bench_session session = {.devices = counts[i], .mode = UMA_MODE_SUPERNODE, .memory = 64 * MiB};
@@ -102,6 +102,6 @@ static int run_start(void)
 }
 
 const struct bench_case bench_session_cases[] = {
-  {"session.start", "2, 16, 256 devices start, pass a barrier and end", run_start},
-  {NULL, NULL, NULL},
+    {"session.start", "2, 16, 256 devices start, pass a barrier and end", run_start},
+    {NULL, NULL, NULL},
 };

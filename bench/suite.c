@@ -7,10 +7,11 @@
 #include <errno.h>
 
 static const struct bench_case *const families[] = {
-  bench_session_cases, bench_latency_cases, bench_transfer_cases, bench_message_cases, bench_stream_cases,
-  bench_random_cases, bench_sync_cases, bench_collective_cases, bench_kvpool_cases,
+    bench_session_cases, bench_latency_cases, bench_transfer_cases,   bench_message_cases, bench_stream_cases,
+    bench_random_cases,  bench_sync_cases,    bench_collective_cases, bench_kvpool_cases,
 };
 static const size_t family_count = sizeof families / sizeof families[0];
+#define MOST_CASES 64
 
 void bench_list(FILE *out)
 {
@@ -24,10 +25,10 @@ static const struct peer_group {
   int devices;
   const char *names[8];
 } peer_groups[] = {
-  {3, 2, {"transfer.read", "transfer.write", "transfer.get.hot", "transfer.put.hot", "transfer.pingpong", "transfer.stream"}},
-  {7, 2, {"sync.message_rate", "sync.fetch_add", "sync.barrier", "collective.allreduce"}},
-  {7, 4, {"sync.barrier", "collective.allreduce"}},
-  {7, 8, {"sync.barrier", "collective.allreduce"}},
+    {3, 2, {"transfer.read", "transfer.write", "transfer.get.hot", "transfer.put.hot", "transfer.pingpong", "transfer.stream"}},
+    {7, 2, {"sync.message_rate", "sync.fetch_add", "sync.barrier", "collective.allreduce"}},
+    {7, 4, {"sync.barrier", "collective.allreduce"}},
+    {7, 8, {"sync.barrier", "collective.allreduce"}},
 };
 
 static int run_peers(size_t family)
@@ -45,24 +46,38 @@ static int run_peers(size_t family)
   return result;
 }
 
+/* What failed is told once and left out of the passes that follow; the rest goes on, and the command fails in the end. */
+static bool failed[MOST_CASES], peers_failed;
+
+static void tell(const char *what)
+{
+  struct bench_board *board = bench_run.board;
+  bench_fail("it failed");
+  fprintf(stderr, "%suma bench: %s: %s\n", bench_run.terminal ? "\r\033[K" : "", what, board->error);
+  atomic_store(&board->failed, 0);
+}
+
+static void run_family(size_t family, int *index)
+{
+  for (const struct bench_case *one = families[family]; one->name; one++, ++*index) {
+    if (!bench_selected(one->name) || failed[*index]) continue;
+    bench_progress("%s", one->name);
+    failed[*index] = one->run() != 0;
+    if (failed[*index]) tell(one->name);
+    bench_run.done++;
+  }
+  if (!bench_run.options.peers || peers_failed || !run_peers(family)) return;
+  peers_failed = true;
+  tell("a peer (--no-peers runs without them)");
+}
+
+/* How many failed so far. */
 static int run_pass(void)
 {
-  int result = 0;
-  for (size_t f = 0; f < family_count && !result; f++) {
-    for (const struct bench_case *one = families[f]; one->name && !result; one++) {
-      if (!bench_selected(one->name)) continue;
-      bench_progress("%s", one->name);
-      result = one->run();
-      if (result) bench_fail("the benchmark failed");
-      if (result) fprintf(stderr, "%suma bench: %s: %s\n", bench_run.terminal ? "\n" : "", one->name, bench_run.board->error);
-      bench_run.done++;
-    }
-    if (!result && bench_run.options.peers) {
-      result = run_peers(f);
-      if (result) fprintf(stderr, "%suma bench: a peer: %s\n", bench_run.terminal ? "\n" : "", bench_run.board->error);
-    }
-  }
-  return result;
+  int index = 0, failures = 0;
+  for (size_t family = 0; family < family_count; family++) run_family(family, &index);
+  for (int i = 0; i < index; i++) failures += failed[i];
+  return failures + peers_failed;
 }
 
 static int count_selected(void)
@@ -102,19 +117,25 @@ static int choose_peers(void)
   return 0;
 }
 
+static int run_all(void)
+{
+  int failures = 0, result = bench_line_round_trip("host.line.start");
+  bench_run.total = bench_run.passes * count_selected();
+  for (; bench_run.pass < bench_run.passes && !result; bench_run.pass++) failures = run_pass();
+  if (!result) result = bench_line_round_trip("host.line.end");
+  bench_progress_end();
+  if (result) tell("host.line");
+  if (failures) fprintf(stderr, "uma bench: %d failed; the rows of the others are complete\n", failures);
+  return result ? result : failures ? -EIO : 0;
+}
+
 int bench_suite(const struct bench_options *options, struct bench_rows *rows)
 {
   int result = check_names(options);
   if (!result) result = bench_start(options);
   if (result) return result;
   result = choose_peers();
-  if (!result) {
-    bench_run.total = bench_run.passes * count_selected();
-    result = bench_line_round_trip("host.line.start");
-    for (; bench_run.pass < bench_run.passes && !result; bench_run.pass++) result = run_pass();
-    if (!result) result = bench_line_round_trip("host.line.end");
-    bench_progress_end();
-  }
+  if (!result) result = run_all();
   bench_finish(rows);
   return result;
 }

@@ -5,11 +5,11 @@
 #include <sched.h>
 
 struct shared {
-  uint64_t *counter;   /* in device 1's window */
-  uint64_t *signals;   /* one word in each window; this device's */
-  uint64_t turn;       /* of the signals: how many came so far */
+  uint64_t *counter; /* in device 1's window */
+  uint64_t *signals; /* one word in each window; this device's */
+  uint64_t turn;     /* of the signals: how many came so far */
   struct uma_lock lock;
-  uint64_t added;      /* by this device */
+  uint64_t added; /* by this device */
 };
 
 static void barrier_step(void *context, long count)
@@ -109,7 +109,7 @@ static const char *path(void)
 
 static void barrier_body(void *unused)
 {
-  struct bench_variant variant = {"sync.barrier", path(), NULL, 0, BENCH_LATENCY, 1, NULL, barrier_step, NULL};
+  struct bench_variant variant = {"sync.barrier", path(), NULL, 0, BENCH_LATENCY, 1, NULL, barrier_step, NULL, NULL};
   bench_compare(&variant, 1);
 }
 
@@ -117,8 +117,8 @@ static void lock_body(void *unused)
 {
   struct shared shared = begin();
   double devices = uma_device_count();
-  struct bench_variant alone = {"sync.lock", path(), NULL, 0, BENCH_LATENCY, 1, NULL, lock_alone, &shared};
-  struct bench_variant all = {"sync.lock.contended", path(), NULL, 0, BENCH_RATE, devices, NULL, lock_all, &shared};
+  struct bench_variant alone = {"sync.lock", path(), NULL, 0, BENCH_LATENCY, 1, NULL, lock_alone, &shared, NULL};
+  struct bench_variant all = {"sync.lock.contended", path(), NULL, 0, BENCH_RATE, devices, NULL, lock_all, &shared, NULL};
   bench_compare(&alone, 1);
   bench_compare(&all, 1);
   verify(&shared);
@@ -129,10 +129,10 @@ static void add_body(void *raw)
   struct shared shared = begin();
   double devices = uma_device_count();
   struct bench_variant alone[] = {
-    {"sync.fetch_add", path(), NULL, 8, BENCH_LATENCY, 1, NULL, add_alone, &shared},
-    {"sync.fetch_add", "raw", "-", 8, BENCH_LATENCY, 1, NULL, add_plain, raw},
+      {"sync.fetch_add", path(), NULL, 8, BENCH_LATENCY, 1, NULL, add_alone, &shared, NULL},
+      {"sync.fetch_add", "raw", "-", 8, BENCH_LATENCY, 1, NULL, add_plain, raw, NULL},
   };
-  struct bench_variant all = {"sync.fetch_add.contended", path(), NULL, 8, BENCH_RATE, devices, NULL, add_all, &shared};
+  struct bench_variant all = {"sync.fetch_add.contended", path(), NULL, 8, BENCH_RATE, devices, NULL, add_all, &shared, NULL};
   bench_compare(alone, raw ? 2 : 1);
   bench_compare(&all, 1);
   verify(&shared);
@@ -141,7 +141,7 @@ static void add_body(void *raw)
 static void signal_body(void *unused)
 {
   struct shared shared = begin();
-  struct bench_variant variant = {"sync.signal", "direct", NULL, 8, BENCH_LATENCY, 2, NULL, signal_step, &shared};
+  struct bench_variant variant = {"sync.signal", "direct", NULL, 8, BENCH_LATENCY, 2, NULL, signal_step, &shared, NULL};
   bench_compare(&variant, 1);
 }
 
@@ -188,9 +188,9 @@ static int run_signal(void)
 }
 
 const struct bench_case bench_sync_cases[] = {
-  {"sync.barrier", "one barrier of 2, 4, 8 devices", run_barrier},
-  {"sync.lock", "a lock of another device: alone, and wanted by all", run_lock},
-  {"sync.fetch_add", "a counter of another device: alone, and wanted by all", run_add},
-  {"sync.signal", "uma_signal there and back, half of it", run_signal},
-  {NULL, NULL, NULL},
+    {"sync.barrier", "one barrier of 2, 4, 8 devices", run_barrier},
+    {"sync.lock", "a lock of another device: alone, and wanted by all", run_lock},
+    {"sync.fetch_add", "a counter of another device: alone, and wanted by all", run_add},
+    {"sync.signal", "uma_signal there and back, half of it", run_signal},
+    {NULL, NULL, NULL},
 };

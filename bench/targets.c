@@ -33,7 +33,8 @@ static void judge(struct bench_target *target, bool reached, const char *format,
 }
 
 /* The median, or NAN. */
-static double median(const struct list *list, const char *bench, const char *path, const char *mode, int devices, size_t bytes, const char *metric)
+static double median(const struct list *list, const char *bench, const char *path, const char *mode, int devices, size_t bytes,
+                     const char *metric)
 {
   const struct bench_row *row = bench_rows_find(list->rows, bench, path, mode, devices, bytes, metric);
   return row && row->median > 0 ? row->median : NAN;
@@ -83,8 +84,7 @@ static void same_cost(struct list *list, const char *what, const char *bench, co
   struct spread spread = compare(list, &window, &plain, 2, metric, 0, BENCH_ANY);
   struct bench_target *target = add(list, what, AT_LEAST, "");
   snprintf(target->wanted, sizeof target->wanted, "1.00 ± 0.03");
-  if (spread.count)
-    judge(target, fabs(spread.mean - 1) <= 0.03, "%.3f (sizes from %.2f to %.2f)", spread.mean, spread.least, spread.most);
+  if (spread.count) judge(target, fabs(spread.mean - 1) <= 0.03, "%.3f (sizes from %.2f to %.2f)", spread.mean, spread.least, spread.most);
 }
 
 static void time_limit(struct list *list, const char *what, const char *bench, size_t bytes, double limit_ns)
@@ -148,7 +148,8 @@ static void messages(struct list *list)
     judge(target, latency.most <= 1.2, "%.2f×, the most at %s", latency.most, bench_size_text(latency.most_at, size, sizeof size));
   target = add(list, "Messages by io_uring: bandwidth from 1 MiB against a raw TCP connection", AT_LEAST, "0.9×");
   if (bandwidth.count)
-    judge(target, bandwidth.least >= 0.9, "%.2f×, the least at %s", bandwidth.least, bench_size_text(bandwidth.least_at, size, sizeof size));
+    judge(target, bandwidth.least >= 0.9, "%.2f×, the least at %s", bandwidth.least,
+          bench_size_text(bandwidth.least_at, size, sizeof size));
 }
 
 static void pages(struct list *list)
@@ -156,7 +157,8 @@ static void pages(struct list *list)
   double small = median(list, "latency.pages.never", NULL, NULL, -1, BENCH_ANY, "latency");
   double huge = median(list, "latency.pages.always", NULL, NULL, -1, BENCH_ANY, "latency");
   struct bench_target *target = add(list, "Huge pages: the longest chase gains", AT_LEAST, "1.2×");
-  if (!isnan(small) && !isnan(huge)) judge(target, small / huge >= 1.2, "%.2f× (%.0f ns, with huge pages %.0f ns)", small / huge, small, huge);
+  if (!isnan(small) && !isnan(huge))
+    judge(target, small / huge >= 1.2, "%.2f× (%.0f ns, with huge pages %.0f ns)", small / huge, small, huge);
 }
 
 static void sessions(struct list *list)

@@ -1,9 +1,10 @@
-/* Moving bytes between two devices, without the other's help: by load and store, uma_get and uma_put, uma_copy, and memcpy on a plain mapping.
+/* Moving bytes between two devices, without the other's help: by load and store, uma_get and uma_put, uma_copy, and memcpy on a plain
+ * mapping.
  *
- * transfer.read, write, copy are real transfers: before every timed walk the other device (the home) writes all of the memory, so that its
- * lines are the home's, and the walk visits slots of the operation's size in a scattered order. Reads are chained: where the next one begins
- * depends on the bytes of the last, so that a small one shows latency and not how many the processor overlaps. Every slot carries the number of
- * the walk, and is checked. The same in stacked mode, where the operations are carried out by messages.
+ * transfer.read, write, copy are real transfers: before every timed walk the other device (the home) writes all of the memory, so that
+ * its lines are the home's, and the walk visits slots of the operation's size in a scattered order. Reads are chained: where the next
+ * one begins depends on the bytes of the last, so that a small one shows latency and not how many the processor overlaps. Every slot
+ * carries the number of the walk, and is checked. The same in stacked mode, where the operations are carried out by messages.
  * transfer.get.hot and put.hot use one address again and again: the cost of the call itself. */
 #include "bench/harness.h"
 
@@ -11,19 +12,20 @@
 
 #define LINE 64
 #define SPREAD_LEAST (1 * MiB)
+#define SPREAD_QUICK (16 * MiB)
 #define SPREAD_MOST (64 * MiB)
 
 struct walk {
-  unsigned char *remote;    /* `spread` bytes, written by the home */
-  unsigned char *local;     /* `bytes` of this device */
+  unsigned char *remote; /* `spread` bytes, written by the home */
+  unsigned char *local;  /* `bytes` of this device */
   size_t bytes, stride, spread;
-  uint64_t stamp;           /* of this walk: in the first word of every slot */
+  uint64_t stamp; /* of this walk: in the first word of every slot */
 };
 
 static size_t spread_of(size_t bytes)
 {
-  size_t spread = 16 * bytes;
-  return spread < SPREAD_LEAST ? SPREAD_LEAST : spread > SPREAD_MOST ? SPREAD_MOST : spread;
+  size_t spread = 16 * bytes, most = bench_run.options.quick ? SPREAD_QUICK : SPREAD_MOST;
+  return spread < SPREAD_LEAST ? SPREAD_LEAST : spread > most ? most : spread;
 }
 
 static size_t slots_of(const struct walk *walk)
@@ -34,8 +36,8 @@ static size_t slots_of(const struct walk *walk)
 /* In stacked mode an operation takes microseconds; a part of the slots is enough. */
 static size_t visits_of(const struct walk *walk)
 {
-  size_t slots = slots_of(walk), most = uma_domain_count() > 1 ? 64 : slots;
-  return slots < most ? slots : most;
+  size_t slots = slots_of(walk), most = walk->bytes < MiB ? 64 : 4;
+  return uma_domain_count() > 1 && slots > most ? most : slots;
 }
 
 /* The home writes every word; with many slots in between, the scattered walk finds no pattern to prefetch. */
@@ -53,12 +55,15 @@ typedef uint64_t (*bench_access)(unsigned char *local, unsigned char *remote, si
 
 #define ALWAYS static inline __attribute__((always_inline))
 
+/* Steps of the golden section come back to a page's neighbourhood last of all; slots is a power of two, so an odd factor visits each
+ * once. */
 ALWAYS size_t slot_at(size_t visit, size_t slots)
 {
-  return (visit * ((slots * 5 / 8) | 1)) & (slots - 1); /* slots is a power of two, so an odd factor visits each once */
+  return (visit * ((size_t)((double)slots * 0.6180339887) | 1)) & (slots - 1);
 }
 
-ALWAYS void read_walk(struct walk *walk, bench_access access)
+/* `words`: how many of the slot's words an access adds up. */
+ALWAYS void read_walk(struct walk *walk, bench_access access, size_t words)
 {
   size_t slots = slots_of(walk), visits = visits_of(walk), stride = walk->stride, bytes = walk->bytes;
   uint64_t zero = bench_zero(), last = 0, sum = 0;
@@ -66,7 +71,7 @@ ALWAYS void read_walk(struct walk *walk, bench_access access)
     last = access(walk->local, walk->remote + slot_at(visit, slots) * stride + (last & zero), bytes);
     sum += last;
   }
-  bench_require(sum == visits * walk->stamp, "a read of %zu bytes returned old bytes", bytes);
+  bench_require(sum == visits * walk->stamp * words, "a read of %zu bytes returned old bytes", bytes);
 }
 
 ALWAYS uint64_t word_at(const unsigned char *bytes)
@@ -81,12 +86,12 @@ typedef uint64_t bench_vector __attribute__((vector_size(16)));
 
 ALWAYS uint64_t by_load(unsigned char *local, unsigned char *remote, size_t bytes)
 {
-  if (bytes < 64) return *(volatile uint64_t *)remote;
+  if (bytes < LINE) return *(volatile uint64_t *)remote;
   const bench_vector *from = (const bench_vector *)remote;
   bench_vector a = {0}, b = {0}, c = {0}, d = {0};
   for (size_t i = 0; i < bytes / 16; i += 4) a += from[i], b += from[i + 1], c += from[i + 2], d += from[i + 3];
   a += b + c + d;
-  return (a[0] + a[1]) / (bytes / 8); /* all words are equal */
+  return a[0] + a[1];
 }
 
 ALWAYS uint64_t by_get(unsigned char *local, unsigned char *remote, size_t bytes)
@@ -112,22 +117,23 @@ ALWAYS uint64_t by_memcpy(unsigned char *local, unsigned char *remote, size_t by
 
 static void read_direct(void *context, long count)
 {
-  if (!uma_device()) read_walk(context, by_load);
+  struct walk *walk = context;
+  if (!uma_device()) read_walk(walk, by_load, walk->bytes < LINE ? 1 : walk->bytes / 8);
 }
 
 static void read_get(void *context, long count)
 {
-  if (!uma_device()) read_walk(context, by_get);
+  if (!uma_device()) read_walk(context, by_get, 1);
 }
 
 static void read_copy(void *context, long count)
 {
-  if (!uma_device()) read_walk(context, by_copy);
+  if (!uma_device()) read_walk(context, by_copy, 1);
 }
 
 static void read_memcpy(void *context, long count)
 {
-  if (!uma_device()) read_walk(context, by_memcpy);
+  if (!uma_device()) read_walk(context, by_memcpy, 1);
 }
 
 /* ---- writes */
@@ -135,7 +141,7 @@ static void read_memcpy(void *context, long count)
 ALWAYS uint64_t store_to(unsigned char *local, unsigned char *remote, size_t bytes)
 {
   uint64_t word = word_at(local);
-  if (bytes < 64) {
+  if (bytes < LINE) {
     *(volatile uint64_t *)remote = word;
     return 0;
   }
@@ -163,8 +169,7 @@ ALWAYS void write_walk(struct walk *walk, bench_access access)
 {
   size_t slots = slots_of(walk), visits = visits_of(walk), stride = walk->stride, bytes = walk->bytes;
   uint64_t failed = 0;
-  for (size_t visit = 0; visit < visits; visit++)
-    failed |= access(walk->local, walk->remote + slot_at(visit, slots) * stride, bytes);
+  for (size_t visit = 0; visit < visits; visit++) failed |= access(walk->local, walk->remote + slot_at(visit, slots) * stride, bytes);
   uma_quiet(); /* the stores have left the processor's buffer */
   bench_require(!failed, "a write of %zu bytes failed: %s", bytes, uma_last_error());
 }
@@ -177,8 +182,9 @@ static void rewrite_all(void *context)
   struct walk *walk = context;
   size_t slots = slots_of(walk), visits = visits_of(walk);
   if (uma_device() == 1 && walk->stamp)
-    for (size_t visit = 0; visit < visits; visit += visits > 4 ? visits / 4 : 1)
-      bench_require(word_at(walk->remote + slot_at(visit, slots) * walk->stride) == WRITTEN, "a write of %zu bytes did not arrive", walk->bytes);
+    for (size_t visit = 0; visit<visits; visit += visits> 4 ? visits / 4 : 1)
+      bench_require(word_at(walk->remote + slot_at(visit, slots) * walk->stride) == WRITTEN, "a write of %zu bytes did not arrive",
+                    walk->bytes);
   write_all(context);
 }
 
@@ -233,10 +239,11 @@ static void compare_walks(const char *bench, void (*prepare)(void *), const stru
     struct bench_variant variants[BENCH_VARIANTS];
     for (int i = 0; i < count; i++) {
       bool plain = !strcmp(ways[i].path, "raw");
-      walks[i] = (struct walk){plain ? memories.raw : memories.remote, memories.local, sizes[s], sizes[s] < LINE ? LINE : sizes[s],
-                               spread_of(sizes[s]), 0};
-      variants[i] = (struct bench_variant){bench, ways[i].path, plain ? "-" : NULL, sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH,
-                                           (double)visits_of(&walks[i]), prepare, ways[i].step, &walks[i]};
+      walks[i] = (struct walk){plain ? memories.raw : memories.remote, memories.local,      sizes[s],
+                               sizes[s] < LINE ? LINE : sizes[s],      spread_of(sizes[s]), 0};
+      variants[i] = (struct bench_variant){
+          bench,   ways[i].path, plain ? "-" : NULL, sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, (double)visits_of(&walks[i]),
+          prepare, ways[i].step, &walks[i],          NULL};
     }
     bench_compare(variants, count);
   }
@@ -333,8 +340,8 @@ static void compare_hot(const char *bench, const struct way *ways, void *raw)
     struct walk window = {memories.remote, memories.local, sizes[s], sizes[s], sizes[s], 0}, plain = window;
     plain.remote = memories.raw;
     struct bench_variant variants[] = {
-      {bench, "rma", NULL, sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 1, NULL, ways[0].step, &window},
-      {bench, "raw", "-", sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 1, NULL, ways[1].step, &plain},
+        {bench, "rma", NULL, sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 1, NULL, ways[0].step, &window, NULL},
+        {bench, "raw", "-", sizes[s], BENCH_LATENCY | BENCH_BANDWIDTH, 1, NULL, ways[1].step, &plain, NULL},
     };
     bench_compare(variants, 2);
   }
@@ -363,10 +370,10 @@ static int run_put_hot(void)
 }
 
 const struct bench_case bench_transfer_cases[] = {
-  {"transfer.read", "reads of what another device has just written: loads, uma_get, memcpy; stacked: uma_get by messages", run_read},
-  {"transfer.write", "writes to memory of another device: stores, uma_put, memcpy; stacked: uma_put by messages", run_write},
-  {"transfer.copy", "uma_copy from another device: direct, and staged between stacked servers", run_copy},
-  {"transfer.get.hot", "uma_get of one address: the cost of the call", run_get_hot},
-  {"transfer.put.hot", "uma_put to one address: the cost of the call", run_put_hot},
-  {NULL, NULL, NULL},
+    {"transfer.read", "reads of what another device has just written: loads, uma_get, memcpy; stacked: uma_get by messages", run_read},
+    {"transfer.write", "writes to memory of another device: stores, uma_put, memcpy; stacked: uma_put by messages", run_write},
+    {"transfer.copy", "uma_copy from another device: direct, and staged between stacked servers", run_copy},
+    {"transfer.get.hot", "uma_get of one address: the cost of the call", run_get_hot},
+    {"transfer.put.hot", "uma_put to one address: the cost of the call", run_put_hot},
+    {NULL, NULL, NULL},
 };

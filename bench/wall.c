@@ -1,4 +1,5 @@
-/* The communication wall at a glance: how much dearer a message between stacked servers is than a load, and from which size on copies catch up. */
+/* The communication wall at a glance: how much dearer a message between stacked servers is than a load, and from which size on copies
+ * catch up. */
 #include "bench/report.h"
 
 static const struct bench_row *latency(const struct bench_rows *rows, const char *bench, const char *path, const char *mode, size_t bytes)
@@ -34,7 +35,8 @@ bool bench_wall_sentence(const struct bench_rows *rows, char *text, size_t room)
   if (!load || !message) return false;
   size = catches_up(rows, &largest, &ratio);
   if (size)
-    snprintf(end, sizeof end, "; staged copies catch up to within 2× of direct ones at %s", bench_size_text(size, size_text, sizeof size_text));
+    snprintf(end, sizeof end, "; staged copies catch up to within 2× of direct ones at %s",
+             bench_size_text(size, size_text, sizeof size_text));
   else if (largest)
     snprintf(end, sizeof end, "; staged copies never catch up to within 2× of direct ones: at %s they still take %.1f× as long",
              bench_size_text(largest, size_text, sizeof size_text), ratio);

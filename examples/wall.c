@@ -9,7 +9,7 @@
 #include <uma.h>
 
 #define LINES 4096
-#define HOP   2053 /* odd: all lines are visited; large: no prefetcher foresees it */
+#define HOP 2053 /* odd: all lines are visited; large: no prefetcher foresees it */
 
 struct line {
   _Alignas(64) long next;
@@ -30,13 +30,13 @@ static double now_ns(void)
   return 1e9 * (double)now.tv_sec + (double)now.tv_nsec;
 }
 
-#define NS_EACH(step)                                                                                                                      \
-  __extension__({                                                                                                                          \
-    double begin_ = now_ns();                                                                                                              \
-    for (int i_ = 0; i_ < LINES; i_++) {                                                                                                   \
-      step;                                                                                                                                \
-    }                                                                                                                                      \
-    (now_ns() - begin_) / LINES;                                                                                                           \
+#define NS_EACH(step) \
+  __extension__({ \
+    double begin_ = now_ns(); \
+    for (int i_ = 0; i_ < LINES; i_++) { \
+      step; \
+    } \
+    (now_ns() - begin_) / LINES; \
   })
 
 int main(void)

@@ -7,21 +7,20 @@
 
 #include <stdatomic.h>
 
-#define APPLY(bits)                                                                                       \
-  static uint64_t apply_##bits(enum fab_atomic op, _Atomic uint##bits##_t *cell, uint##bits##_t operand,  \
-                               uint##bits##_t expected)                                                   \
-  {                                                                                                       \
-    switch (op) {                                                                                         \
-    case FAB_LOAD: return atomic_load(cell);                                                              \
-    case FAB_STORE: atomic_store(cell, operand); return 0;                                                \
-    case FAB_SWAP: return atomic_exchange(cell, operand);                                                 \
-    case FAB_CAS: atomic_compare_exchange_strong(cell, &expected, operand); return expected;              \
-    case FAB_ADD: return atomic_fetch_add(cell, operand);                                                 \
-    case FAB_AND: return atomic_fetch_and(cell, operand);                                                 \
-    case FAB_OR: return atomic_fetch_or(cell, operand);                                                   \
-    case FAB_XOR: return atomic_fetch_xor(cell, operand);                                                 \
-    }                                                                                                     \
-    return 0;                                                                                             \
+#define APPLY(bits) \
+  static uint64_t apply_##bits(enum fab_atomic op, _Atomic uint##bits##_t *cell, uint##bits##_t operand, uint##bits##_t expected) \
+  { \
+    switch (op) { \
+    case FAB_LOAD: return atomic_load(cell); \
+    case FAB_STORE: atomic_store(cell, operand); return 0; \
+    case FAB_SWAP: return atomic_exchange(cell, operand); \
+    case FAB_CAS: atomic_compare_exchange_strong(cell, &expected, operand); return expected; \
+    case FAB_ADD: return atomic_fetch_add(cell, operand); \
+    case FAB_AND: return atomic_fetch_and(cell, operand); \
+    case FAB_OR: return atomic_fetch_or(cell, operand); \
+    case FAB_XOR: return atomic_fetch_xor(cell, operand); \
+    } \
+    return 0; \
   }
 APPLY(8)
 APPLY(16)

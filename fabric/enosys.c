@@ -13,8 +13,8 @@ int fab_enosys_get(struct fab_endpoint *endpoint, int device, uint64_t offset, v
   return -ENOSYS;
 }
 
-int fab_enosys_atomic(struct fab_endpoint *endpoint, enum fab_atomic op, int device, uint64_t offset, size_t size,
-                      uint64_t operand, uint64_t expected, uint64_t *old)
+int fab_enosys_atomic(struct fab_endpoint *endpoint, enum fab_atomic op, int device, uint64_t offset, size_t size, uint64_t operand,
+                      uint64_t expected, uint64_t *old)
 {
   return -ENOSYS;
 }

@@ -87,8 +87,8 @@ struct fab_ops {
   int (*put)(struct fab_endpoint *endpoint, int device, uint64_t offset, const void *local, size_t bytes);
   int (*get)(struct fab_endpoint *endpoint, int device, uint64_t offset, void *local, size_t bytes);
   /* `size` is 1, 2, 4 or 8 for load and store, 4 or 8 otherwise; `old` may be NULL for a store. */
-  int (*atomic)(struct fab_endpoint *endpoint, enum fab_atomic op, int device, uint64_t offset, size_t size,
-                uint64_t operand, uint64_t expected, uint64_t *old);
+  int (*atomic)(struct fab_endpoint *endpoint, enum fab_atomic op, int device, uint64_t offset, size_t size, uint64_t operand,
+                uint64_t expected, uint64_t *old);
 
   /* MSG. send never blocks: what cannot leave now is queued, and leaves in later calls of progress. */
   void (*send)(struct fab_endpoint *endpoint, int device, enum fab_channel channel, struct fab_send *send);
@@ -114,15 +114,15 @@ struct fab_endpoint {
 extern const struct fab_ops fab_shm;   /* shm.c: one host, shared memory: MAP, RMA, MSG */
 extern const struct fab_ops fab_uring; /* uring.c: TCP sockets by io_uring: MSG */
 
-size_t fab_shm_bytes(int devices);                /* size of fab_config.rings (a hole-y file: only what is used costs memory) */
-const struct fab_ops *fab_at(int index);          /* fabric.c: all fabrics, in order; NULL behind the last */
-int fab_uring_available(void);                    /* 0, or the -errno with which the kernel refuses io_uring */
+size_t fab_shm_bytes(int devices);       /* size of fab_config.rings (a hole-y file: only what is used costs memory) */
+const struct fab_ops *fab_at(int index); /* fabric.c: all fabrics, in order; NULL behind the last */
+int fab_uring_available(void);           /* 0, or the -errno with which the kernel refuses io_uring */
 
 /* enosys.c: shared stubs */
 int fab_enosys_put(struct fab_endpoint *endpoint, int device, uint64_t offset, const void *local, size_t bytes);
 int fab_enosys_get(struct fab_endpoint *endpoint, int device, uint64_t offset, void *local, size_t bytes);
-int fab_enosys_atomic(struct fab_endpoint *endpoint, enum fab_atomic op, int device, uint64_t offset, size_t size,
-                      uint64_t operand, uint64_t expected, uint64_t *old);
+int fab_enosys_atomic(struct fab_endpoint *endpoint, enum fab_atomic op, int device, uint64_t offset, size_t size, uint64_t operand,
+                      uint64_t expected, uint64_t *old);
 
 /* atomic.c: one atomic operation on mapped memory: what shm does, and what a home does for others. Sizes as for fab_ops.atomic. */
 uint64_t fab_atomic_apply(enum fab_atomic op, void *pointer, size_t size, uint64_t operand, uint64_t expected);

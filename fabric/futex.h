@@ -1,10 +1,10 @@
 /* Waiting between processes: the pause of a spin, futexes, and bells.
  *
  * A bell is an eventcount in shared memory. A waiter announces itself (fab_bell_begin), looks once more for what it waits for,
- * sleeps (fab_bell_sleep), and takes the announcement back (fab_bell_end). Who makes something happen rings afterwards. Why no wake-up is lost:
- * the ringer's store precedes its sequentially consistent fence and its look at `sleepers`; the waiter's increment of `sleepers`
- * is sequentially consistent and precedes its second look. One of the two sees the other. Every sleep is bounded in time
- * as well, so that a ringer killed between its store and its ring delays a waiter and does not hang it.
+ * sleeps (fab_bell_sleep), and takes the announcement back (fab_bell_end). Who makes something happen rings afterwards.
+ * Why no wake-up is lost: the ringer's store precedes its sequentially consistent fence and its look at `sleepers`; the waiter's
+ * increment of `sleepers` precedes its own fence and its second look. One of the two sees the other. Every sleep is
+ * bounded in time as well, so that a ringer killed between its store and its ring delays a waiter and does not hang it.
  */
 #ifndef FAB_FUTEX_H
 #define FAB_FUTEX_H
@@ -53,6 +53,7 @@ struct fab_bell {
 static inline uint32_t fab_bell_begin(struct fab_bell *bell)
 {
   atomic_fetch_add(&bell->sleepers, 1);
+  atomic_thread_fence(memory_order_seq_cst); /* pairs with the one in fab_bell_ring */
   return atomic_load(&bell->rings);
 }
 

@@ -1,15 +1,15 @@
 /* The fabric of one host: shared memory. MAP and RMA are plain copies and processor atomics on the mapped windows.
  *
  * MSG: for each ordered pair of devices one ring with a single producer and a single consumer, in fab_config.rings, which must be
- * zeroed when the first endpoint opens. A ring has two parts: slots of one cache line, and a bulk area of bytes. A message begins with a slot
- * that holds its header; up to SLOT_INLINE bytes of payload lie in the same line. Longer payload lies in the bulk area
- * in fragments, the first announced by the header's slot, each further one by a slot of its own.
+ * zeroed when the first endpoint opens; a device opens once. A ring has two parts: slots of one cache line, and a bulk area of bytes.
+ * A message begins with a slot that holds its header; up to SLOT_INLINE bytes of payload lie in the same line. Longer payload lies in
+ * the bulk area in fragments, the first announced by the header's slot, each further one by a slot of its own.
  *
  * Why it is correct. Only the producer writes slots and bulk; it publishes a slot, and the bulk bytes that the slot announces, by a release
- * store of the slot's `lap`, which pairs with the consumer's acquire load of it (slot_ready). Lap numbers differ
- * between two uses of a slot, and payload never lies over a lap word, so stale bytes are never taken for a message. Only the consumer writes
- * the ring's struct credit: a release store once it has copied, which pairs with the producer's acquire load (refresh_credit).
- * No other word decides anything, so a process that is killed at any instruction leaves its ring either with a whole slot more or without.
+ * store of the slot's `lap`, which pairs with the consumer's acquire load of it (slot_ready). Lap numbers differ between two uses of a
+ * slot, and payload never lies over a lap word, so stale bytes are never taken for a message. Only the consumer writes the ring's
+ * struct credit: a release store once it has copied, which pairs with the producer's acquire load (refresh_credit). No other word
+ * decides anything, so a process that is killed at any instruction leaves its ring either with a whole slot more or without.
  *
  * Credit is returned when a quarter of the slots or of the bulk area was consumed. No deadlock: a producer waits only while more
  * than a quarter is in use (a fragment is at most a quarter of the bulk area), and a consumer with nothing left to read holds back less.
@@ -30,10 +30,10 @@
 #define RING_BUDGET (16ull << 30) /* bytes of address space for all rings of a domain */
 #define RING_MIN 4096u
 #define RING_MAX (256u << 10)
-#define FRAGMENT_MAX 8192u  /* small enough that the two copies of a message overlap, large enough to hide a slot's cost */
-#define RECEIVE_BATCH 64    /* slots taken from one ring before the next ring has its turn */
+#define FRAGMENT_MAX 8192u /* small enough that the two copies of a message overlap, large enough to hide a slot's cost */
+#define RECEIVE_BATCH 64   /* slots taken from one ring before the next ring has its turn */
 #define MAX_COUNT 1024
-#define ROUND_UP(value, unit) (((value) + (unit) - 1) / (unit) * (unit))
+#define ROUND_UP(value, unit) (((value) + (unit)-1) / (unit) * (unit))
 
 struct slot {
   _Alignas(FAB_CACHE_LINE) _Atomic uint32_t lap; /* 1 + how often the ring had wrapped when this was published */
@@ -57,10 +57,10 @@ struct producer { /* this endpoint's side of the ring to one device */
   struct slot *slots;
   unsigned char *bulk;
   struct credit *credit;
-  uint32_t index, lap;       /* of the next slot */
-  uint32_t bulk_at;          /* of the next fragment */
-  bool announced;            /* the bit in its inbox is set */
-  uint64_t used, bulk_used;  /* totals */
+  uint32_t index, lap;        /* of the next slot */
+  uint32_t bulk_at;           /* of the next fragment */
+  bool announced;             /* the bit in its inbox is set */
+  uint64_t used, bulk_used;   /* totals */
   uint64_t freed, bulk_freed; /* credit as last seen */
   struct fab_send *queue, **queue_end;
   struct peer *next_waiting; /* in endpoint.waiting while queue is not empty */
@@ -72,11 +72,11 @@ struct consumer { /* this endpoint's side of the ring from one device */
   struct credit *credit;
   uint32_t index, lap;
   uint32_t bulk_at;
-  bool polled;               /* it is in endpoint.active */
-  bool open;                 /* in the middle of a message */
+  bool polled;                /* it is in endpoint.active */
+  bool open;                  /* in the middle of a message */
   uint64_t taken, bulk_taken; /* totals */
   uint64_t returned, bulk_returned;
-  struct fab_header header;  /* of the open message */
+  struct fab_header header; /* of the open message */
   unsigned char *target;
   size_t room, stored, rest; /* rest: bytes still to come */
   void *cookie;
@@ -94,11 +94,11 @@ struct endpoint {
   struct fab_config config;
   uint32_t slots, bulk; /* of a ring */
   struct inbox *inboxes;
-  struct inbox *inbox; /* this device's */
+  struct inbox *inbox;    /* this device's */
   _Atomic uint32_t rings; /* bell.rings when sleep_begin was called */
   struct peer *waiting;
   int actives;
-  struct peer **active;
+  int *active; /* indices of the peers whose rings are polled */
   struct peer peers[];
 };
 
@@ -153,8 +153,8 @@ static void peer_init(struct endpoint *e, int index)
 static bool valid(const struct fab_config *config)
 {
   int self = config->device - config->first;
-  return config->channel == FAB_APPLICATION && config->count >= 1 && config->count <= MAX_COUNT && self >= 0 &&
-         self < config->count && config->rings;
+  return config->channel == FAB_APPLICATION && config->count >= 1 && config->count <= MAX_COUNT && self >= 0 && self < config->count &&
+         config->rings;
 }
 
 static int shm_open(const struct fab_config *config, struct fab_endpoint **endpoint)
@@ -215,8 +215,8 @@ static int shm_get(struct fab_endpoint *endpoint, int device, uint64_t offset, v
   return 0;
 }
 
-static int shm_atomic(struct fab_endpoint *endpoint, enum fab_atomic op, int device, uint64_t offset, size_t size,
-                      uint64_t operand, uint64_t expected, uint64_t *old)
+static int shm_atomic(struct fab_endpoint *endpoint, enum fab_atomic op, int device, uint64_t offset, size_t size, uint64_t operand,
+                      uint64_t expected, uint64_t *old)
 {
   uint64_t before = fab_atomic_apply(op, window_at(endpoint, device, offset), size, operand, expected);
   if (old) *old = before;
@@ -471,7 +471,7 @@ static void admit(struct endpoint *e, int word, uint64_t senders)
     struct peer *peer = &e->peers[word * 64 + __builtin_ctzll(senders)];
     if (peer->in.polled) continue;
     peer->in.polled = true;
-    e->active[e->actives++] = peer;
+    e->active[e->actives++] = peer->index;
   }
 }
 
@@ -493,7 +493,7 @@ static int shm_progress(struct fab_endpoint *endpoint)
   struct endpoint *e = (struct endpoint *)endpoint;
   int moved = e->waiting ? push_waiting(e) : 0;
   admit_newcomers(e);
-  for (int i = 0; i < e->actives; i++) moved += receive(e, e->active[i]);
+  for (int i = 0; i < e->actives; i++) moved += receive(e, &e->peers[e->active[i]]);
   return moved;
 }
 
@@ -549,18 +549,18 @@ static int shm_descriptor(struct fab_endpoint *endpoint)
 }
 
 const struct fab_ops fab_shm = {
-  .name = "shm",
-  .capabilities = FAB_MAP | FAB_RMA | FAB_MSG,
-  .open = shm_open,
-  .close = shm_close,
-  .put = shm_put,
-  .get = shm_get,
-  .atomic = shm_atomic,
-  .send = shm_send,
-  .progress = shm_progress,
-  .sleep_begin = shm_sleep_begin,
-  .sleep = shm_sleep,
-  .sleep_end = shm_sleep_end,
-  .descriptor = shm_descriptor,
-  .lose = shm_lose,
+    .name = "shm",
+    .capabilities = FAB_MAP | FAB_RMA | FAB_MSG,
+    .open = shm_open,
+    .close = shm_close,
+    .put = shm_put,
+    .get = shm_get,
+    .atomic = shm_atomic,
+    .send = shm_send,
+    .progress = shm_progress,
+    .sleep_begin = shm_sleep_begin,
+    .sleep = shm_sleep,
+    .sleep_end = shm_sleep_end,
+    .descriptor = shm_descriptor,
+    .lose = shm_lose,
 };

@@ -2,9 +2,10 @@
  *
  * An endpoint has one ring. An operation in the kernel is named by its link and kind (fab_uring_tag); a link is freed only once none of its
  * operations is left, so a completion never finds a link that is gone. What is to be started is collected (rx_due, tx_due) and
- * handed to the kernel by flush in one system call, sends first: in a ping-pong the answer leaves before the next receive is armed.
- * Progress costs two loads when nothing happened: it enters the kernel only for new work, or when the kernel asks for it (IORING_SQ_TASKRUN:
- * something is ready for a waiting operation, which is carried out on entry; no interrupt is sent to this thread for it).
+ * handed to the kernel together; sends leave within send, receives are started by the next progress.
+ * Progress costs a few loads when nothing happened: it enters the kernel only for new work, or when the kernel asks for it
+ * (IORING_SQ_TASKRUN: something is ready for a waiting operation, which is carried out on entry; no interrupt is sent to this thread for
+ * it). Only on hot links does it look each time, for a while, because being told costs both sides more than looking.
  *
  * Connections. The first send to a remote opens one, or takes the one that the remote has opened; the choice never changes, which keeps
  * messages in order. The opener's hello proves the job's key before anything else is accepted from a connection; a bad one is
@@ -15,7 +16,8 @@
  *
  * Death. The end of a connection's stream, or a refused connection, ends a link: everything that had arrived was delivered before, since
  * the stream ends behind it. A device is lost when its last link has ended and nobody waits to be accepted. uring_close sends the end of
- * stream behind the last message and keeps reading until all of it was acknowledged: closing with unread bytes would discard what is still on its way.
+ * stream behind the last message and keeps reading until all of it was acknowledged: closing with unread bytes would discard what is
+ * still on its way.
  */
 #include "fabric/uring.h"
 
@@ -38,10 +40,13 @@
 #define HELLO_MAGIC 0x6f6c6c6568616d75ull
 #define HELLO_VERSION 1u
 #define RING_ENTRIES 256
-#define REGISTERED 64                        /* links with registered bounce buffers; further ones work without */
-#define REAP_BATCH 256                       /* completions handled by one call of progress */
+#define REGISTERED 64  /* links with registered bounce buffers; further ones work without */
+#define REAP_BATCH 256 /* completions handled by one call of progress */
+#define HOT_LINKS 4    /* at most, of an endpoint */
+#define HOT_LOOKS 128  /* looks that may fail in a row; a look costs about 0.3 us */
+#define SPARE_STRANGERS 64
 #define SOCKET_BYTES (4 << 20)
-#define CLOSE_NS 2000000000u                 /* how long close waits for others to take what was sent */
+#define CLOSE_NS 2000000000u /* how long close waits for others to take what was sent */
 #define BOUNCE_BYTES (4 * (size_t)FAB_URING_HALF)
 
 /* ---- the ring */
@@ -91,21 +96,34 @@ static void prepare_accept(struct fab_uring_endpoint *e)
   e->accept_due = false;
 }
 
-static void flush(struct fab_uring_endpoint *e)
+static void prepare_receives(struct fab_uring_endpoint *e)
 {
-  struct fab_uring_link *senders = e->tx_due, *receivers = e->rx_due;
-  e->tx_due = e->rx_due = NULL;
-  for (struct fab_uring_link *link = senders; link; link = link->next_tx) {
-    link->queued_tx = false;
-    fab_uring_prepare_send(link);
-  }
-  for (struct fab_uring_link *link = receivers; link; link = link->next_rx) {
+  struct fab_uring_link *link = e->rx_due;
+  e->rx_due = NULL;
+  for (; link; link = link->next_rx) {
     link->queued_rx = false;
     fab_uring_prepare_receive(link);
   }
   if (e->accept_due) prepare_accept(e);
+}
+
+static void flush_sends(struct fab_uring_endpoint *e)
+{
+  struct fab_uring_link *senders = e->tx_due;
+  e->tx_due = NULL;
+  for (struct fab_uring_link *link = senders; link; link = link->next_tx) {
+    link->queued_tx = false;
+    fab_uring_prepare_send(link);
+  }
   io_uring_submit(&e->ring);
   for (struct fab_uring_link *link = senders; link; link = link->next_tx) fab_uring_stage_ahead(link);
+}
+
+static void flush(struct fab_uring_endpoint *e)
+{
+  if (e->tx_due) flush_sends(e);
+  prepare_receives(e);
+  if (io_uring_sq_ready(&e->ring)) io_uring_submit(&e->ring);
 }
 
 /* ---- links */
@@ -173,6 +191,7 @@ static void link_free(struct fab_uring_link *link)
   if (link->next) link->next->previous = link->previous;
   if (link->previous) link->previous->next = link->next;
   else e->links = link->next;
+  if (link->rx.looks) e->hot--;
   return_slot(e, link->slot);
   munmap(link->bounce, BOUNCE_BYTES);
   close(link->fd);
@@ -189,6 +208,7 @@ static void bury(struct fab_uring_link *link)
 {
   struct fab_uring_endpoint *e = link->endpoint;
   int remote = link->remote;
+  e->strangers -= remote < 0;
   if (!e->closing) fab_uring_receive_lost(link);
   fab_uring_fail_sends(link, e->closing ? -ECANCELED : -EHOSTDOWN);
   if (remote >= 0 && e->remotes[remote].out == link) e->remotes[remote].out = NULL;
@@ -208,8 +228,7 @@ void fab_uring_kill(struct fab_uring_link *link)
 void fab_uring_reject(struct fab_uring_link *link, const char *why)
 {
   struct fab_uring_endpoint *e = link->endpoint;
-  if (e->rejected++ == 0)
-    fprintf(stderr, "uma: device %d: dropped a connection that sent %s (reported once)\n", e->config.device, why);
+  if (e->rejected++ == 0) fprintf(stderr, "uma: device %d: dropped a connection that sent %s (reported once)\n", e->config.device, why);
   fab_uring_kill(link);
 }
 
@@ -312,12 +331,25 @@ static void on_greet(struct fab_uring_link *link, int result)
   else establish(link);
 }
 
+/* Who connects and says nothing must not use up the descriptors: the oldest such goes when there are more than there can be peers. */
+static void limit_strangers(struct fab_uring_endpoint *e)
+{
+  struct fab_uring_link *oldest = NULL;
+  if (e->strangers <= e->config.devices * FAB_CHANNELS + SPARE_STRANGERS) return;
+  for (struct fab_uring_link *link = e->links; link; link = link->next)
+    if (link->remote < 0 && !link->dead) oldest = link;
+  if (oldest) shutdown(oldest->fd, SHUT_RDWR);
+}
+
 static void on_accept(struct fab_uring_endpoint *e, int result)
 {
   e->accept_due = !e->closing && result != -EINVAL && result != -EBADF; /* these two: it listens no more */
   if (result < 0) return;
   struct fab_uring_link *link = link_new(e, result);
-  if (link) prepare_hello(link);
+  if (!link) return;
+  prepare_hello(link);
+  e->strangers++;
+  limit_strangers(e);
 }
 
 static bool same_key(const unsigned char *a, const unsigned char *b)
@@ -352,6 +384,7 @@ static void verify(struct fab_uring_link *link)
     fab_uring_kill(link);
     return;
   }
+  e->strangers--;
   link->remote = link->hello.from_device * FAB_CHANNELS + link->hello.from_channel;
   e->remotes[link->remote].accepted = link;
   e->devices[link->hello.from_device].links++;
@@ -387,13 +420,30 @@ static void on_send(struct fab_uring_link *link, int result)
   }
 }
 
+static void heat(struct fab_uring_link *link)
+{
+  if (!link->rx.looks && link->endpoint->hot == HOT_LINKS) return;
+  if (!link->rx.looks) link->endpoint->hot++;
+  link->rx.looks = HOT_LOOKS;
+}
+
+static void cool(struct fab_uring_link *link)
+{
+  link->endpoint->failed_looks++;
+  if (link->rx.looks && --link->rx.looks == 0) link->endpoint->hot--;
+}
+
 static void on_receive(struct fab_uring_link *link, int result)
 {
   if (link->dead) return;
   if (result > 0 && !link->endpoint->closing) {
+    heat(link);
     fab_uring_received(link, (size_t)result);
   } else if (result > 0) {
-    link->rx = (struct fab_uring_rx){.mode = FAB_URING_PARSE}; /* into the bounce buffer, and nowhere */
+    link->rx = (struct fab_uring_rx){.mode = FAB_URING_PARSE, .looks = link->rx.looks}; /* into the bounce buffer, and nowhere */
+    fab_uring_arm(link);
+  } else if (result == -EAGAIN) {
+    cool(link);
     fab_uring_arm(link);
   } else if (is_transient(link->endpoint, result)) {
     fab_uring_arm(link);
@@ -420,6 +470,7 @@ static int reap(struct fab_uring_endpoint *e)
 {
   int reaped = 0;
   struct io_uring_cqe *cqe;
+  e->failed_looks = 0;
   for (; reaped < REAP_BATCH && io_uring_cq_ready(&e->ring); reaped++) {
     io_uring_peek_cqe(&e->ring, &cqe);
     uint64_t data = io_uring_cqe_get_data64(cqe);
@@ -429,7 +480,7 @@ static int reap(struct fab_uring_endpoint *e)
     if (data < 8) on_accept(e, result);
     else on_link((struct fab_uring_link *)(uintptr_t)(data & ~7ull), (enum fab_uring_op)(data & 7), result);
   }
-  return reaped;
+  return reaped - e->failed_looks;
 }
 
 /* Whether the kernel has completions that only entering it brings. */
@@ -473,7 +524,8 @@ static int uring_progress(struct fab_endpoint *endpoint)
   if (kernel_asks(e)) io_uring_get_events(&e->ring);
   int reaped = reap(e);
   if (e->any_ending) settle_ending(e);
-  if (e->tx_due || (e->sleepers && is_dirty(e))) flush(e);
+  if (e->sleepers && is_dirty(e)) flush(e);
+  else if (e->tx_due) flush_sends(e);
   e->busy = false;
   return reaped;
 }
@@ -513,7 +565,7 @@ static void uring_send(struct fab_endpoint *endpoint, int device, enum fab_chann
   }
   enqueue(&link->tx, send);
   fab_uring_want_send(link);
-  if (!e->busy) flush(e);
+  if (!e->busy) flush_sends(e);
 }
 
 static void uring_lose(struct fab_endpoint *endpoint, int device)
@@ -637,6 +689,7 @@ static void uring_close(struct fab_endpoint *endpoint)
   struct fab_uring_endpoint *e = (struct fab_uring_endpoint *)endpoint;
   uint64_t deadline = fab_now_ns() + CLOSE_NS;
   e->closing = e->busy = true;
+  e->sleepers++;                            /* from now on receives wait instead of looking */
   shutdown(e->config.listen_fd, SHUT_RDWR); /* ends the accept; later connects are refused */
   for (struct fab_uring_link *link = e->links; link; link = link->next) shutdown(link->fd, link->tx.ready ? SHUT_WR : SHUT_RDWR);
   while (e->links || e->in_flight) {
@@ -650,18 +703,18 @@ static void uring_close(struct fab_endpoint *endpoint)
 }
 
 const struct fab_ops fab_uring = {
-  .name = "uring",
-  .capabilities = FAB_MSG,
-  .open = uring_open,
-  .close = uring_close,
-  .put = fab_enosys_put,
-  .get = fab_enosys_get,
-  .atomic = fab_enosys_atomic,
-  .send = uring_send,
-  .progress = uring_progress,
-  .sleep_begin = uring_sleep_begin,
-  .sleep = uring_sleep,
-  .sleep_end = uring_sleep_end,
-  .descriptor = uring_descriptor,
-  .lose = uring_lose,
+    .name = "uring",
+    .capabilities = FAB_MSG,
+    .open = uring_open,
+    .close = uring_close,
+    .put = fab_enosys_put,
+    .get = fab_enosys_get,
+    .atomic = fab_enosys_atomic,
+    .send = uring_send,
+    .progress = uring_progress,
+    .sleep_begin = uring_sleep_begin,
+    .sleep = uring_sleep,
+    .sleep_end = uring_sleep_end,
+    .descriptor = uring_descriptor,
+    .lose = uring_lose,
 };

@@ -1,7 +1,8 @@
 /* The bytes on one connection of the uring fabric: messages into a stream and out of it.
  *
- * At most one send and one receive of a link are in flight, because a TCP stream has one order. Overlap comes from elsewhere: a staged payload is
- * copied into one half of the bounce buffer while the other half is on its way, and one system call gathers many messages.
+ * At most one send and one receive of a link are in flight, because a TCP stream has one order. Overlap comes from elsewhere: a staged
+ * payload is copied into or out of one half of the bounce buffer while the other half is on its way, and one system call gathers many
+ * messages.
  *
  * Receiving has three modes (enum fab_uring_mode). PARSE takes whatever comes and copies payload to its destination; when much
  * of a payload is still to come, the next receives are limited to it, DIRECT to the destination or STAGED through the halves, so
@@ -148,21 +149,31 @@ void fab_uring_received(struct fab_uring_link *link, size_t bytes)
   fab_uring_arm(link);
 }
 
-static void prepare_fixed(struct fab_uring_link *link, unsigned char *buffer, size_t bytes, int flags)
+/* Into bounce memory; registered, if there was a place in the ring's table. */
+static void prepare_bounce(struct fab_uring_link *link, unsigned char *buffer, size_t bytes)
 {
   struct io_uring_sqe *sqe = fab_uring_sqe(link->endpoint);
-  if (link->slot < 0) io_uring_prep_recv(sqe, link->fd, buffer, bytes, flags);
+  if (link->slot < 0) io_uring_prep_recv(sqe, link->fd, buffer, bytes, 0);
   else io_uring_prep_read_fixed(sqe, link->fd, buffer, (unsigned)bytes, 0, link->slot);
+  fab_uring_tag(link->endpoint, sqe, link, FAB_URING_RECEIVE);
+}
+
+/* A look completes at once, with -EAGAIN when there is nothing. */
+static void prepare_look(struct fab_uring_link *link, unsigned char *buffer, size_t bytes)
+{
+  struct io_uring_sqe *sqe = fab_uring_sqe(link->endpoint);
+  io_uring_prep_recv(sqe, link->fd, buffer, bytes, MSG_DONTWAIT);
   fab_uring_tag(link->endpoint, sqe, link, FAB_URING_RECEIVE);
 }
 
 void fab_uring_prepare_receive(struct fab_uring_link *link)
 {
   struct fab_uring_rx *rx = &link->rx;
+  bool look = rx->looks && !link->endpoint->sleepers;
   if (rx->mode == FAB_URING_PARSE) {
-    prepare_fixed(link, link->bounce + rx->fill, BUFFER_BYTES - rx->fill, 0);
+    (look ? prepare_look : prepare_bounce)(link, link->bounce + rx->fill, BUFFER_BYTES - rx->fill);
   } else if (rx->mode == FAB_URING_STAGED) {
-    prepare_fixed(link, link->bounce + (size_t)rx->half * FAB_URING_HALF, least(rx->rest, FAB_URING_HALF), 0);
+    prepare_bounce(link, link->bounce + (size_t)rx->half * FAB_URING_HALF, least(rx->rest, FAB_URING_HALF));
   } else {
     struct io_uring_sqe *sqe = fab_uring_sqe(link->endpoint);
     io_uring_prep_recv(sqe, link->fd, rx->target + rx->stored, least(storable(rx), 1u << 30), MSG_WAITALL);

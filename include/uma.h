@@ -69,8 +69,8 @@ int uma_finalize(void);
  * could not start. The caller itself is not a device. `config` as for `uma run`; NULL is all defaults. */
 int uma_spawn(const struct uma_config *config, int devices, int (*function)(void *argument), void *argument);
 
-const char *uma_strerror(int error);  /* explains a return value; any sign, never NULL */
-const char *uma_last_error(void);     /* one sentence on the calling thread's last failure in this library, "" when none */
+const char *uma_strerror(int error); /* explains a return value; any sign, never NULL */
+const char *uma_last_error(void);    /* one sentence on the calling thread's last failure in this library, "" when none */
 
 /* ---- Who and where ------------------------------------------------------------------------------------------- */
 
@@ -81,17 +81,17 @@ enum uma_path {
   UMA_PATH_MSG,      /* another coherence domain: reached by messages only */
 };
 
-int uma_device(void);             /* this device, 0 .. uma_device_count() - 1; -EINVAL outside of a session */
-int uma_device_count(void);       /* -EINVAL outside of a session */
+int uma_device(void);       /* this device, 0 .. uma_device_count() - 1; -EINVAL outside of a session */
+int uma_device_count(void); /* -EINVAL outside of a session */
 int uma_server_count(void);
 int uma_domain_count(void);
-int uma_server(int device);       /* which server it sits in; -EINVAL for no device */
-int uma_domain(int device);       /* which coherence domain; -EINVAL for no device */
+int uma_server(int device);         /* which server it sits in; -EINVAL for no device */
+int uma_domain(int device);         /* which coherence domain; -EINVAL for no device */
 enum uma_path uma_path(int device); /* how this device reaches it; 0 for no device */
-bool uma_reachable(int device);   /* by plain load and store? */
-bool uma_alive(int device);       /* false once it was lost */
+bool uma_reachable(int device);     /* by plain load and store? */
+bool uma_alive(int device);         /* false once it was lost */
 
-int uma_home(const void *pointer); /* the device whose window holds it, or -EFAULT */
+int uma_home(const void *pointer);           /* the device whose window holds it, or -EFAULT */
 void *uma_window(int device, size_t *bytes); /* where its window begins, and its size unless NULL; NULL for no device */
 
 /* ---- Device memory ------------------------------------------------------------------------------------------- */
@@ -132,8 +132,16 @@ int uma_usage(int device, struct uma_usage *usage);
  * Loads acquire, stores release, the rest is sequentially consistent. Where memory is reached by messages they are
  * carried out by the home device; if that is lost the process ends with a message, as for an illegal plain access. */
 
-enum uma_atomic { UMA_ATOMIC_LOAD, UMA_ATOMIC_STORE, UMA_ATOMIC_SWAP, UMA_ATOMIC_CAS,
-                  UMA_ATOMIC_ADD, UMA_ATOMIC_AND, UMA_ATOMIC_OR, UMA_ATOMIC_XOR };
+enum uma_atomic {
+  UMA_ATOMIC_LOAD,
+  UMA_ATOMIC_STORE,
+  UMA_ATOMIC_SWAP,
+  UMA_ATOMIC_CAS,
+  UMA_ATOMIC_ADD,
+  UMA_ATOMIC_AND,
+  UMA_ATOMIC_OR,
+  UMA_ATOMIC_XOR,
+};
 
 /* What the inlines of this header look at. Addresses in [indirect_base, + indirect_bytes) take the slow path; a range inside
  * [direct_base, + direct_bytes) is window memory that plain loads and stores reach. Written by uma_init only. */
@@ -153,48 +161,50 @@ static inline bool uma_indirect_(const volatile void *pointer)
   return __builtin_expect((uintptr_t)pointer - uma_fast_.indirect_base < uma_fast_.indirect_bytes, 0);
 }
 
+/* clang-format off */
 #define UMA_VALUE_(p) __typeof__(((void)0, *(p))) /* the pointed-to type without its qualifiers */
 
 #define uma_ld(p) __extension__({ \
-  UMA_VALUE_(p) uma_value_; \
-  __typeof__(p) uma_pointer_ = (p); \
-  if (uma_indirect_(uma_pointer_)) uma_atomic_slow_(UMA_ATOMIC_LOAD, (void *)uma_pointer_, sizeof uma_value_, NULL, NULL, &uma_value_); \
-  else __atomic_load(uma_pointer_, &uma_value_, __ATOMIC_ACQUIRE); \
-  uma_value_; })
+  UMA_VALUE_(p) uma_ld_value_; \
+  __typeof__(p) uma_ld_pointer_ = (p); \
+  if (uma_indirect_(uma_ld_pointer_)) uma_atomic_slow_(UMA_ATOMIC_LOAD, (void *)uma_ld_pointer_, sizeof uma_ld_value_, NULL, NULL, &uma_ld_value_); \
+  else __atomic_load(uma_ld_pointer_, &uma_ld_value_, __ATOMIC_ACQUIRE); \
+  uma_ld_value_; })
 
 #define uma_st(p, v) __extension__({ \
-  __typeof__(p) uma_pointer_ = (p); \
-  UMA_VALUE_(p) uma_value_ = (v); \
-  if (uma_indirect_(uma_pointer_)) uma_atomic_slow_(UMA_ATOMIC_STORE, (void *)uma_pointer_, sizeof uma_value_, &uma_value_, NULL, NULL); \
-  else __atomic_store(uma_pointer_, &uma_value_, __ATOMIC_RELEASE); \
+  __typeof__(p) uma_st_pointer_ = (p); \
+  UMA_VALUE_(p) uma_st_value_ = (v); \
+  if (uma_indirect_(uma_st_pointer_)) uma_atomic_slow_(UMA_ATOMIC_STORE, (void *)uma_st_pointer_, sizeof uma_st_value_, &uma_st_value_, NULL, NULL); \
+  else __atomic_store(uma_st_pointer_, &uma_st_value_, __ATOMIC_RELEASE); \
   (void)0; })
 
 #define uma_swap(p, v) __extension__({ \
-  __typeof__(p) uma_pointer_ = (p); \
-  UMA_VALUE_(p) uma_value_ = (v), uma_old_; \
-  if (uma_indirect_(uma_pointer_)) uma_atomic_slow_(UMA_ATOMIC_SWAP, (void *)uma_pointer_, sizeof uma_value_, &uma_value_, NULL, &uma_old_); \
-  else __atomic_exchange(uma_pointer_, &uma_value_, &uma_old_, __ATOMIC_SEQ_CST); \
-  uma_old_; })
+  __typeof__(p) uma_swap_pointer_ = (p); \
+  UMA_VALUE_(p) uma_swap_value_ = (v), uma_swap_old_; \
+  if (uma_indirect_(uma_swap_pointer_)) uma_atomic_slow_(UMA_ATOMIC_SWAP, (void *)uma_swap_pointer_, sizeof uma_swap_value_, &uma_swap_value_, NULL, &uma_swap_old_); \
+  else __atomic_exchange(uma_swap_pointer_, &uma_swap_value_, &uma_swap_old_, __ATOMIC_SEQ_CST); \
+  uma_swap_old_; })
 
 #define uma_cas(p, expected, v) __extension__({ \
-  __typeof__(p) uma_pointer_ = (p); \
-  UMA_VALUE_(p) uma_value_ = (v), uma_old_ = (expected), uma_expected_ = uma_old_; \
-  if (uma_indirect_(uma_pointer_)) uma_atomic_slow_(UMA_ATOMIC_CAS, (void *)uma_pointer_, sizeof uma_value_, &uma_value_, &uma_expected_, &uma_old_); \
-  else (void)__atomic_compare_exchange(uma_pointer_, &uma_old_, &uma_value_, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
-  uma_old_; })
+  __typeof__(p) uma_cas_pointer_ = (p); \
+  UMA_VALUE_(p) uma_cas_value_ = (v), uma_cas_old_ = (expected), uma_cas_expected_ = uma_cas_old_; \
+  if (uma_indirect_(uma_cas_pointer_)) uma_atomic_slow_(UMA_ATOMIC_CAS, (void *)uma_cas_pointer_, sizeof uma_cas_value_, &uma_cas_value_, &uma_cas_expected_, &uma_cas_old_); \
+  else (void)__atomic_compare_exchange(uma_cas_pointer_, &uma_cas_old_, &uma_cas_value_, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
+  uma_cas_old_; })
 
 #define UMA_FETCH_(OP, builtin, p, v) __extension__({ \
-  __typeof__(p) uma_pointer_ = (p); \
-  UMA_VALUE_(p) uma_value_ = (v), uma_old_; \
-  _Static_assert(sizeof uma_value_ == 4 || sizeof uma_value_ == 8, "32 and 64 bit integers only"); \
-  if (uma_indirect_(uma_pointer_)) uma_atomic_slow_(OP, (void *)uma_pointer_, sizeof uma_value_, &uma_value_, NULL, &uma_old_); \
-  else uma_old_ = builtin(uma_pointer_, uma_value_, __ATOMIC_SEQ_CST); \
-  uma_old_; })
+  __typeof__(p) uma_fetch_pointer_ = (p); \
+  UMA_VALUE_(p) uma_fetch_value_ = (v), uma_fetch_old_; \
+  _Static_assert(sizeof uma_fetch_value_ == 4 || sizeof uma_fetch_value_ == 8, "32 and 64 bit integers only"); \
+  if (uma_indirect_(uma_fetch_pointer_)) uma_atomic_slow_(OP, (void *)uma_fetch_pointer_, sizeof uma_fetch_value_, &uma_fetch_value_, NULL, &uma_fetch_old_); \
+  else uma_fetch_old_ = builtin(uma_fetch_pointer_, uma_fetch_value_, __ATOMIC_SEQ_CST); \
+  uma_fetch_old_; })
 
 #define uma_fetch_add(p, v) UMA_FETCH_(UMA_ATOMIC_ADD, __atomic_fetch_add, p, v)
 #define uma_fetch_and(p, v) UMA_FETCH_(UMA_ATOMIC_AND, __atomic_fetch_and, p, v)
 #define uma_fetch_or(p, v)  UMA_FETCH_(UMA_ATOMIC_OR, __atomic_fetch_or, p, v)
 #define uma_fetch_xor(p, v) UMA_FETCH_(UMA_ATOMIC_XOR, __atomic_fetch_xor, p, v)
+/* clang-format on */
 
 /* ---- Copies -------------------------------------------------------------------------------------------------- */
 
@@ -204,8 +214,8 @@ static inline bool uma_fast_range_(const void *global, const void *other, size_t
 {
   uintptr_t offset = (uintptr_t)global - uma_fast_.direct_base;
   uintptr_t ahead = (uintptr_t)global - (uintptr_t)other, behind = (uintptr_t)other - (uintptr_t)global;
-  return __builtin_expect(offset < uma_fast_.direct_bytes && bytes <= uma_fast_.direct_bytes - offset
-                          && ahead >= bytes && behind >= bytes, 1);
+  return __builtin_expect(offset < uma_fast_.direct_bytes && bytes <= uma_fast_.direct_bytes - offset && ahead >= bytes && behind >= bytes,
+                          1);
 }
 
 static inline int uma_get(void *local, const void *global, size_t bytes)
@@ -243,11 +253,12 @@ int uma_stream_query(struct uma_stream *stream);   /* 1 all done, 0 not yet */
 int uma_stream_destroy(struct uma_stream *stream); /* waits first */
 
 int uma_copy_async(void *dst, const void *src, size_t bytes, struct uma_stream *stream);
-int uma_copy_2d_async(void *dst, size_t dst_pitch, const void *src, size_t src_pitch, size_t width, size_t height, struct uma_stream *stream);
+int uma_copy_2d_async(void *dst, size_t dst_pitch, const void *src, size_t src_pitch, size_t width, size_t height,
+                      struct uma_stream *stream);
 
 int uma_event_create(struct uma_event **event);
 int uma_event_record(struct uma_event *event, struct uma_stream *stream); /* reached when all work before it is done */
-int uma_event_query(struct uma_event *event);  /* 1 reached, 0 not yet, -EINVAL never recorded */
+int uma_event_query(struct uma_event *event);                             /* 1 reached, 0 not yet, -EINVAL never recorded */
 int uma_event_wait(struct uma_event *event);
 int uma_event_elapsed(struct uma_event *start, struct uma_event *end, double *milliseconds); /* -EAGAIN when not both were reached */
 int uma_event_destroy(struct uma_event *event);
@@ -258,7 +269,7 @@ int uma_event_destroy(struct uma_event *event);
 #define UMA_ANY_TAG (-1)
 
 struct uma_status {
-  int device;   /* who sent it */
+  int device; /* who sent it */
   int tag;
   size_t bytes; /* that were received */
 };
@@ -309,13 +320,15 @@ enum uma_type { UMA_INT32 = 1, UMA_INT64, UMA_UINT32, UMA_UINT64, UMA_FLOAT32, U
 enum uma_op { UMA_SUM = 1, UMA_MIN, UMA_MAX, UMA_PROD, UMA_AND, UMA_OR, UMA_XOR }; /* the last three: integers only */
 
 /* All devices pass the same sizes. Buffers may be device or private memory (device memory is faster: peers reach it directly).
- * Reductions combine contributions in the order of the devices, so results are the same bits on every device and in every run.
+ * Reductions combine contributions in the order of the devices, inside each domain first and then the domains' results in their order, so
+ * results are the same bits on every device and in every run of the same shape.
  * dst == src is allowed where both have the same size; other overlaps are -EINVAL. Large arrays work in O(1) extra memory. */
 int uma_broadcast(void *buffer, size_t bytes, int root);
-int uma_allgather(void *dst, const void *src, size_t bytes);  /* dst: device_count x bytes, in the order of the devices */
-int uma_reduce_scatter(void *dst, const void *src, size_t count, enum uma_type type, enum uma_op op); /* src: device_count x count; dst: count */
+int uma_allgather(void *dst, const void *src, size_t bytes); /* dst: device_count x bytes, in the order of the devices */
+int uma_reduce_scatter(void *dst, const void *src, size_t count, enum uma_type type,
+                       enum uma_op op); /* src: device_count x count; dst: count */
 int uma_allreduce(void *dst, const void *src, size_t count, enum uma_type type, enum uma_op op);
-int uma_alltoall(void *dst, const void *src, size_t bytes);   /* both device_count x bytes; never in place */
+int uma_alltoall(void *dst, const void *src, size_t bytes); /* both device_count x bytes; never in place */
 
 /* The same on a stream: all devices put their collectives on streams in the same order (over all streams of a device). */
 int uma_broadcast_async(void *buffer, size_t bytes, int root, struct uma_stream *stream);

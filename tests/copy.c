@@ -22,7 +22,8 @@ static int copy_sizes(void *argument)
 {
   static const size_t sizes[] = {0, 1, 8, 4096, 65537, MOST};
   int me = uma_device(), devices = uma_device_count(), right = (me + 1) % devices, left = (me + devices - 1) % devices;
-  unsigned char *source = uma_alloc_symmetric(MOST), *sink = uma_alloc_symmetric(MOST), *far = uma_alloc_symmetric(MOST), *local = malloc(MOST);
+  unsigned char *source = uma_alloc_symmetric(MOST), *sink = uma_alloc_symmetric(MOST), *far = uma_alloc_symmetric(MOST),
+                *local = malloc(MOST);
   CHECK(source && sink && far && local);
   for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
     size_t bytes = sizes[s];

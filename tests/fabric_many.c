@@ -84,7 +84,19 @@ static void over_all(int devices, int (*body)(struct node *node))
   }
 }
 
-Test(fabric_many, many_to_one) { over_all(8, many_to_one); }
-Test(fabric_many, all_to_all) { over_all(8, all_to_all); }
-Test(fabric_many, both_ways) { over_all(2, both_ways); }
-Test(fabric_many, to_itself) { over_all(1, to_itself); }
+Test(fabric_many, many_to_one)
+{
+  over_all(8, many_to_one);
+}
+Test(fabric_many, all_to_all)
+{
+  over_all(8, all_to_all);
+}
+Test(fabric_many, both_ways)
+{
+  over_all(2, both_ways);
+}
+Test(fabric_many, to_itself)
+{
+  over_all(1, to_itself);
+}

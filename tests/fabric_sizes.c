@@ -5,7 +5,8 @@
 
 #define LARGEST (8u << 20)
 
-static const size_t sizes[] = {0, 1, 7, 8, 24, 25, 63, 64, 65, 1000, 4096, 8191, 8192, 8193, 16384, 65495, 65496, 65536, 65537, 131072, 262144, 1000003, 1u << 20, LARGEST};
+static const size_t sizes[] = {0,    1,    7,     8,     24,    25,    63,    64,     65,     1000,    4096,     8191,
+                               8192, 8193, 16384, 65495, 65496, 65536, 65537, 131072, 262144, 1000003, 1u << 20, LARGEST};
 #define SIZES (int)(sizeof sizes / sizeof *sizes)
 
 static int send_all(struct node *node, unsigned char *data)
@@ -53,6 +54,15 @@ static void over_all(size_t most_room)
   }
 }
 
-Test(fabric_sizes, all_of_it) { over_all(0); }
-Test(fabric_sizes, room_for_10_bytes) { over_all(10); }
-Test(fabric_sizes, room_for_100_000_bytes) { over_all(100000); }
+Test(fabric_sizes, all_of_it)
+{
+  over_all(0);
+}
+Test(fabric_sizes, room_for_10_bytes)
+{
+  over_all(10);
+}
+Test(fabric_sizes, room_for_100_000_bytes)
+{
+  over_all(100000);
+}

@@ -73,7 +73,19 @@ static void over_all(bool wake_fds, int (*body)(struct node *node))
   }
 }
 
-Test(fabric_sleep, receiver) { over_all(false, ping_pong); }
-Test(fabric_sleep, receiver_by_eventfd) { over_all(true, ping_pong); }
-Test(fabric_sleep, sender) { over_all(false, one_large); }
-Test(fabric_sleep, sender_by_eventfd) { over_all(true, one_large); }
+Test(fabric_sleep, receiver)
+{
+  over_all(false, ping_pong);
+}
+Test(fabric_sleep, receiver_by_eventfd)
+{
+  over_all(true, ping_pong);
+}
+Test(fabric_sleep, sender)
+{
+  over_all(false, one_large);
+}
+Test(fabric_sleep, sender_by_eventfd)
+{
+  over_all(true, one_large);
+}

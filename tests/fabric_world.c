@@ -87,7 +87,7 @@ static void on_complete(void *context, int device, int channel, const struct fab
   struct node *node = context;
   struct world_message *message = cookie;
   message->error = error;
-  if (message->device != device || message->channel != channel || memcmp(header, &message->header, sizeof *header)) abort();
+  if (message->device != device || message->channel != channel || memcmp(header, &message->header, sizeof *header) != 0) abort();
   if (message->data[message->room] != 0xee) abort(); /* written beyond its room */
   node->completed++;
   *node->end = message;

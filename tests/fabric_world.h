@@ -23,12 +23,12 @@ struct world_message {
 struct world {
   const struct fab_ops *ops;
   int devices;
-  bool wake_fds;                    /* give shm eventfds */
-  size_t most_room;                 /* what arrive grants at most; 0: no limit */
-  struct fab_config config;         /* what all endpoints have in common */
+  bool wake_fds;            /* give shm eventfds */
+  size_t most_room;         /* what arrive grants at most; 0: no limit */
+  struct fab_config config; /* what all endpoints have in common */
   int listen_fd[WORLD_MAX], wake_fd[WORLD_MAX];
   uint16_t ports[WORLD_MAX * FAB_CHANNELS];
-  _Atomic uint64_t *shared;         /* a page of zeroed words for the test's own use */
+  _Atomic uint64_t *shared; /* a page of zeroed words for the test's own use */
 };
 
 struct node {
@@ -37,7 +37,7 @@ struct node {
   const struct fab_ops *ops;
   struct fab_endpoint *endpoint;
   struct world_message *first, **end;
-  int arrived, completed, lost;     /* how many upcalls */
+  int arrived, completed, lost; /* how many upcalls */
   int lost_device;
 };
 
@@ -53,11 +53,11 @@ bool world_ended_well(pid_t pid);
 
 int node_open(struct node *node, struct world *world, int device);
 void node_close(struct node *node);
-void node_step(struct node *node); /* progress; gives the processor away when nothing moved */
+void node_step(struct node *node);                                    /* progress; gives the processor away when nothing moved */
 void node_post(struct node *node, int device, struct fab_send *send); /* send on the application's channel */
 int node_finish(struct node *node, struct fab_send *send);            /* progress until it has left; its status */
 int node_send(struct node *node, int device, int tag, const void *payload, size_t bytes, bool staged); /* post and finish */
-struct world_message *node_receive(struct node *node);                /* the next message; the caller frees it */
+struct world_message *node_receive(struct node *node); /* the next message; the caller frees it */
 void message_free(struct world_message *message);
 
 /* Bytes that depend on seed and position. */
@@ -65,12 +65,12 @@ void pattern_fill(unsigned char *data, size_t bytes, unsigned seed);
 bool pattern_holds(const unsigned char *data, size_t bytes, unsigned seed);
 
 /* In the body of a node: the process fails, saying where. */
-#define must(condition)                                                              \
-  do {                                                                               \
-    if (!(condition)) {                                                              \
+#define must(condition) \
+  do { \
+    if (!(condition)) { \
       fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #condition); \
-      return 1;                                                                      \
-    }                                                                                \
+      return 1; \
+    } \
   } while (0)
 
 #endif

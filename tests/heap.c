@@ -137,8 +137,8 @@ Test(heap, wrong_frees_are_told_and_change_nothing)
 {
   struct uma_heap *heap = block_heap(256 * PAGE, 0);
   uint64_t small = uma_heap_alloc(heap, 48, 16), other = uma_heap_alloc(heap, 48, 16), large = uma_heap_alloc(heap, 5 * PAGE, 16);
-  const uint64_t wild[] = {small + 1, small + 16, small + 4080, small + 96, large + 8, large + PAGE, large + 5 * PAGE, 100 * PAGE,
-                           255 * PAGE, 256 * PAGE, UINT64_MAX, UINT64_MAX - PAGE + 1};
+  const uint64_t wild[] = {small + 1,        small + 16, small + 4080, small + 96, large + 8,  large + PAGE,
+                           large + 5 * PAGE, 100 * PAGE, 255 * PAGE,   256 * PAGE, UINT64_MAX, UINT64_MAX - PAGE + 1};
   struct uma_usage before = usage_of(heap);
   for (unsigned i = 0; i < sizeof wild / sizeof wild[0]; i++) {
     int expected = wild[i] == small + 96 ? -EALREADY : -EINVAL; /* a slot that is free */
@@ -336,8 +336,7 @@ Test(heap, processes_share_a_heap)
 {
   struct crowd *crowd = crowd_make();
   for (int i = 0; i < CROWD; i++) {
-    pid_t pid = fork();
-    cr_assert_geq(pid, 0);
+    pid_t pid = block_fork();
     if (pid) continue;
     uma_mutex_identify(1 + i, NULL);
     crowd_member(crowd);

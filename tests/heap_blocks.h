@@ -3,10 +3,13 @@
 #define TESTS_HEAP_BLOCKS_H
 
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
 
 #include "uma/heap.h"
 #include "uma/mutex.h"
@@ -32,6 +35,15 @@ static inline void block_check(struct uma_heap *heap)
 {
   const char *fault = uma_heap_invalid(heap);
   cr_assert(fault == NULL, "%s", fault ? fault : "");
+}
+
+/* fork() for a child that does not outlive a test that fails. */
+static inline pid_t block_fork(void)
+{
+  pid_t parent = getpid(), pid = fork();
+  cr_assert(pid >= 0, "fork");
+  if (pid == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent)) _exit(1);
+  return pid;
 }
 
 /* The seed from UMA_TEST_SEED, or one of today; printed so that a failure can be had again. */

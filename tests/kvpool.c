@@ -78,7 +78,7 @@ static void expect_failure(const struct outcome *outcome, int status, const char
 
 /* ---- random traces, and the naive cache */
 
-#define REQUESTS    300
+#define REQUESTS 300
 #define REQUEST_MAX 24
 
 struct request {
@@ -150,8 +150,7 @@ static size_t naive_find(const struct naive *cache, unsigned id)
 static void naive_touch(struct naive *cache, unsigned id)
 {
   size_t place = naive_find(cache, id);
-  if (place == cache->count && cache->count < cache->capacity)
-    cache->count++;
+  if (place == cache->count && cache->count < cache->capacity) cache->count++;
   else if (place == cache->count) {
     place = 0;
     for (size_t i = 1; i < cache->count; i++)

@@ -78,6 +78,24 @@ Test(launch, too_few_descriptors_are_told)
   cr_expect(strstr(said, "200 devices need") && strstr(said, "the limit is 100"), "%s", said);
 }
 
+Test(launch, the_use_of_windows_can_be_printed)
+{
+  char line[256], *said;
+  snprintf(line, sizeof line, "--stats -n 2 --memory 1M %s/examples/hello", session_build());
+  cr_expect_eq(run(line, &said), 0, "%s", said);
+  cr_expect(strstr(said, "capacity") && strstr(said, "1048576"), "%s", said);
+}
+
+Test(launch, info_tells_about_the_host)
+{
+  char line[256], *said;
+  snprintf(line, sizeof line, "%s/uma info", session_build());
+  cr_expect_eq(command_run(line, &said), 0);
+  const char *wanted[] = {"processor", "NUMA", "fabric shm", "fabric uring", "open files", "UMA_MEMORY"};
+  for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++)
+    cr_expect(strstr(said, wanted[i]), "\"%s\" is missing in: %s", wanted[i], said);
+}
+
 Test(launch, a_session_has_a_time_limit)
 {
   expect_run("-n 2 --timeout 0.2 sleep 100", 124, "did not end within 0.2 s");
@@ -140,7 +158,7 @@ Test(launch, many_devices_on_few_processors)
 
 Test(launch, the_largest_session)
 {
-  struct uma_config config = {.memory = (size_t)1 << 30, .timeout = 200};
+  struct uma_config config = {.memory = (size_t)256 << 20, .timeout = 200};
   cr_expect_eq(uma_spawn(&config, UMA_MAX_DEVICES, do_nothing, NULL), 0);
 }
 
@@ -150,7 +168,8 @@ Test(launch, the_largest_session)
 static int count_processes(const char *word)
 {
   char *said, line[256];
-  snprintf(line, sizeof line, "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline 2>/dev/null | grep -q '^sleep %s ' && echo x; done; true", word);
+  snprintf(line, sizeof line,
+           "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline 2>/dev/null | grep -q '^sleep %s ' && echo x; done; true", word);
   command_run(line, &said);
   int count = 0;
   for (char *c = said; *c; c++) count += *c == 'x';

@@ -81,7 +81,8 @@ static int symmetric(void *argument)
     CHECK((blocks[i] = uma_alloc_symmetric((size_t)10 << 20)));
     CHECK(uma_home(blocks[i]) == me);
     uint64_t offset = (uint64_t)(blocks[i] - (unsigned char *)uma_window(me, NULL)), most, least;
-    CHECK(!uma_allreduce(&most, &offset, 1, UMA_UINT64, UMA_MAX) && !uma_allreduce(&least, &offset, 1, UMA_UINT64, UMA_MIN) && most == least);
+    CHECK(!uma_allreduce(&most, &offset, 1, UMA_UINT64, UMA_MAX) && !uma_allreduce(&least, &offset, 1, UMA_UINT64, UMA_MIN) &&
+          most == least);
     CHECK(uma_symmetric(blocks[i] + 5, (me + 1) % devices) == (unsigned char *)uma_window((me + 1) % devices, NULL) + offset + 5);
   }
   CHECK(!uma_alloc_symmetric((size_t)40 << 20) && errno == ENOMEM);

@@ -66,8 +66,8 @@ ONE_INTEGER(uint64, uint64_t, uint64_t)
 ONE_FLOAT(float32, float)
 ONE_FLOAT(float64, double)
 static void (*const one[])(void *acc, const void *in, enum uma_op op) = {
-  [UMA_INT32] = one_int32, [UMA_INT64] = one_int64, [UMA_UINT32] = one_uint32,
-  [UMA_UINT64] = one_uint64, [UMA_FLOAT32] = one_float32, [UMA_FLOAT64] = one_float64,
+    [UMA_INT32] = one_int32,   [UMA_INT64] = one_int64,     [UMA_UINT32] = one_uint32,
+    [UMA_UINT64] = one_uint64, [UMA_FLOAT32] = one_float32, [UMA_FLOAT64] = one_float64,
 };
 
 static void reduce_slowly(unsigned char *dst, unsigned char (*sources)[MOST * 8 + 64], const size_t *shifts, int n, size_t count,
@@ -159,7 +159,7 @@ Test(reduce, only_integers_have_bitwise_operations)
   }
   cr_assert_not(uma_op_applies((enum uma_type)0, UMA_SUM));
   cr_assert_not(uma_op_applies((enum uma_type)7, UMA_SUM));
-  cr_assert_not(uma_op_applies((enum uma_type)-1, UMA_SUM));
+  cr_assert_not(uma_op_applies((enum uma_type) - 1, UMA_SUM));
   cr_assert_not(uma_op_applies(UMA_INT32, (enum uma_op)0));
   cr_assert_not(uma_op_applies(UMA_INT32, (enum uma_op)8));
   cr_assert_eq(uma_type_size((enum uma_type)7), 0);

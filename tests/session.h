@@ -8,10 +8,18 @@
 
 #include "uma.h"
 
+/* A place for windows that is not the default; ThreadSanitizer allows only some. */
+#if defined(__SANITIZE_THREAD__)
+#define SESSION_OTHER_BASE ((uintptr_t)0x551000000000)
+#else
+#define SESSION_OTHER_BASE ((uintptr_t)0x300000000000)
+#endif
+
 #define CHECK(condition) \
   do { \
     if (!(condition)) { \
-      fprintf(stderr, "%s:%d: device %d: %s does not hold (last error: %s)\n", __FILE__, __LINE__, uma_device(), #condition, uma_last_error()); \
+      fprintf(stderr, "%s:%d: device %d: %s does not hold (last error: %s)\n", __FILE__, __LINE__, uma_device(), #condition, \
+              uma_last_error()); \
       return 99; \
     } \
   } while (0)

@@ -134,7 +134,9 @@ Test(sync, the_lock_of_a_lost_device_is_passed_on_and_told)
 /* A token goes round by signals; data put before the signal is there. */
 static int pass_token(void *argument)
 {
-  struct { uint64_t word, data[64]; } *mine = uma_alloc_symmetric(sizeof *mine), *next;
+  struct {
+    uint64_t word, data[64];
+  } *mine = uma_alloc_symmetric(sizeof *mine), *next;
   int me = uma_device(), devices = uma_device_count();
   CHECK(mine);
   memset(mine, 0, sizeof *mine);

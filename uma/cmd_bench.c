@@ -1,5 +1,6 @@
 /* `uma bench`: its arguments, and what is done with the rows. The benchmarks are in bench/. */
 #include <argp.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -10,15 +11,15 @@
 enum { LIST = 256, QUICK, JSON, REPORT, FROM, PEERS, NO_PEERS, TRACE };
 
 static const struct argp_option options[] = {
-  {"list", LIST, NULL, 0, "name the benchmarks and stop", 0},
-  {"quick", QUICK, NULL, 0, "fewer sizes, devices and repetitions: about a minute", 0},
-  {"json", JSON, "FILE", 0, "write the rows to FILE, one JSON object a line (- is standard output)", 0},
-  {"report", REPORT, "DIR", 0, "write DIR/index.html: pictures, targets, all rows (needs gnuplot)", 0},
-  {"from", FROM, "FILE", 0, "measure nothing; take the rows that --json wrote (for --report)", 0},
-  {"peers", PEERS, NULL, 0, "also Open MPI and OpenSHMEM (the default where they are installed)", 0},
-  {"no-peers", NO_PEERS, NULL, 0, "without them", 0},
-  {"trace", TRACE, "FILE", 0, "the request trace for kvpool (default: a generated one)", 0},
-  {0}};
+    {"list", LIST, NULL, 0, "name the benchmarks and stop", 0},
+    {"quick", QUICK, NULL, 0, "fewer sizes, devices and repetitions: about a minute", 0},
+    {"json", JSON, "FILE", 0, "write the rows to FILE, one JSON object a line (- is standard output)", 0},
+    {"report", REPORT, "DIR", 0, "write DIR/index.html: pictures, targets, all rows (needs gnuplot)", 0},
+    {"from", FROM, "FILE", 0, "measure nothing; take the rows that --json wrote (for --report)", 0},
+    {"peers", PEERS, NULL, 0, "also Open MPI and OpenSHMEM (the default where they are installed)", 0},
+    {"no-peers", NO_PEERS, NULL, 0, "without them", 0},
+    {"trace", TRACE, "FILE", 0, "the request trace for kvpool (default: a generated one)", 0},
+    {0}};
 
 struct arguments {
   struct bench_options bench;
@@ -47,11 +48,31 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
   return 0;
 }
 
-static const struct argp parser = {options, parse_option, "[NAME...]",
-                                   "Measures the communication wall: the same work by load and store in a supernode and by messages between "
-                                   "stacked servers, beside plain memory, plain sockets and other libraries.\vNAME chooses the benchmarks "
-                                   "that begin with it; --list names them all.",
-                                   NULL, NULL, NULL};
+static const struct argp parser = {
+    options,
+    parse_option,
+    "[NAME...]",
+    "Measures the communication wall: the same work by load and store in a supernode and by messages between "
+    "stacked servers, beside plain memory, plain sockets and other libraries.\vNAME chooses the benchmarks "
+    "that begin with it; --list names them all.",
+    NULL,
+    NULL,
+    NULL};
+
+/* Finds out what cannot be written before anything is measured. The report first: rows may go to its directory. */
+static int prepare(const struct arguments *arguments)
+{
+  int result = arguments->report ? bench_report_prepare(arguments->report) : 0;
+  if (result || !arguments->json || !strcmp(arguments->json, "-")) return result;
+  FILE *file = fopen(arguments->json, "a");
+  if (!file) {
+    result = -errno;
+    fprintf(stderr, "uma bench: cannot write '%s': %s\n", arguments->json, strerror(-result));
+    return result;
+  }
+  fclose(file);
+  return 0;
+}
 
 /* Rows to files, the table to people. Machines that read standard output get rows. */
 static int deliver(const struct arguments *arguments, const struct bench_rows *rows)
@@ -80,6 +101,8 @@ int uma_cmd_bench(int argc, char **argv)
     bench_list(stdout);
     return EXIT_SUCCESS;
   }
+  result = prepare(&arguments);
+  if (result) return EXIT_FAILURE;
   result = arguments.from ? bench_rows_load(&rows, arguments.from) : bench_suite(&arguments.bench, &rows);
   if (rows.count) delivered = deliver(&arguments, &rows);
   if (!result && !rows.count) {

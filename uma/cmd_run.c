@@ -24,7 +24,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
   if (key >= SETTING_KEY && key < SETTING_KEY + uma_setting_count) {
     const struct uma_setting *setting = &uma_settings[key - SETTING_KEY];
     snprintf(source, sizeof source, "--%s", setting->flag);
-    if (uma_setting_read(setting, source, text ? text : "1", &arguments->config)) argp_failure(state, EXIT_USAGE, 0, "%s", uma_last_error());
+    if (uma_setting_read(setting, source, text ? text : "1", &arguments->config))
+      argp_failure(state, EXIT_USAGE, 0, "%s", uma_last_error());
     return 0;
   }
   switch (key) {
@@ -38,7 +39,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
     arguments->program = state->argv + state->next - 1;
     state->next = state->argc; /* the rest is the program's */
     return 0;
-  case ARGP_KEY_NO_ARGS: argp_failure(state, EXIT_USAGE, 0, "no program was given; expected uma run -n N [FLAGS] -- PROGRAM [ARGS]"); return 0;
+  case ARGP_KEY_NO_ARGS:
+    argp_failure(state, EXIT_USAGE, 0, "no program was given; expected uma run -n N [FLAGS] -- PROGRAM [ARGS]");
+    return 0;
   default: return ARGP_ERR_UNKNOWN;
   }
 }
@@ -67,9 +70,10 @@ int uma_cmd_run(int argc, char **argv)
       .options = make_options(),
       .parser = parse,
       .args_doc = "-- PROGRAM [ARGS]",
-      .doc = "Runs PROGRAM as each device of a new session.\v"
-             "The session ends with the first device that fails; its exit code (128 + the signal's number for a signal) is that of uma run, "
-             "124 after --timeout. Device 0 reads the standard input.",
+      .doc =
+          "Runs PROGRAM as each device of a new session.\v"
+          "The session ends with the first device that fails; its exit code (128 + the signal's number for a signal) is that of uma run, "
+          "124 after --timeout. Device 0 reads the standard input.",
   };
   setenv("ARGP_HELP_FMT", "rmargin=100,opt-doc-col=26", 0);
   argp_err_exit_status = EXIT_USAGE;

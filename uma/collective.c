@@ -16,6 +16,8 @@
 
 #include "uma/collective_work.h"
 
+#define DIRECT_SLOT_BYTES 512 /* with a processor for each device */
+
 static const char *const names[] = {"uma_broadcast", "uma_allgather", "uma_reduce_scatter", "uma_allreduce", "uma_alltoall"};
 
 /* ---- Arguments */
@@ -46,32 +48,39 @@ static bool sizes_of(const struct uma_collective *what, struct sizes *sizes)
   return true;
 }
 
-static int check_operation(const struct uma_collective *what)
+static int refuse_operation(const struct uma_collective *what)
 {
   const char *name = names[what->kind];
-  if (what->kind == UMA_BROADCAST && (what->root < 0 || what->root >= uma_self.shape.devices))
-    return uma_fail(-EINVAL, "%s: root %d is no device: 0 to %d are", name, what->root, uma_self.shape.devices - 1);
-  if (!uma_is_reduction(what->kind)) return 0;
   if (!uma_type_size(what->type))
     return uma_fail(-EINVAL, "%s: %d is no type: UMA_INT32 (%d) to UMA_FLOAT64 (%d) are", name, (int)what->type, UMA_INT32, UMA_FLOAT64);
   if ((int)what->op < UMA_SUM || what->op > UMA_XOR)
     return uma_fail(-EINVAL, "%s: %d is no operation: UMA_SUM (%d) to UMA_XOR (%d) are", name, (int)what->op, UMA_SUM, UMA_XOR);
-  if (!uma_op_applies(what->type, what->op))
-    return uma_fail(-EINVAL, "%s: UMA_AND, UMA_OR and UMA_XOR are for integers; floats have sum, min, max and prod", name);
-  return 0;
+  return uma_fail(-EINVAL, "%s: UMA_AND, UMA_OR and UMA_XOR are for integers; floats have sum, min, max and prod", name);
 }
 
-static int check_buffer(const struct uma_collective *what, const char *parameter, const void *buffer, size_t bytes)
+static int check_operation(const struct uma_collective *what)
+{
+  if (uma_is_reduction(what->kind)) return uma_op_applies(what->type, what->op) ? 0 : refuse_operation(what);
+  if (what->kind != UMA_BROADCAST || (what->root >= 0 && what->root < uma_self.shape.devices)) return 0;
+  return uma_fail(-EINVAL, "%s: root %d is no device: 0 to %d are", names[what->kind], what->root, uma_self.shape.devices - 1);
+}
+
+static int refuse_buffer(const struct uma_collective *what, const char *parameter, const void *buffer, size_t bytes)
 {
   const char *name = names[what->kind];
   int home;
   if (!buffer) return uma_fail(-EINVAL, "%s: %s is NULL with %zu bytes", name, parameter, bytes);
   if ((uintptr_t)buffer + bytes < (uintptr_t)buffer)
     return uma_fail(-EINVAL, "%s: %zu bytes from %s %p go beyond the end of memory", name, bytes, parameter, buffer);
-  if (uma_self.shape.domains > 1 && uma_range_in_windows(buffer, bytes, &home) && !uma_range_is_local(buffer, bytes))
-    return uma_fail(-EINVAL, "%s: %s %p is in the window of device %d, in another domain; pass this domain's or private memory",
-                    name, parameter, buffer, home);
-  return 0;
+  if (!uma_range_in_windows(buffer, bytes, &home) || uma_range_is_local(buffer, bytes)) return 0;
+  return uma_fail(-EINVAL, "%s: %s %p is in the window of device %d, in another domain; pass this domain's or private memory", name,
+                  parameter, buffer, home);
+}
+
+static inline int check_buffer(const struct uma_collective *what, const char *parameter, const void *buffer, size_t bytes)
+{
+  bool plain = buffer && (uintptr_t)buffer + bytes > (uintptr_t)buffer && uma_self.shape.domains == 1;
+  return plain ? 0 : refuse_buffer(what, parameter, buffer, bytes);
 }
 
 static int check_overlap(const struct uma_collective *what, const struct sizes *sizes)
@@ -80,8 +89,8 @@ static int check_overlap(const struct uma_collective *what, const struct sizes *
   if (src >= dst + sizes->dst || dst >= src + sizes->src) return 0;
   if (what->kind == UMA_BROADCAST) return 0;
   if (src == dst && sizes->src == sizes->dst && what->kind != UMA_ALLTOALL) return 0;
-  return uma_fail(-EINVAL, "%s: src %p (%zu bytes) and dst %p (%zu bytes) overlap%s", names[what->kind], what->src, sizes->src,
-                  what->dst, sizes->dst, what->kind == UMA_ALLREDUCE ? "; they may be equal, or apart" : "; they must be apart");
+  return uma_fail(-EINVAL, "%s: src %p (%zu bytes) and dst %p (%zu bytes) overlap%s", names[what->kind], what->src, sizes->src, what->dst,
+                  sizes->dst, what->kind == UMA_ALLREDUCE ? "; they may be equal, or apart" : "; they must be apart");
 }
 
 int uma_collective_check(const struct uma_collective *what)
@@ -135,6 +144,12 @@ static void take_blocks(const struct uma_work *work)
     memcpy(dst + (size_t)i * work->block, (const unsigned char *)uma_meeting_data(meeting, i) + offset, work->block);
 }
 
+/* What goes through slots is written and read once more, for one meeting less: worth more where a meeting takes turns at processors. */
+static bool is_small(const struct uma_work *work)
+{
+  return (size_t)work->blocks * work->block <= (work->meeting.counted ? UMA_SLOT_BYTES : DIRECT_SLOT_BYTES);
+}
+
 static int run_small(struct uma_work *work)
 {
   const struct uma_collective *what = work->what;
@@ -171,7 +186,7 @@ int uma_collective_run(const struct uma_collective *what, enum fab_channel chann
   if (uma_any_lost()) return uma_fail(-EHOSTDOWN, "%s: a device was lost", names[what->kind]);
   prepare(&work, what, channel);
   if (uma_self.shape.domains > 1) error = uma_collective_far(&work);
-  else if ((size_t)work.blocks * work.block <= UMA_SLOT_BYTES) error = run_small(&work);
+  else if (is_small(&work)) error = run_small(&work);
   else error = uma_collective_near(&work);
   return error ? uma_fail(error, "%s: a device was lost, or a link to it", names[what->kind]) : 0;
 }

@@ -21,7 +21,7 @@ struct uma_collective {
   enum uma_op op;
   int root;
 };
-int uma_collective_check(const struct uma_collective *collective);  /* 0 or -EINVAL with uma_last_error */
+int uma_collective_check(const struct uma_collective *collective); /* 0 or -EINVAL with uma_last_error */
 int uma_collective_run(const struct uma_collective *collective, enum fab_channel channel);
 
 /* stream.c: queues a checked collective */

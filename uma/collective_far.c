@@ -1,7 +1,7 @@
 /* Collectives over several coherence domains: load and store inside, messages between.
  *
- * Every chunk is opened and closed by a meeting of each domain's devices, as in collective_near.c. Between the two, the first `lanes` devices
- * of each domain (as many as the smallest domain has) each take a part of the chunk across: lane l of one domain talks to
+ * Every chunk is opened and closed by a meeting of each domain's devices, as in collective_near.c. In between, the first `lanes`
+ * devices of each domain (as many as the smallest domain has) each take a part of the chunk across: lane l of one domain talks to
  * lane l of the others only, so all lanes are at work at the same time. A lane leaves what it got in its scratch memory,
  * and after the closing meeting every device fetches it from there. Chunks have one length everywhere, whether buffers are private or not.
  *
@@ -12,8 +12,8 @@
  *   reduce-scatter  a domain's devices share the work of summing up the blocks of another's, and send them straight to their owners
  *   all-to-all      near blocks as inside a domain, all others from device to device
  *
- * Why nobody waits for ever: all devices go through the same steps in the same order, and in one step a device sends to the domain s after its
- * own while it receives from the one s before. Who has come least far can always go on: its partners are in the same step or
+ * Why nobody waits for ever: all devices go through the same steps in the same order, and in step s a device sends to the domain s
+ * after its own while it receives from the one s before. Who has come least far can always go on: its partners are in the same step or
  * wait for it there. The tag of a message is its step; messages of two devices keep their order, so chunks do not mix.
  */
 #include <string.h>
@@ -29,9 +29,9 @@
 struct far {
   struct uma_work *work;
   struct uma_mailbox *box;
-  int domains, domain; /* their number, and this one */
-  int lanes, lane;     /* lane >= lanes: this device takes nothing across */
-  struct uma_part part; /* of the chunk, what the lane takes across */
+  int domains, domain;           /* their number, and this one */
+  int lanes, lane;               /* lane >= lanes: this device takes nothing across */
+  struct uma_part part;          /* of the chunk, what the lane takes across */
   unsigned char *out, *received; /* scratch */
 };
 
@@ -161,8 +161,8 @@ static int reduce_pieces(const struct far *far)
   for (int step = 1; step < far->domains && !error; step++) {
     int to = after(far, step), from = before(far, step);
     struct uma_part theirs = uma_part_of(far->part.bytes, from, far->domains);
-    error = trade(far, far->domains + step, peer(far, to), far->out + own.offset, own.bytes, peer(far, from),
-                  far->out + theirs.offset, theirs.bytes);
+    error = trade(far, far->domains + step, peer(far, to), far->out + own.offset, own.bytes, peer(far, from), far->out + theirs.offset,
+                  theirs.bytes);
   }
   return error;
 }
@@ -236,11 +236,11 @@ static int divisor_of(const struct uma_work *work)
 static int go_across(struct far *far)
 {
   switch (far->work->what->kind) {
-    case UMA_BROADCAST: return broadcast_across(far);
-    case UMA_ALLGATHER: return gather_across(far);
-    case UMA_ALLREDUCE: return allreduce_across(far);
-    case UMA_REDUCE_SCATTER: return scatter_across(far);
-    case UMA_ALLTOALL: uma_work_fetch(far->work); return 0;
+  case UMA_BROADCAST: return broadcast_across(far);
+  case UMA_ALLGATHER: return gather_across(far);
+  case UMA_ALLREDUCE: return allreduce_across(far);
+  case UMA_REDUCE_SCATTER: return scatter_across(far);
+  case UMA_ALLTOALL: uma_work_fetch(far->work); return 0;
   }
   return 0;
 }
@@ -288,7 +288,7 @@ int uma_collective_far(struct uma_work *work)
   far.received = uma_scratch_of(&work->meeting, far.lane, UMA_SCRATCH_RECEIVED);
   work->pushes = false;
   work->chunked = true;
-  work->limit = uma_work_limit(work, UMA_SCRATCH_MOST, divisor_of(work));
+  work->limit = uma_work_limit(UMA_SCRATCH_MOST, divisor_of(work));
   for (work->offset = 0; !error && work->offset < work->block; work->offset += work->length) error = run_chunk(&far);
   if (!error && work->what->kind == UMA_ALLTOALL) error = alltoall_across(&far);
   return error;

@@ -14,7 +14,13 @@
 
 #include "uma/collective_work.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #define STAGE_BYTES ((size_t)256 << 10) /* of private memory at a time: the scratch of some devices fits the second level cache */
+
+#define PAST_CACHE_BYTES ((size_t)8 << 20) /* from here on results are not kept in the cache: it cannot hold sources and targets */
 
 /* What a device contributes to the opening meeting. */
 struct post {
@@ -29,7 +35,7 @@ static size_t smaller(size_t a, size_t b)
 
 /* ---- Chunks */
 
-size_t uma_work_limit(const struct uma_work *work, size_t most, int divisor)
+size_t uma_work_limit(size_t most, int divisor)
 {
   size_t limit = smaller(most, uma_scratch_bytes(uma_self.shape.devices)) / (size_t)divisor;
   return limit - limit % FAB_CACHE_LINE;
@@ -60,7 +66,7 @@ int uma_work_open(struct uma_work *work)
   work->length = smaller(work->limit, work->block - work->offset);
   if (stage) stage_source(work);
   *(struct post *)uma_meeting_mine(&work->meeting) =
-    (struct post){(uintptr_t)what->src, (uintptr_t)what->dst, stage, work->target_is_staged};
+      (struct post){(uintptr_t)what->src, (uintptr_t)what->dst, stage, work->target_is_staged};
   int error = uma_meeting_meet(&work->meeting, NULL, NULL);
   if (error) return error;
   bool staged = work->chunked;
@@ -118,22 +124,55 @@ static void broadcast_part(struct uma_work *work)
   }
 }
 
-/* The step is summed up in this device's own target where that cannot destroy a source still to be read (two sources are
+#if defined(__SSE2__)
+/* Stores that go to memory without fetching the line first. They are weakly ordered: fence before telling anybody. */
+static void copy_past_cache(unsigned char *dst, const unsigned char *src, size_t bytes)
+{
+  size_t done = (uintptr_t)dst & 15 ? bytes : 0;
+  for (; done + 16 <= bytes; done += 16) _mm_stream_si128((__m128i *)(dst + done), _mm_loadu_si128((const __m128i *)(src + done)));
+  if ((uintptr_t)dst & 15) done = 0;
+  memcpy(dst + done, src + done, bytes - done);
+}
+
+static void fence_past_cache(void)
+{
+  _mm_sfence();
+}
+#else
+static void copy_past_cache(unsigned char *dst, const unsigned char *src, size_t bytes)
+{
+  memcpy(dst, src, bytes);
+}
+
+static void fence_past_cache(void)
+{
+}
+#endif
+
+/* A step is summed up in this device's own target where that cannot destroy a source still to be read (two sources are
  * read together), else in a buffer, and goes to all other targets while it is in the first level cache. */
-static void allreduce_part(struct uma_work *work)
+static void allreduce_step(const struct uma_work *work, size_t at, size_t bytes, bool past_cache)
 {
   const struct uma_meeting *meeting = &work->meeting;
   _Alignas(FAB_CACHE_LINE) unsigned char buffer[UMA_STEP_BYTES];
-  struct uma_part part = uma_part_of(work->length, meeting->me, meeting->count);
-  unsigned char *own = work->target[meeting->me];
-  bool direct = meeting->count <= 2 || own != work->source[meeting->me];
-  for (size_t done = 0; done < part.bytes; done += UMA_STEP_BYTES) {
-    size_t step = smaller(UMA_STEP_BYTES, part.bytes - done), at = part.offset + done;
-    unsigned char *sum = direct ? own + at : buffer;
-    uma_work_reduce(work, sum, 0, at, step);
-    for (int i = 0; i < meeting->count; i++)
-      if (work->target[i] + at != sum) memcpy(work->target[i] + at, sum, step);
+  unsigned char *own = work->target[meeting->me] + at;
+  bool direct = !past_cache && (meeting->count <= 2 || work->target[meeting->me] != work->source[meeting->me]);
+  unsigned char *sum = direct ? own : buffer;
+  uma_work_reduce(work, sum, 0, at, bytes);
+  for (int i = 0; i < meeting->count; i++) {
+    unsigned char *target = work->target[i] + at;
+    if (past_cache) copy_past_cache(target, sum, bytes);
+    else if (target != sum) memcpy(target, sum, bytes);
   }
+}
+
+static void allreduce_part(const struct uma_work *work)
+{
+  struct uma_part part = uma_part_of(work->length, work->meeting.me, work->meeting.count);
+  bool past_cache = work->length >= PAST_CACHE_BYTES;
+  for (size_t done = 0; done < part.bytes; done += UMA_STEP_BYTES)
+    allreduce_step(work, part.offset + done, smaller(UMA_STEP_BYTES, part.bytes - done), past_cache);
+  if (past_cache) fence_past_cache();
 }
 
 static void reduce_scatter_part(struct uma_work *work)
@@ -144,11 +183,11 @@ static void reduce_scatter_part(struct uma_work *work)
 static void do_part(struct uma_work *work)
 {
   switch (work->what->kind) {
-    case UMA_BROADCAST: broadcast_part(work); break;
-    case UMA_ALLREDUCE: allreduce_part(work); break;
-    case UMA_REDUCE_SCATTER: reduce_scatter_part(work); break;
-    case UMA_ALLGATHER:
-    case UMA_ALLTOALL: uma_work_fetch(work); break;
+  case UMA_BROADCAST: broadcast_part(work); break;
+  case UMA_ALLREDUCE: allreduce_part(work); break;
+  case UMA_REDUCE_SCATTER: reduce_scatter_part(work); break;
+  case UMA_ALLGATHER:
+  case UMA_ALLTOALL: uma_work_fetch(work); break;
   }
 }
 
@@ -157,7 +196,7 @@ int uma_collective_near(struct uma_work *work)
   int error = 0;
   work->chunked = false;
   work->pushes = work->what->kind == UMA_BROADCAST || work->what->kind == UMA_ALLREDUCE;
-  work->limit = uma_work_limit(work, STAGE_BYTES, work->blocks);
+  work->limit = uma_work_limit(STAGE_BYTES, work->blocks);
   for (work->offset = 0; !error && work->offset < work->block; work->offset += work->length) {
     error = uma_work_open(work);
     if (error) break;

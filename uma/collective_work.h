@@ -58,7 +58,7 @@ static inline bool uma_is_reduction(enum uma_collective_kind kind)
 
 /* ---- collective_near.c */
 /* The longest chunk so that `divisor` of them fit a scratch part and `most` bytes; the same in all domains. */
-size_t uma_work_limit(const struct uma_work *work, size_t most, int divisor);
+size_t uma_work_limit(size_t most, int divisor);
 /* Opens the chunk at `offset`: stages a private source, meets, learns where everybody's buffers are, and sets `length`.
  * Closes it: meets, and brings a staged result to its place. Both 0 or -EHOSTDOWN. */
 int uma_work_open(struct uma_work *work);

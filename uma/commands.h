@@ -4,6 +4,7 @@
 
 int uma_cmd_run(int argc, char **argv);
 int uma_cmd_info(int argc, char **argv);
+int uma_cmd_litmus(int argc, char **argv);
 int uma_cmd_bench(int argc, char **argv);
 int uma_cmd_protocol(int argc, char **argv);
 int uma_cmd_check(int argc, char **argv);

@@ -30,7 +30,7 @@ void uma_setting_variable(const struct uma_setting *setting, char *name)
 {
   strcpy(name, "UMA_");
   size_t i = 0;
-  for (; setting->flag[i] && i < 59; i++) name[4 + i] = setting->flag[i] == '-' ? '_' : (char)toupper((unsigned char)setting->flag[i]);
+  for (; i < 59 && setting->flag[i]; i++) name[4 + i] = setting->flag[i] == '-' ? '_' : (char)toupper((unsigned char)setting->flag[i]);
   name[4 + i] = 0;
 }
 
@@ -188,8 +188,8 @@ int uma_config_shape(const struct uma_config *config, int devices, struct uma_sh
     return uma_fail(-EINVAL, "servers: %d is not valid; expected 1 to %d, the number of devices", config->servers, devices);
   size_t host = uma_host_memory();
   if (config->memory < LEAST_MEMORY || config->memory > host)
-    return uma_fail(-EINVAL, "memory: %s is not valid; expected 64K to %s, the memory of this host",
-                    uma_format_size(config->memory, text), uma_format_size(host >> 20 << 20, limit));
+    return uma_fail(-EINVAL, "memory: %s is not valid; expected 64K to %s, the memory of this host", uma_format_size(config->memory, text),
+                    uma_format_size(host >> 20 << 20, limit));
   size_t page = config->hugepages == UMA_HUGEPAGES_ALWAYS ? HUGE_PAGE : SMALL_PAGE;
   size_t memory = (config->memory + page - 1) / page * page;
   uintptr_t base = config->base ? config->base : DEFAULT_BASE;

@@ -31,9 +31,9 @@ int uma_config_resolve(struct uma_config *config);
 /* Checks a resolved configuration against the number of devices and this host. 0 or -EINVAL. */
 int uma_config_shape(const struct uma_config *config, int devices, struct uma_shape *shape);
 
-int uma_parse_size(const char *text, size_t *bytes);         /* "64K"; 0 or -EINVAL */
-const char *uma_format_size(size_t bytes, char text[32]);    /* the inverse, with the largest unit that divides it; else in bytes */
-size_t uma_host_memory(void);                                /* of this host, or of this container if that is less */
-int uma_host_processors(void);                               /* that this process may run on */
+int uma_parse_size(const char *text, size_t *bytes);      /* "64K"; 0 or -EINVAL */
+const char *uma_format_size(size_t bytes, char text[32]); /* the inverse, with the largest unit that divides it; else in bytes */
+size_t uma_host_memory(void);                             /* of this host, or of this container if that is less */
+int uma_host_processors(void);                            /* that this process may run on */
 
 #endif

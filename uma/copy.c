@@ -34,10 +34,12 @@ static int check_range(const char *what, const void *pointer, size_t bytes)
 {
   size_t range = (size_t)uma_self.shape.devices * uma_self.shape.memory;
   uintptr_t begin = (uintptr_t)pointer, base = uma_self.shape.base;
-  if (!pointer || bytes > UINTPTR_MAX / 2 || begin + bytes < begin) return uma_fail(-EFAULT, "%s: no %zu bytes can be at %p", what, bytes, pointer);
+  if (!pointer || bytes > UINTPTR_MAX / 2 || begin + bytes < begin)
+    return uma_fail(-EFAULT, "%s: no %zu bytes can be at %p", what, bytes, pointer);
   if (begin + bytes <= base || begin >= base + range) return 0;
   if (uma_range_in_windows(pointer, bytes, NULL)) return 0;
-  return uma_fail(-EFAULT, "%s: %zu bytes at %p leave the windows (0x%zx to 0x%zx)", what, bytes, pointer, (size_t)base, (size_t)(base + range));
+  return uma_fail(-EFAULT, "%s: %zu bytes at %p leave the windows (0x%zx to 0x%zx)", what, bytes, pointer, (size_t)base,
+                  (size_t)(base + range));
 }
 
 static int check_overlap(const void *dst, const void *src, size_t bytes)
@@ -151,8 +153,8 @@ int uma_copy_2d_check(void *dst, size_t dst_pitch, const void *src, size_t src_p
   if (width == 0 || height == 0) return 0;
   if (dst_pitch < width || src_pitch < width)
     return uma_fail(-EINVAL, "pitches %zu and %zu: expected at least the width, %zu", dst_pitch, src_pitch, width);
-  if (__builtin_mul_overflow(dst_pitch, height - 1, &dst_bytes) || __builtin_mul_overflow(src_pitch, height - 1, &src_bytes)
-      || __builtin_add_overflow(dst_bytes, width, &dst_bytes) || __builtin_add_overflow(src_bytes, width, &src_bytes))
+  if (__builtin_mul_overflow(dst_pitch, height - 1, &dst_bytes) || __builtin_mul_overflow(src_pitch, height - 1, &src_bytes) ||
+      __builtin_add_overflow(dst_bytes, width, &dst_bytes) || __builtin_add_overflow(src_bytes, width, &src_bytes))
     return uma_fail(-EINVAL, "%zu rows with pitches %zu and %zu are more than the address space", height, dst_pitch, src_pitch);
   int result = check_copy(dst, src, 0);
   if (!result) result = check_range("source", src, src_bytes);
@@ -186,10 +188,12 @@ void uma_atomic_slow_(enum uma_atomic op, void *pointer, size_t size, const void
   int home, result = 0;
   if (operand) memcpy(&operand_bits, operand, size);
   if (expected) memcpy(&expected_bits, expected, size);
-  if (is_far(pointer) && uma_range_in_windows(pointer, size, &home)) result = uma_remote_atomic(home, op, pointer, size, operand_bits, expected_bits, &old_bits);
+  if (is_far(pointer) && uma_range_in_windows(pointer, size, &home))
+    result = uma_remote_atomic(home, op, pointer, size, operand_bits, expected_bits, &old_bits);
   else old_bits = fab_atomic_apply((enum fab_atomic)op, pointer, size, operand_bits, expected_bits);
   if (result) { /* there is no way to return it, and no value to go on with */
-    fprintf(stderr, "libuma: device %d: an atomic operation on %p (device %d) failed: %s\n", uma_self.device, pointer, uma_home(pointer), uma_strerror(result));
+    fprintf(stderr, "libuma: device %d: an atomic operation on %p (device %d) failed: %s\n", uma_self.device, pointer, uma_home(pointer),
+            uma_strerror(result));
     abort();
   }
   if (old) memcpy(old, &old_bits, size);

@@ -67,20 +67,39 @@ struct uma_heap {
   uint64_t used, peak, blocks; /* as in struct uma_usage */
   uint64_t filled[BIN_WORDS];  /* which bins are not empty */
   uint32_t bins[BINS];
-  uint32_t partial[CLASSES];   /* slabs with room */
+  uint32_t partial[CLASSES]; /* slabs with room */
   struct page page[];
 };
 
 _Static_assert(sizeof(struct page) == 64, "one cache line a page");
 
-static const uint16_t class_bytes[CLASSES] = {16,  32,  48,  64,  80,  96,  112, 128, 160, 192,  224,
+static const uint16_t class_bytes[CLASSES] = {16,  32,  48,  64,  80,  96,  112, 128, 160,  192,  224,
                                               256, 320, 384, 448, 512, 576, 672, 816, 1024, 1360, 2048};
 
 /* By size in units of 16 bytes, rounded up. */
-static const uint8_t class_of_units[129] = {
-  0, 0, 1, 2, 3, 4, 5, 6, 7, [9 ... 10] = 8, [11 ... 12] = 9, [13 ... 14] = 10, [15 ... 16] = 11, [17 ... 20] = 12,
-  [21 ... 24] = 13, [25 ... 28] = 14, [29 ... 32] = 15, [33 ... 36] = 16, [37 ... 42] = 17, [43 ... 51] = 18, [52 ... 64] = 19,
-  [65 ... 85] = 20, [86 ... 128] = 21};
+static const uint8_t class_of_units[129] = {0,
+                                            0,
+                                            1,
+                                            2,
+                                            3,
+                                            4,
+                                            5,
+                                            6,
+                                            7,
+                                            [9 ... 10] = 8,
+                                            [11 ... 12] = 9,
+                                            [13 ... 14] = 10,
+                                            [15 ... 16] = 11,
+                                            [17 ... 20] = 12,
+                                            [21 ... 24] = 13,
+                                            [25 ... 28] = 14,
+                                            [29 ... 32] = 15,
+                                            [33 ... 36] = 16,
+                                            [37 ... 42] = 17,
+                                            [43 ... 51] = 18,
+                                            [52 ... 64] = 19,
+                                            [65 ... 85] = 20,
+                                            [86 ... 128] = 21};
 
 /* ---- Words of entries */
 
@@ -305,7 +324,7 @@ static unsigned class_for(size_t bytes, size_t alignment)
 {
   if (bytes > class_bytes[CLASSES - 1] || alignment > class_bytes[CLASSES - 1]) return CLASSES;
   unsigned class = class_of_units[(bytes + 15) / 16];
-  while (class_bytes[class] & (alignment - 1)) class++;
+  while (class_bytes[class] & (alignment - 1)) class ++;
   return class;
 }
 
@@ -364,7 +383,7 @@ static uint64_t alloc_slot(struct uma_heap *heap, unsigned class, size_t alignme
 {
   if (heap->partial[class] != NONE) return take_slot(heap, class);
   uint64_t offset = take_new_slab(heap, class);
-  for (class++; offset == UMA_HEAP_FULL && class < CLASSES; class++)
+  for (class ++; offset == UMA_HEAP_FULL && class < CLASSES; class ++)
     if (heap->partial[class] != NONE && !(class_bytes[class] & (alignment - 1))) offset = take_slot(heap, class);
   return offset;
 }
@@ -511,6 +530,7 @@ int uma_heap_take(struct uma_heap *heap, uint64_t offset, size_t bytes)
   uint64_t start = offset / UMA_HEAP_PAGE, end = start + pages_for(bytes);
   uint32_t first = 0;
   int result = -EBUSY;
+  if (bytes == 0 || bytes > (uint64_t)heap->pages * UMA_HEAP_PAGE) return result;
   enter(heap);
   while (first < heap->pages && (uint64_t)first + pages_at(heap, first) <= start) first += pages_at(heap, first);
   if (first < heap->pages && kind_at(heap, first) == FREE && end <= (uint64_t)first + pages_at(heap, first)) {
@@ -681,7 +701,7 @@ static const char *lists_fault(const struct uma_heap *heap, struct census *censu
     fault = list_fault(heap, heap->bins[bin], FREE, bin, &census->free_extents);
     if (!fault && (heap->filled[bin / 64] >> bin % 64 & 1) != (heap->bins[bin] != NONE)) fault = "a bin is not what its bit says";
   }
-  for (unsigned class = 0; class < CLASSES && !fault; class++)
+  for (unsigned class = 0; class < CLASSES && !fault; class ++)
     fault = list_fault(heap, heap->partial[class], SLAB, class, &census->partial_slabs);
   if (fault) return fault;
   return census->free_extents || census->partial_slabs ? "a page is missing in its list" : NULL;

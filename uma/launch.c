@@ -52,7 +52,7 @@ struct keeper {
   struct uma_shape shape;
   struct uma_board *board;
   struct outcome *outcome;
-  const char *name;      /* for messages: "uma run" or "uma_spawn" */
+  const char *name; /* for messages: "uma run" or "uma_spawn" */
   pid_t front, self;
   sigset_t caller_mask;
   struct rlimit caller_files;
@@ -64,7 +64,7 @@ struct keeper {
   pid_t pid[UMA_MAX_DEVICES];    /* 0 once it has ended */
   struct uma_output *output;     /* with tag_output */
   int started, running;
-  int status;                    /* of the session so far */
+  int status; /* of the session so far */
   bool ending;
   uint64_t kill_at_ns, timeout_at_ns; /* 0: never */
 };
@@ -85,7 +85,8 @@ static int listen_on_loopback(int *fd, uint16_t *port)
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
   socklen_t length = sizeof address;
   *fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (*fd < 0 || bind(*fd, (struct sockaddr *)&address, length) || listen(*fd, SOMAXCONN) || getsockname(*fd, (struct sockaddr *)&address, &length))
+  if (*fd < 0 || bind(*fd, (struct sockaddr *)&address, length) || listen(*fd, SOMAXCONN) ||
+      getsockname(*fd, (struct sockaddr *)&address, &length))
     return uma_fail(-errno, "cannot listen on 127.0.0.1: %s", strerror(errno));
   *port = ntohs(address.sin_port);
   return 0;
@@ -95,7 +96,9 @@ static int create_links(struct keeper *k)
 {
   int refused = fab_uring_available();
   if (refused)
-    return uma_fail(refused, "mode stacked sends messages by io_uring, which this system refuses (%s); allow it (kernel.io_uring_disabled, seccomp) or use --mode supernode",
+    return uma_fail(refused,
+                    "mode stacked sends messages by io_uring, which this system refuses (%s); allow it (kernel.io_uring_disabled, seccomp) "
+                    "or use --mode supernode",
                     strerror(-refused));
   for (int d = 0; d < k->shape.devices; d++) {
     k->wake_fd[d] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -117,10 +120,11 @@ static int raise_file_limit(struct keeper *k)
   getrlimit(RLIMIT_NOFILE, &limit);
   k->caller_files = limit;
   if (limit.rlim_max < need)
-    return uma_fail(-EMFILE, "%d devices need %lu open files, but the limit is %lu; raise it (ulimit -n) or use fewer devices", k->shape.devices,
-                    (unsigned long)need, (unsigned long)limit.rlim_max);
+    return uma_fail(-EMFILE, "%d devices need %lu open files, but the limit is %lu; raise it (ulimit -n) or use fewer devices",
+                    k->shape.devices, (unsigned long)need, (unsigned long)limit.rlim_max);
   if (limit.rlim_cur < need) limit.rlim_cur = need;
-  if (setrlimit(RLIMIT_NOFILE, &limit)) return uma_fail(-errno, "cannot raise the limit of open files to %lu: %s", (unsigned long)need, strerror(errno));
+  if (setrlimit(RLIMIT_NOFILE, &limit))
+    return uma_fail(-errno, "cannot raise the limit of open files to %lu: %s", (unsigned long)need, strerror(errno));
   return 0;
 }
 
@@ -424,7 +428,8 @@ static void print_usage(struct keeper *k)
     for (int d = first; d < next && segment != MAP_FAILED; d++) {
       struct uma_usage usage;
       uma_heap_usage((struct uma_heap *)(segment + layout.heaps + (size_t)(d - first) * layout.heap_stride), &usage);
-      fprintf(stderr, "%-8d %-8d %12zu %12zu %12zu %8zu\n", d, uma_shape_server(&k->shape, d), usage.used, usage.peak, usage.capacity, usage.blocks);
+      fprintf(stderr, "%-8d %-8d %12zu %12zu %12zu %8zu\n", d, uma_shape_server(&k->shape, d), usage.used, usage.peak, usage.capacity,
+              usage.blocks);
     }
     if (segment != MAP_FAILED) munmap(segment, layout.bytes);
   }

@@ -5,7 +5,7 @@
 #include "uma.h"
 
 struct uma_program {
-  char *const *argv;              /* NULL-terminated, found as execvp does; or */
+  char *const *argv;               /* NULL-terminated, found as execvp does; or */
   int (*function)(void *argument); /* run in a fork of the caller */
   void *argument;
 };

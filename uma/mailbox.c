@@ -9,7 +9,9 @@
  *
  * Concurrency: everything of a mailbox, its endpoints included, is guarded by its mutex; upcalls run inside progress and so
  * under it. Only sleeping happens outside: announced before a last look at the endpoints, so that no arrival is missed.
- * Requests come from a free list. One that is given up because its peer was lost is never reused: the fabric may know it still. */
+ *
+ * Lost devices: the board tells, progress passes it on to the endpoints once a device, and they end what was under way with it. A receive that no
+ * message has matched yet is given up by who waits for it. */
 #include "uma/mailbox.h"
 
 #include <errno.h>
@@ -35,9 +37,9 @@ struct uma_request {
   void *buffer;
   size_t room;
   struct uma_status status;
-  uint64_t answer_value;       /* of a REPLY: its `a` */
+  uint64_t answer_value; /* of a REPLY: its `a` */
   struct fab_send send;
-  struct uma_request *answer;  /* of a PULL: the REPLY that it waits for */
+  struct uma_request *answer; /* of a PULL: the REPLY that it waits for */
   struct uma_mailbox *box;
   struct uma_request *next;
 };
@@ -67,6 +69,8 @@ struct uma_mailbox {
   struct uma_request *unused;
   struct parcel *parcels;
   uint32_t next_number;
+  uint32_t told_lost; /* how many lost devices the endpoints know of */
+  bool told[UMA_MAX_DEVICES];
 };
 
 /* ---- requests; all under the mutex */
@@ -105,7 +109,8 @@ static bool request_done(const struct uma_request *request)
 static bool matches(const struct uma_request *request, int device, int kind, int tag)
 {
   if (kind == UMA_KIND_PULL) kind = UMA_KIND_MESSAGE;
-  return request->kind == kind && (request->device == device || request->device == UMA_ANY_DEVICE) && (request->tag == tag || request->tag == UMA_ANY_TAG);
+  return request->kind == kind && (request->device == device || request->device == UMA_ANY_DEVICE) &&
+         (request->tag == tag || request->tag == UMA_ANY_TAG);
 }
 
 static void post(struct uma_mailbox *box, struct uma_request *request)
@@ -266,12 +271,28 @@ static void free_parcels(struct uma_mailbox *box)
   }
 }
 
+/* Devices marked after the count was read are found the next time. */
+static void tell_lost(struct uma_mailbox *box)
+{
+  uint32_t count = atomic_load(&uma_self.board->lost_count);
+  if (count == box->told_lost) return;
+  for (int device = 0; device < uma_self.shape.devices; device++) {
+    if (box->told[device] || !uma_is_lost(device)) continue;
+    box->told[device] = true;
+    box->told_lost++;
+    if (box->shm && uma_is_local(device)) box->shm->ops->lose(box->shm, device);
+    if (box->uring && !uma_is_local(device)) box->uring->ops->lose(box->uring, device);
+  }
+}
+
 static int progress(struct uma_mailbox *box)
 {
   int happened = 0;
+  if (uma_any_lost()) tell_lost(box);
   if (box->shm) happened += box->shm->ops->progress(box->shm);
   if (box->uring) happened += box->uring->ops->progress(box->uring);
   if (box->parcels) free_parcels(box);
+  if (happened) uma_crossing();
   return happened;
 }
 
@@ -280,14 +301,16 @@ static struct fab_endpoint *endpoint_to(const struct uma_mailbox *box, int devic
   return box->shm && uma_is_local(device) ? box->shm : box->uring;
 }
 
-void uma_mailbox_post(struct uma_mailbox *box, int device, enum fab_channel channel, const struct fab_header *header, const void *payload, bool copy)
+void uma_mailbox_post(struct uma_mailbox *box, int device, enum fab_channel channel, const struct fab_header *header, const void *payload,
+                      bool copy)
 {
   size_t bytes = copy ? header->bytes : 0;
   struct fab_endpoint *endpoint = endpoint_to(box, device);
   struct parcel *parcel = malloc(sizeof *parcel + bytes);
   if (!parcel) return;
   if (copy) memcpy(parcel->bytes, payload, bytes);
-  parcel->send = (struct fab_send){.header = *header, .payload = copy ? parcel->bytes : payload, .staged = !copy && header->bytes, .status = FAB_PENDING};
+  parcel->send = (struct fab_send){
+      .header = *header, .payload = copy ? parcel->bytes : payload, .staged = !copy && header->bytes, .status = FAB_PENDING};
   parcel->next = box->parcels;
   box->parcels = parcel;
   endpoint->ops->send(endpoint, device, channel, &parcel->send);
@@ -327,16 +350,19 @@ static bool step(struct uma_request *request)
   if (!request_done(request)) progress(request->box);
   bool done = request_done(request);
   pthread_mutex_unlock(&request->box->mutex);
+  if (done) uma_crossing();
   return done;
 }
 
+/* Once any device is lost, collectives cannot complete, and others may leave without waiting for this one. */
 static bool peer_lost(const struct uma_request *request)
 {
   if (!uma_any_lost()) return false;
-  return request->device == UMA_ANY_DEVICE || uma_is_lost(request->device);
+  if (request->device == UMA_ANY_DEVICE || request->kind == UMA_KIND_COLLECTIVE || uma_is_lost(request->device)) return true;
+  return atomic_load(&uma_self.board->members[request->device].state) == UMA_MEMBER_LEFT;
 }
 
-/* The peer is gone and nothing more can come. The request itself is kept out of use. */
+/* The peer is gone, its endpoint was told, and nothing more can come. */
 static int give_up(struct uma_request *request)
 {
   struct uma_mailbox *box = request->box;
@@ -345,6 +371,7 @@ static int give_up(struct uma_request *request)
   if (request->answer) unpost(box, request->answer);
   for (struct arrival *arrival = box->arrivals; arrival; arrival = arrival->next)
     if (arrival->claimant == request) arrival->claimant = NULL;
+  request_give_back(request);
   pthread_mutex_unlock(&box->mutex);
   return uma_fail(-EHOSTDOWN, "a device of the session was lost while a message from or to it was awaited");
 }
@@ -352,25 +379,39 @@ static int give_up(struct uma_request *request)
 static int message_result(const struct uma_request *request)
 {
   int result = request->answer ? request->answer->result : request->sending ? request->send.status : request->result;
-  if (result == -EMSGSIZE) return uma_fail(result, "a message from device %d with tag %d was longer than the buffer of %zu bytes", request->status.device, request->status.tag, request->room);
+  if (result == -EMSGSIZE)
+    return uma_fail(result, "a message from device %d with tag %d was longer than the buffer of %zu bytes", request->status.device,
+                    request->status.tag, request->room);
   if (result == -EHOSTDOWN) return uma_fail(result, "device %d was lost", request->device);
   return result;
 }
 
-int uma_mailbox_finish(struct uma_request *request, struct uma_status *status)
+/* Waits; false when the peer was lost before. */
+static bool await(struct uma_request *request)
 {
   struct uma_waiter waiter = {0};
-  struct uma_mailbox *box = request->box;
   while (!step(request)) {
     if (uma_wait_step(&waiter)) continue;
-    mailbox_sleep(box, request, -1);
-    if (peer_lost(request) && !step(request)) return give_up(request);
+    mailbox_sleep(request->box, request, -1);
+    if (peer_lost(request)) return step(request);
   }
+  return true;
+}
+
+static void give_back(struct uma_request *request)
+{
+  pthread_mutex_t *mutex = &request->box->mutex;
+  pthread_mutex_lock(mutex);
+  request_give_back(request);
+  pthread_mutex_unlock(mutex);
+}
+
+int uma_mailbox_finish(struct uma_request *request, struct uma_status *status)
+{
+  if (!await(request)) return give_up(request);
   int result = message_result(request);
   if (status && !request->sending) *status = request->status;
-  pthread_mutex_lock(&box->mutex);
-  request_give_back(request);
-  pthread_mutex_unlock(&box->mutex);
+  give_back(request);
   return result;
 }
 
@@ -425,11 +466,13 @@ static int next_number(struct uma_mailbox *box)
 
 static void dispatch(struct uma_mailbox *box, struct uma_request *request, enum fab_channel channel)
 {
+  uma_crossing();
   struct fab_endpoint *endpoint = endpoint_to(box, request->device);
   endpoint->ops->send(endpoint, request->device, channel, &request->send);
 }
 
-struct uma_request *uma_mailbox_start_send(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, const void *buffer, size_t bytes)
+struct uma_request *uma_mailbox_start_send(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, const void *buffer,
+                                           size_t bytes)
 {
   bool pulled = kind == UMA_KIND_MESSAGE && bytes >= PULL_BYTES && uma_is_local(device) && uma_range_is_local(buffer, bytes);
   pthread_mutex_lock(&box->mutex);
@@ -473,22 +516,28 @@ int uma_mailbox_send(struct uma_mailbox *box, int device, enum uma_kind kind, in
   return request ? uma_mailbox_finish(request, NULL) : no_memory();
 }
 
-int uma_mailbox_recv(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, void *buffer, size_t bytes, struct uma_status *status)
+int uma_mailbox_recv(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, void *buffer, size_t bytes,
+                     struct uma_status *status)
 {
   struct uma_request *request = uma_mailbox_start_recv(box, device, kind, tag, buffer, bytes);
   return request ? uma_mailbox_finish(request, status) : no_memory();
 }
 
-int uma_mailbox_exchange(struct uma_mailbox *box, enum uma_kind kind, int tag, int to, const void *out, size_t out_bytes, int from, void *in, size_t in_bytes)
+int uma_mailbox_exchange(struct uma_mailbox *box, enum uma_kind kind, int tag, int to, const void *out, size_t out_bytes, int from,
+                         void *in, size_t in_bytes)
 {
   struct uma_request *receive = uma_mailbox_start_recv(box, from, kind, tag, in, in_bytes);
   struct uma_request *send = receive ? uma_mailbox_start_send(box, to, kind, tag, out, out_bytes) : NULL;
-  if (!send) return no_memory();
+  if (!send) {
+    if (receive) give_up(receive);
+    return no_memory();
+  }
   int received = uma_mailbox_finish(receive, NULL), sent = uma_mailbox_finish(send, NULL);
   return received ? received : sent;
 }
 
-int uma_mailbox_ask(struct uma_mailbox *box, int device, int op, uint64_t a, const void *out, size_t out_bytes, void *answer, size_t answer_bytes)
+int uma_mailbox_ask(struct uma_mailbox *box, int device, int op, uint64_t a, const void *out, size_t out_bytes, void *answer,
+                    size_t answer_bytes)
 {
   pthread_mutex_lock(&box->mutex);
   int number = next_number(box);
@@ -502,19 +551,14 @@ int uma_mailbox_ask(struct uma_mailbox *box, int device, int op, uint64_t a, con
     dispatch(box, send, FAB_ENGINE);
   }
   pthread_mutex_unlock(&box->mutex);
-  if (!send) return no_memory();
-  int sent = uma_mailbox_finish(send, NULL);
-  struct uma_waiter waiter = {0};
-  while (!sent && !step(reply)) {
-    if (uma_wait_step(&waiter)) continue;
-    mailbox_sleep(box, reply, -1);
-    if (peer_lost(reply) && !step(reply)) break;
+  if (!send) {
+    if (reply) give_back(reply);
+    return no_memory();
   }
-  if (sent || !step(reply)) return give_up(reply);
+  int sent = uma_mailbox_finish(send, NULL);
+  if (sent || !await(reply)) return give_up(reply);
   int result = reply->result ? reply->result : (int)(int64_t)reply->answer_value;
-  pthread_mutex_lock(&box->mutex);
-  request_give_back(reply);
-  pthread_mutex_unlock(&box->mutex);
+  give_back(reply);
   return result;
 }
 

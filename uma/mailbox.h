@@ -33,20 +33,23 @@ int uma_mailbox_send(struct uma_mailbox *box, int device, enum uma_kind kind, in
 int uma_mailbox_recv(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, void *buffer, size_t bytes,
                      struct uma_status *status);
 /* Both at once, so that rings of devices cannot deadlock. */
-int uma_mailbox_exchange(struct uma_mailbox *box, enum uma_kind kind, int tag, int to, const void *out, size_t out_bytes,
-                         int from, void *in, size_t in_bytes);
+int uma_mailbox_exchange(struct uma_mailbox *box, enum uma_kind kind, int tag, int to, const void *out, size_t out_bytes, int from,
+                         void *in, size_t in_bytes);
 
 /* One operation under way. start_* return a request or NULL with errno ENOMEM; finish waits, and gives the request back. */
-struct uma_request *uma_mailbox_start_send(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, const void *buffer, size_t bytes);
+struct uma_request *uma_mailbox_start_send(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, const void *buffer,
+                                           size_t bytes);
 struct uma_request *uma_mailbox_start_recv(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, void *buffer, size_t bytes);
 int uma_mailbox_finish(struct uma_request *request, struct uma_status *status);
 bool uma_mailbox_test(struct uma_request *request); /* makes progress; true once finish would not wait */
 
 /* A question to the copy engine of `device` in another domain: a header with a payload out, a REPLY back into `answer`. Returns the reply's result. */
-int uma_mailbox_ask(struct uma_mailbox *box, int device, int op, uint64_t a, const void *out, size_t out_bytes, void *answer, size_t answer_bytes);
+int uma_mailbox_ask(struct uma_mailbox *box, int device, int op, uint64_t a, const void *out, size_t out_bytes, void *answer,
+                    size_t answer_bytes);
 
 /* Sends without waiting for anything, also from inside an upcall. The payload must stay, unless `copy`: then it is copied here. */
-void uma_mailbox_post(struct uma_mailbox *box, int device, enum fab_channel channel, const struct fab_header *header, const void *payload, bool copy);
+void uma_mailbox_post(struct uma_mailbox *box, int device, enum fab_channel channel, const struct fab_header *header, const void *payload,
+                      bool copy);
 
 /* The copy engine between jobs: handles what arrives; sleeps until something does, or wake_fd is readable, or a while has passed. Returns whether
  * anything happened without sleeping. */

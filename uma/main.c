@@ -12,6 +12,7 @@ static const struct command {
 } commands[] = {
     {"run", "uma run", uma_cmd_run, "run a program as the devices of a session"},
     {"info", "uma info", uma_cmd_info, "this host, its NUMA nodes, fabrics and limits"},
+    {"litmus", "uma litmus", uma_cmd_litmus, "run litmus tests: which outcomes can be seen"},
     {"bench", "uma bench", uma_cmd_bench, "measure the communication wall"},
     {"protocol", "uma protocol", uma_cmd_protocol, "print a coherence protocol"},
     {"check", "uma check", uma_cmd_check, "prove a coherence protocol, or show how it breaks"},

@@ -11,7 +11,7 @@
  *
  * Sleeping: only the device that completes a meeting has to wake sleepers, and with flags it cannot know that it is the one, so all
  * ring. fab_bell_ring would cost a full fence while the flag's line is still on its way; instead the ringer looks at
- * `sleepers` without a fence, and who wants to sleep announces itself and then keeps looking for UMA_GRACE_NS. A store leaves
+ * `sleepers` without a fence, and who wants to sleep announces itself and then keeps looking for GRACE_NS. A store leaves
  * the processor long before that, so a flag that the ringer set before it looked is seen; sleeps are bounded if it is not.
  * Numbers are 64 bits wide and never wrap.
  */
@@ -23,9 +23,8 @@
 #include "uma/session.h"
 #include "uma/wait.h"
 
-#define UMA_EAGER_LOOKS 64 /* before the first pause; a pause takes as long as the transfer of a line */
-#define UMA_GRACE_NS 20000
-#define UMA_SCRATCH_ALL ((size_t)64 << 20)
+#define GRACE_NS 20000
+#define SCRATCH_ALL ((size_t)64 << 20)
 #define PAGE ((size_t)4096)
 
 static size_t round_up(size_t bytes, size_t unit)
@@ -35,7 +34,7 @@ static size_t round_up(size_t bytes, size_t unit)
 
 size_t uma_scratch_bytes(int count)
 {
-  size_t share = UMA_SCRATCH_ALL / (size_t)count;
+  size_t share = SCRATCH_ALL / (size_t)count;
   share -= share % PAGE;
   return share > UMA_SCRATCH_MOST ? UMA_SCRATCH_MOST : share < UMA_SCRATCH_LEAST ? UMA_SCRATCH_LEAST : share;
 }
@@ -46,43 +45,44 @@ static size_t scratch_stride(int count)
   return round_up(2 * uma_scratch_bytes(count) + 2 * FAB_CACHE_LINE * UMA_MAX_DEVICES, PAGE) + 2 * FAB_CACHE_LINE;
 }
 
+/* Of the areas of all channels: the rooms, then what each device has of its own, then the slots, then the scratch. */
 static size_t attendance_offset(void)
 {
-  return round_up(sizeof(struct uma_meeting_room), 2 * FAB_CACHE_LINE);
+  return FAB_CHANNELS * sizeof(struct uma_meeting_room);
 }
 
 static size_t slots_offset(int count)
 {
-  return attendance_offset() + (size_t)count * sizeof(struct uma_attendance);
+  return attendance_offset() + FAB_CHANNELS * (size_t)count * sizeof(struct uma_attendance);
 }
 
 static size_t scratch_offset(int count)
 {
-  return round_up(slots_offset(count) + 2 * (size_t)count * sizeof(struct uma_slot), PAGE);
-}
-
-size_t uma_meeting_bytes(int count)
-{
-  return round_up(scratch_offset(count) + (size_t)count * UMA_SCRATCHES * scratch_stride(count), PAGE);
+  return round_up(slots_offset(count) + FAB_CHANNELS * 2 * (size_t)count * sizeof(struct uma_slot), PAGE);
 }
 
 size_t uma_collective_bytes(int count)
 {
-  return FAB_CHANNELS * uma_meeting_bytes(count);
+  return scratch_offset(count) + FAB_CHANNELS * (size_t)count * UMA_SCRATCHES * scratch_stride(count);
 }
 
 void uma_meeting_open(struct uma_meeting *meeting, enum fab_channel channel)
 {
   int count = uma_self.count, me = uma_self.device - uma_self.first;
-  unsigned char *area = uma_self.segment + uma_self.layout.collectives + channel * uma_meeting_bytes(count);
-  meeting->room = (struct uma_meeting_room *)area;
-  meeting->attendance = (struct uma_attendance *)(area + attendance_offset()) + me;
-  meeting->slots = (struct uma_slot *)(area + slots_offset(count));
-  meeting->scratch = area + scratch_offset(count);
-  meeting->scratch_stride = scratch_stride(count);
+  unsigned char *area = uma_self.segment + uma_self.layout.collectives;
+  meeting->channel = channel;
+  meeting->room = (struct uma_meeting_room *)area + channel;
+  meeting->attendance = (struct uma_attendance *)(area + attendance_offset()) + (int)channel * count + me;
+  meeting->slots = (struct uma_slot *)(area + slots_offset(count)) + (int)channel * 2 * count;
   meeting->me = me;
   meeting->count = count;
   meeting->counted = uma_self.shape.oversubscribed;
+}
+
+unsigned char *uma_scratch_of(const struct uma_meeting *meeting, int i, enum uma_scratch part)
+{
+  size_t index = ((size_t)meeting->channel * (size_t)meeting->count + (size_t)i) * UMA_SCRATCHES + part;
+  return uma_self.segment + uma_self.layout.collectives + scratch_offset(meeting->count) + index * scratch_stride(meeting->count);
 }
 
 static bool has_come(_Atomic uint64_t *word, uint64_t number)
@@ -95,7 +95,7 @@ static int sleep_for(struct fab_bell *bell, _Atomic uint64_t *word, uint64_t num
 {
   if (uma_any_lost() && !has_come(word, number)) return -EHOSTDOWN;
   uint32_t rings = fab_bell_begin(bell);
-  uint64_t until_ns = fab_now_ns() + UMA_GRACE_NS;
+  uint64_t until_ns = fab_now_ns() + GRACE_NS;
   bool come;
   while (!(come = has_come(word, number)) && fab_now_ns() < until_ns) fab_pause();
   if (!come) fab_bell_sleep(bell, rings, UMA_SLEEP_NS);
@@ -122,10 +122,7 @@ static int meet_by_flags(struct uma_meeting *meeting, uint64_t number)
   struct fab_bell *bell = &meeting->room->bell;
   atomic_store_explicit(&uma_meeting_slot(meeting, number, meeting->me)->meeting, number, memory_order_release);
   for (int i = 0; i < meeting->count; i++) {
-    _Atomic uint64_t *word = &uma_meeting_slot(meeting, number, i)->meeting;
-    for (int looks = 0; looks < UMA_EAGER_LOOKS && !has_come(word, number); looks++) atomic_signal_fence(memory_order_seq_cst);
-    if (has_come(word, number)) continue;
-    int error = wait_for(bell, word, number);
+    int error = wait_for(bell, &uma_meeting_slot(meeting, number, i)->meeting, number);
     if (error) return error;
   }
   wake(bell);
@@ -146,6 +143,12 @@ static int meet_by_count(struct uma_meeting *meeting, uint64_t number, void (*la
 
 int uma_meeting_meet(struct uma_meeting *meeting, void (*last)(struct uma_meeting *meeting, void *context), void *context)
 {
+  /* Whoever leaves a meeting that is not complete has seen a loss, and losses are for ever: so nobody is counted for a later meeting
+   * while others are at this one. */
+  if (uma_any_lost()) return -EHOSTDOWN;
   uint64_t number = ++meeting->attendance->meetings;
-  return meeting->counted ? meet_by_count(meeting, number, last, context) : meet_by_flags(meeting, number);
+  uma_crossing();
+  int result = meeting->counted ? meet_by_count(meeting, number, last, context) : meet_by_flags(meeting, number);
+  uma_crossing();
+  return result;
 }

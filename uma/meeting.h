@@ -38,23 +38,21 @@ struct uma_meeting_room {
   struct uma_slot result[2];
 };
 
-/* Scratch memory of a device and channel, in three parts of uma_scratch_bytes() + UMA_SCRATCH_SLACK. */
+/* Scratch memory of a device and channel, in three parts. */
 enum uma_scratch { UMA_SCRATCH_IN, UMA_SCRATCH_OUT, UMA_SCRATCH_RECEIVED, UMA_SCRATCHES };
 #define UMA_SCRATCH_MOST ((size_t)1 << 20)
 #define UMA_SCRATCH_LEAST ((size_t)64 << 10)
 
 /* One process's view of a channel's area. */
 struct uma_meeting {
+  enum fab_channel channel;
   struct uma_meeting_room *room;
-  struct uma_slot *slots; /* [2][count] */
+  struct uma_slot *slots;            /* [2][count] */
   struct uma_attendance *attendance; /* this device's */
-  unsigned char *scratch;
-  size_t scratch_stride;
-  int me, count; /* place among the devices of the domain, and their number */
-  bool counted;  /* more devices than processors */
+  int me, count;                     /* place among the devices of the domain, and their number */
+  bool counted;                      /* more devices than processors */
 };
 
-size_t uma_meeting_bytes(int count); /* of one channel's area */
 void uma_meeting_open(struct uma_meeting *meeting, enum fab_channel channel);
 
 static inline struct uma_slot *uma_meeting_slot(const struct uma_meeting *meeting, uint64_t number, int i)
@@ -81,9 +79,6 @@ static inline void *uma_meeting_result(const struct uma_meeting *meeting)
 int uma_meeting_meet(struct uma_meeting *meeting, void (*last)(struct uma_meeting *meeting, void *context), void *context);
 
 size_t uma_scratch_bytes(int count); /* usable bytes of one scratch part, of `count` devices; never grows with count */
-static inline unsigned char *uma_scratch_of(const struct uma_meeting *meeting, int i, enum uma_scratch part)
-{
-  return meeting->scratch + ((size_t)i * UMA_SCRATCHES + part) * meeting->scratch_stride;
-}
+unsigned char *uma_scratch_of(const struct uma_meeting *meeting, int i, enum uma_scratch part);
 
 #endif

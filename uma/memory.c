@@ -57,7 +57,8 @@ void *uma_memalign_on(int device, size_t alignment, size_t bytes)
     uma_fail(-EINVAL, "%zu bytes aligned to %zu: expected a size above 0 and a power of two", bytes, alignment);
     return fail_with(EINVAL);
   }
-  uint64_t offset = bytes > uma_self.shape.memory || alignment > uma_self.shape.memory ? UMA_HEAP_FULL : uma_heap_alloc(heap, bytes, alignment);
+  uint64_t offset =
+      bytes > uma_self.shape.memory || alignment > uma_self.shape.memory ? UMA_HEAP_FULL : uma_heap_alloc(heap, bytes, alignment);
   if (offset == UMA_HEAP_FULL) {
     uma_fail(-ENOMEM, "the window of device %d (%zu bytes, see --memory) has no room for %zu bytes", device, uma_self.shape.memory, bytes);
     return fail_with(ENOMEM);
@@ -92,7 +93,8 @@ int uma_free(void *pointer)
   int home;
   if (!pointer) return 0;
   if (!uma_range_in_windows(pointer, 1, &home)) return uma_fail(-EFAULT, "uma_free: %p is in no window", pointer);
-  if (!uma_is_local(home)) return uma_fail(-EREMOTE, "uma_free: %p is in the window of device %d, which is in another domain", pointer, home);
+  if (!uma_is_local(home))
+    return uma_fail(-EREMOTE, "uma_free: %p is in the window of device %d, which is in another domain", pointer, home);
   int result = uma_heap_free(uma_heap_of(home), (uint64_t)((unsigned char *)pointer - uma_window_of(home)));
   if (result == -EALREADY) return uma_fail(result, "uma_free: %p (window of device %d) was freed before", pointer, home);
   return result ? uma_fail(result, "uma_free: %p (window of device %d) is not the beginning of a block", pointer, home) : 0;

@@ -8,7 +8,8 @@ static int check(const char *call, int device, int tag, bool receive, const void
 {
   if (!uma_self.joined) return uma_fail(-EINVAL, "%s was called outside of a session", call);
   if ((device < 0 || device >= uma_self.shape.devices) && !(receive && device == UMA_ANY_DEVICE))
-    return uma_fail(-EINVAL, "%s: device %d does not exist; expected 0 to %d%s", call, device, uma_self.shape.devices - 1, receive ? " or UMA_ANY_DEVICE" : "");
+    return uma_fail(-EINVAL, "%s: device %d does not exist; expected 0 to %d%s", call, device, uma_self.shape.devices - 1,
+                    receive ? " or UMA_ANY_DEVICE" : "");
   if (tag < 0 && !(receive && tag == UMA_ANY_TAG))
     return uma_fail(-EINVAL, "%s: tag %d is not valid; expected 0 or more%s", call, tag, receive ? ", or UMA_ANY_TAG" : "");
   if ((!buffer && bytes) || bytes > PTRDIFF_MAX)

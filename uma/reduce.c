@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__x86_64__) && !defined(UMA_SAN_thread) && !defined(UMA_SAN_address) && !defined(UMA_SAN_undefined)
+#if defined(__x86_64__) && !defined(UMA_SAN)
 #define REDUCE_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define REDUCE_CLONES
@@ -42,8 +42,8 @@
   { \
     name##_t *d = dst; \
     const name##_t *a = from[0], *b = from[1]; \
-    _Pragma("GCC ivdep") \
-    for (size_t i = 0; i < count; i++) { \
+    _Pragma("GCC ivdep") for (size_t i = 0; i < count; i++) \
+    { \
       T p = a[i], q = b[i]; \
       d[i] = (T)APPLY_##OP(U, p, q); \
     } \
@@ -52,8 +52,8 @@
   { \
     name##_t *d = dst; \
     const name##_t *a = from[0], *b = from[1], *c = from[2], *e = from[3]; \
-    _Pragma("GCC ivdep") \
-    for (size_t i = 0; i < count; i++) { \
+    _Pragma("GCC ivdep") for (size_t i = 0; i < count; i++) \
+    { \
       T p = a[i], q = b[i], r = c[i], s = e[i]; \
       p = (T)APPLY_##OP(U, p, q); \
       p = (T)APPLY_##OP(U, p, r); \
@@ -64,8 +64,8 @@
 /* unaligned_int32_t and so on: an element at any address */
 #define REDUCE_ELEMENT(name, TYPE, T, U) typedef T unaligned_##name##_t __attribute__((aligned(1), may_alias));
 #define REDUCE_ARITHMETIC(name, TYPE, T, U) \
-  REDUCE_KERNEL(unaligned_##name, T, U, SUM) REDUCE_KERNEL(unaligned_##name, T, U, MIN) \
-  REDUCE_KERNEL(unaligned_##name, T, U, MAX) REDUCE_KERNEL(unaligned_##name, T, U, PROD)
+  REDUCE_KERNEL(unaligned_##name, T, U, SUM) \
+  REDUCE_KERNEL(unaligned_##name, T, U, MIN) REDUCE_KERNEL(unaligned_##name, T, U, MAX) REDUCE_KERNEL(unaligned_##name, T, U, PROD)
 #define REDUCE_BITWISE(name, TYPE, T, U) \
   REDUCE_KERNEL(unaligned_##name, T, U, AND) REDUCE_KERNEL(unaligned_##name, T, U, OR) REDUCE_KERNEL(unaligned_##name, T, U, XOR)
 
@@ -80,23 +80,9 @@ typedef void reduce_kernel(void *dst, const void *const *from, size_t count);
 #define REDUCE_ROW_INTEGER(name, TYPE, T, U) \
   [TYPE] = {REDUCE_ROW_ARITHMETIC(name), REDUCE_PAIR(name, AND), REDUCE_PAIR(name, OR), REDUCE_PAIR(name, XOR)},
 #define REDUCE_ROW_FLOAT(name, TYPE, T, U) [TYPE] = {REDUCE_ROW_ARITHMETIC(name)},
-#define REDUCE_SIZE(name, TYPE, T, U) [TYPE] = sizeof(T),
 
-static reduce_kernel *const kernels[UMA_FLOAT64 + 1][UMA_XOR + 1][2] = {
-  REDUCE_INTEGERS(REDUCE_ROW_INTEGER)
-  REDUCE_FLOATS(REDUCE_ROW_FLOAT)
-};
-static const unsigned char sizes[UMA_FLOAT64 + 1] = {REDUCE_TYPES(REDUCE_SIZE)};
-
-size_t uma_type_size(enum uma_type type)
-{
-  return (unsigned)type <= UMA_FLOAT64 ? sizes[type] : 0;
-}
-
-bool uma_op_applies(enum uma_type type, enum uma_op op)
-{
-  return (unsigned)type <= UMA_FLOAT64 && (unsigned)op <= UMA_XOR && kernels[type][op][0];
-}
+static reduce_kernel *const kernels[UMA_FLOAT64 + 1][UMA_XOR + 1][2] = {REDUCE_INTEGERS(REDUCE_ROW_INTEGER)
+                                                                            REDUCE_FLOATS(REDUCE_ROW_FLOAT)};
 
 void uma_reduce(void *acc, const void *in, size_t count, enum uma_type type, enum uma_op op)
 {
@@ -105,7 +91,7 @@ void uma_reduce(void *acc, const void *in, size_t count, enum uma_type type, enu
 
 void uma_reduce_many(void *dst, const void *const *sources, int n, size_t count, enum uma_type type, enum uma_op op)
 {
-  if (n == 1 && dst != sources[0]) memcpy(dst, sources[0], count * sizes[type]);
+  if (n == 1 && dst != sources[0]) memcpy(dst, sources[0], count * uma_type_size(type));
   if (n == 1) return;
   reduce_kernel *two = kernels[type][op][0], *four = kernels[type][op][1];
   /* dst may be sources[1], so that the first step has to read both of these at once */

@@ -7,8 +7,19 @@
 
 #include "uma.h"
 
-size_t uma_type_size(enum uma_type type);                    /* bytes of an element, 0 for no type */
-bool uma_op_applies(enum uma_type type, enum uma_op op);     /* is there such a reduction? */
+/* Bytes of an element, 0 for no type. */
+static inline size_t uma_type_size(enum uma_type type)
+{
+  static const unsigned char sizes[] = {0, 4, 8, 4, 8, 4, 8};
+  return (unsigned)type < sizeof sizes ? sizes[type] : 0;
+}
+
+/* Is there such a reduction? */
+static inline bool uma_op_applies(enum uma_type type, enum uma_op op)
+{
+  if ((unsigned)type - UMA_INT32 > UMA_FLOAT64 - UMA_INT32 || (unsigned)op - UMA_SUM > UMA_XOR - UMA_SUM) return false;
+  return type < UMA_FLOAT32 || op <= UMA_PROD;
+}
 
 /* acc[i] = acc[i] op in[i]. Any alignment. `in` may equal `acc`, and must not overlap it otherwise.
  * Integers wrap. MIN is acc < in ? acc : in and MAX is acc > in ? acc : in, also for floats: where one is NaN the result is `in`. */

@@ -14,6 +14,7 @@
 #include "uma/mailbox.h"
 #include "uma/session.h"
 #include "uma/stream.h"
+#include "uma/wait.h"
 
 enum remote_op { REMOTE_GET, REMOTE_PUT, REMOTE_ATOMIC, REMOTE_SIGNAL, REMOTE_LOCK };
 
@@ -48,7 +49,8 @@ int uma_remote_put(int home, void *global, const void *local, size_t bytes)
 
 int uma_remote_atomic(int home, enum uma_atomic op, void *pointer, size_t size, uint64_t operand, uint64_t expected, uint64_t *old)
 {
-  struct question question = {.offset = offset_of(home, pointer), .operand = operand, .expected = expected, .op = op, .size = (uint32_t)size};
+  struct question question = {
+      .offset = offset_of(home, pointer), .operand = operand, .expected = expected, .op = op, .size = (uint32_t)size};
   return ask(home, REMOTE_ATOMIC, &question, old, sizeof *old);
 }
 
@@ -73,6 +75,7 @@ static bool in_own_window(uint64_t offset, uint64_t bytes)
 
 void *uma_remote_arrive(int device, int channel, const struct fab_header *header, size_t *room, void **cookie)
 {
+  uma_crossing();
   *cookie = NULL;
   *room = 0;
   if (header->tag == REMOTE_PUT) {
@@ -90,15 +93,19 @@ static int answer_atomic(const struct question *question, uint64_t *old)
 {
   unsigned size = question->size;
   bool word = size == 4 || size == 8, byte = (size == 1 || size == 2) && question->op <= UMA_ATOMIC_STORE;
-  if ((!word && !byte) || question->op > UMA_ATOMIC_XOR || question->offset % size || !in_own_window(question->offset, size)) return -EINVAL;
-  *old = fab_atomic_apply((enum fab_atomic)question->op, uma_window_of(uma_self.device) + question->offset, size, question->operand, question->expected);
+  if ((!word && !byte) || question->op > UMA_ATOMIC_XOR || question->offset % size || !in_own_window(question->offset, size))
+    return -EINVAL;
+  *old = fab_atomic_apply((enum fab_atomic)question->op, uma_window_of(uma_self.device) + question->offset, size, question->operand,
+                          question->expected);
   return 0;
 }
 
 static int answer_signal(const struct question *question)
 {
-  if (question->offset % 8 || !in_own_window(question->offset, 8) || question->op < UMA_SIGNAL_SET || question->op > UMA_SIGNAL_ADD) return -EINVAL;
-  uma_signal_apply((uint64_t *)(uma_window_of(uma_self.device) + question->offset), question->operand, (enum uma_signal)question->op, uma_self.device);
+  if (question->offset % 8 || !in_own_window(question->offset, 8) || question->op < UMA_SIGNAL_SET || question->op > UMA_SIGNAL_ADD)
+    return -EINVAL;
+  uma_signal_apply((uint64_t *)(uma_window_of(uma_self.device) + question->offset), question->operand, (enum uma_signal)question->op,
+                   uma_self.device);
   return 0;
 }
 
@@ -108,7 +115,8 @@ static int answer_lock(const struct question *question, int device)
   return uma_lock_apply((enum uma_lock_op)question->op, uma_self.device, (uint32_t)question->operand, device);
 }
 
-static int answer(const struct fab_header *header, const struct question *question, int device, struct fab_header *reply, uint64_t *old, const void **payload)
+static int answer(const struct fab_header *header, const struct question *question, int device, struct fab_header *reply, uint64_t *old,
+                  const void **payload)
 {
   switch (header->tag) {
   case REMOTE_ATOMIC:
@@ -133,6 +141,7 @@ void uma_remote_complete(struct uma_mailbox *box, int device, int channel, const
   uint64_t old = 0;
   int result = cookie ? 0 : -EFAULT;
   bool put = header->tag == REMOTE_PUT;
+  uma_crossing();
   if (cookie && !put && !error) result = answer(header, cookie, device, &reply, &old, &payload);
   if (result < 0) reply.bytes = 0;
   reply.a = (uint64_t)(int64_t)result;

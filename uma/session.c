@@ -24,9 +24,12 @@
 #include "uma/heap.h"
 #include "uma/mailbox.h"
 #include "uma/stream.h"
+#include "uma/wait.h"
 
 struct uma_session uma_self;
 struct uma_fast_ uma_fast_;
+bool uma_wait_yields_at_once;
+char uma_crossing_mark;
 
 /* ---- errors */
 
@@ -78,8 +81,6 @@ static size_t reserve(size_t *end, size_t bytes)
 void uma_layout_compute(const struct uma_shape *shape, int count, struct uma_layout *layout)
 {
   size_t end = 0, n = (size_t)count;
-  layout->barriers = reserve(&end, FAB_CHANNELS * sizeof(struct uma_barrier));
-  layout->flags = reserve(&end, FAB_CHANNELS * n * sizeof(struct uma_flag));
   layout->bells = reserve(&end, n * FAB_CACHE_LINE);
   layout->locks = reserve(&end, n * UMA_LOCKS * sizeof(struct uma_lock_slot));
   layout->heap_stride = (uma_heap_bytes(shape->memory) + 4095) / 4096 * 4096;
@@ -138,7 +139,7 @@ int uma_board_create(const struct uma_shape *shape, struct uma_board **board, in
   }
   *board = memory;
   (*board)->shape = *shape;
-  if (getrandom((*board)->key, sizeof (*board)->key, 0) != sizeof (*board)->key) abort(); /* cannot fail for so few bytes */
+  if (getrandom((*board)->key, sizeof(*board)->key, 0) != sizeof(*board)->key) abort(); /* cannot fail for so few bytes */
   (*board)->magic = UMA_BOARD_MAGIC;
   return 0;
 }
@@ -183,7 +184,8 @@ static int announce(void)
 {
   struct uma_board *board = uma_self.board;
   struct uma_member *member = &board->members[uma_self.device];
-  if (atomic_load(&member->state) != UMA_MEMBER_NEW) return uma_fail(-EALREADY, "device %d has joined this session before", uma_self.device);
+  if (atomic_load(&member->state) != UMA_MEMBER_NEW)
+    return uma_fail(-EALREADY, "device %d has joined this session before", uma_self.device);
   atomic_store(&member->pid, getpid());
   atomic_store(&member->state, UMA_MEMBER_JOINED);
   atomic_fetch_add(&board->joined_count, 1);
@@ -217,7 +219,7 @@ int uma_session_join(const struct uma_inheritance *from)
   close_inherited(from);
   uma_self.lifeline_fd = from->lifeline_fd;
   uma_mutex_identify(uma_self.device, uma_is_lost);
-  uma_sync_reset();
+  uma_wait_yields_at_once = uma_self.shape.oversubscribed;
   uma_self.joined = true;
   result = uma_mailboxes_open(from);
   if (result) return result;
@@ -228,12 +230,13 @@ int uma_session_join(const struct uma_inheritance *from)
 /* UMA_SESSION=device,board,segment,windows,lifeline,listen0,listen1[,wake...]: numbers, all but the first descriptors. */
 static int inherit(const char *text, struct uma_inheritance *from, int *wake_fds)
 {
-  int *field[] = {&from->device, &from->board_fd, &from->segment_fd, &from->windows_fd, &from->lifeline_fd,
-                  &from->listen_fd[0], &from->listen_fd[1]};
+  int *field[] = {&from->device,      &from->board_fd,     &from->segment_fd,  &from->windows_fd,
+                  &from->lifeline_fd, &from->listen_fd[0], &from->listen_fd[1]};
   int fields = sizeof field / sizeof field[0], i = 0;
   for (char *end; *text && i < fields + UMA_MAX_DEVICES; text = *end ? end + 1 : end, i++) {
     int value = (int)strtol(text, &end, 10);
-    if (end == text || (*end && *end != ',')) return uma_fail(-EINVAL, "UMA_SESSION: \"%s\" is not a list of numbers; it is set by the launcher only", text);
+    if (end == text || (*end && *end != ','))
+      return uma_fail(-EINVAL, "UMA_SESSION: \"%s\" is not a list of numbers; it is set by the launcher only", text);
     if (i >= 1 && value >= 0 && fcntl(value, F_SETFD, FD_CLOEXEC))
       return uma_fail(-EINVAL, "UMA_SESSION: descriptor %d is closed; whatever started this process must pass descriptors on", value);
     *(i < fields ? field[i] : &wake_fds[i - fields]) = value;
@@ -260,7 +263,7 @@ static int join_alone(const struct uma_config *config)
 int uma_init(const struct uma_config *config)
 {
   int wake_fds[UMA_MAX_DEVICES];
-  struct uma_inheritance from;
+  struct uma_inheritance from = {0};
   const char *text = getenv("UMA_SESSION");
   if (uma_self.joined) return uma_fail(-EALREADY, "uma_init was called before in this process");
   if (!text) return join_alone(config);

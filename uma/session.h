@@ -31,10 +31,10 @@ struct uma_collective_area;
 /* The shape of a session: everything that all devices must agree on. */
 struct uma_shape {
   int devices, servers, domains;
-  uintptr_t base;       /* first address of device 0's window */
-  size_t memory;        /* bytes of a window, a multiple of the huge page size when those are on, else of 4 KiB */
+  uintptr_t base;                         /* first address of device 0's window */
+  size_t memory;                          /* bytes of a window, a multiple of the huge page size when those are on, else of 4 KiB */
   int hugepages, numa, on_failure, stats; /* as in struct uma_config */
-  bool oversubscribed;  /* more devices than processors */
+  bool oversubscribed;                    /* more devices than processors */
 };
 
 static inline int uma_shape_server(const struct uma_shape *shape, int device)
@@ -71,21 +71,10 @@ struct uma_board {
   uint64_t magic;
   struct uma_shape shape;
   unsigned char key[FAB_KEY_BYTES];
-  _Atomic uint32_t lost_count;                       /* how many members are lost: one look tells that none is */
-  _Atomic uint32_t joined_count, absent_count;       /* how many ever joined; how many ended without */
-  uint16_t ports[UMA_MAX_DEVICES * FAB_CHANNELS];    /* of the uring endpoints; 0 when there is one domain */
+  _Atomic uint32_t lost_count;                    /* how many members are lost: one look tells that none is */
+  _Atomic uint32_t joined_count, absent_count;    /* how many ever joined; how many ended without */
+  uint16_t ports[UMA_MAX_DEVICES * FAB_CHANNELS]; /* of the uring endpoints; 0 when there is one domain */
   struct uma_member members[UMA_MAX_DEVICES];
-};
-
-/* The barrier of one channel (sync.c). Up to the number of processors each device raises its own flag and looks at all; with
- * more, a counter and one epoch, so that one visit to the processor is enough for each. */
-struct uma_barrier {
-  _Alignas(FAB_CACHE_LINE) _Atomic uint32_t arrived;
-  _Alignas(FAB_CACHE_LINE) _Atomic uint32_t epoch;
-  struct fab_bell bell;
-};
-struct uma_flag {
-  _Alignas(2 * FAB_CACHE_LINE) _Atomic uint32_t epoch; /* two lines: the adjacent-line prefetcher would share one */
 };
 
 #define UMA_LOCKS 65536 /* a device */
@@ -96,17 +85,15 @@ struct uma_lock_slot {
 
 /* Byte offsets into a segment; each area belongs to the file that is named. Areas of a device are `count` in a row. */
 struct uma_layout {
-  size_t barriers;     /* sync.c: struct uma_barrier [FAB_CHANNELS] */
-  size_t flags;        /* sync.c: struct uma_flag [FAB_CHANNELS][count] */
-  size_t bells;        /* sync.c: struct fab_bell, a cache line each, [count]: rung by uma_signal, for uma_wait_until */
-  size_t locks;        /* sync.c: struct uma_lock_slot [count][UMA_LOCKS] */
-  size_t heaps;        /* heap.c: uma_heap_bytes(memory) each, rounded up to pages, [count] */
+  size_t bells; /* sync.c: struct fab_bell, a cache line each, [count]: rung by uma_signal, for uma_wait_until */
+  size_t locks; /* sync.c: struct uma_lock_slot [count][UMA_LOCKS] */
+  size_t heaps; /* heap.c: uma_heap_bytes(memory) each, rounded up to pages, [count] */
   size_t heap_stride;
-  size_t collectives;  /* collective.c: uma_collective_bytes(count) */
-  size_t collapsed;    /* memory.c: a bit for each huge page of a window that is one already, [count] */
+  size_t collectives; /* meeting.c: uma_collective_bytes(count) */
+  size_t collapsed;   /* memory.c: a bit for each huge page of a window that is one already, [count] */
   size_t collapsed_stride;
-  size_t rings;        /* fabric/shm.c: fab_shm_bytes(count) */
-  size_t bytes;        /* of the whole segment */
+  size_t rings; /* fabric/shm.c: fab_shm_bytes(count) */
+  size_t bytes; /* of the whole segment */
 };
 void uma_layout_compute(const struct uma_shape *shape, int count, struct uma_layout *layout);
 
@@ -114,12 +101,12 @@ void uma_layout_compute(const struct uma_shape *shape, int count, struct uma_lay
 struct uma_session {
   bool joined;
   int device, domain;
-  int first, count;              /* the devices of this domain on this host: [first, first + count) */
-  struct uma_shape shape;        /* a copy of the board's */
+  int first, count;       /* the devices of this domain on this host: [first, first + count) */
+  struct uma_shape shape; /* a copy of the board's */
   struct uma_layout layout;
   struct uma_board *board;
-  unsigned char *segment;        /* mapped wherever the kernel chose */
-  int lifeline_fd;               /* its hang-up is the death of the keeper, and ends this process */
+  unsigned char *segment;                    /* mapped wherever the kernel chose */
+  int lifeline_fd;                           /* its hang-up is the death of the keeper, and ends this process */
   struct uma_mailbox *mailbox[FAB_CHANNELS]; /* [FAB_ENGINE] is NULL when there is one domain */
 };
 extern struct uma_session uma_self;
@@ -153,17 +140,12 @@ static inline bool uma_is_local(int device) /* in this domain and on this host: 
 /* Whether [pointer, + bytes) lies in windows of this domain, of any domain; first device in *home when that is not NULL. */
 bool uma_range_is_local(const void *pointer, size_t bytes);
 bool uma_range_in_windows(const void *pointer, size_t bytes, int *home);
-bool uma_any_lost(void);        /* any device at all */
+bool uma_any_lost(void); /* any device at all */
 bool uma_is_lost(int device);
 struct uma_heap *uma_heap_of(int device); /* a local device's */
 void *uma_segment_at(size_t offset);
 
 /* Records a sentence for uma_last_error and returns `error`. */
 int uma_fail(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-/* ---- sync.c */
-/* Barrier among the devices of this domain and host, on one channel. 0 or -EHOSTDOWN. */
-int uma_local_barrier(enum fab_channel channel);
-void uma_sync_reset(void); /* a new session counts from 0 */
 
 #endif

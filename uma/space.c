@@ -42,7 +42,8 @@ static int report_collision(uintptr_t begin, uintptr_t end)
   }
   free(line);
   if (maps) fclose(maps);
-  return uma_fail(-EEXIST, "the windows need 0x%zx-0x%zx, where 0x%zx-0x%zx is mapped already (%s); choose another place with --base or UMA_BASE",
+  return uma_fail(-EEXIST,
+                  "the windows need 0x%zx-0x%zx, where 0x%zx-0x%zx is mapped already (%s); choose another place with --base or UMA_BASE",
                   (size_t)begin, (size_t)end, (size_t)low, (size_t)high, name[0] ? name : "anonymous memory");
 }
 
@@ -59,11 +60,12 @@ static void explain(uintptr_t address, const char *access)
 {
   char text[512];
   int home = (int)((address - uma_self.shape.base) / uma_self.shape.memory);
-  int length = snprintf(text, sizeof text,
-                        "libuma: device %d (server %d): illegal plain %s 0x%zx, memory of device %d (server %d), which is in another coherence domain. "
-                        "Reach it by uma_copy, uma_get, uma_put, uma_ld, uma_st or messages.\n",
-                        uma_self.device, uma_shape_server(&uma_self.shape, uma_self.device), access, (size_t)address, home,
-                        uma_shape_server(&uma_self.shape, home));
+  int length = snprintf(
+      text, sizeof text,
+      "libuma: device %d (server %d): illegal plain %s 0x%zx, memory of device %d (server %d), which is in another coherence domain. "
+      "Reach it by uma_copy, uma_get, uma_put, uma_ld, uma_st or messages.\n",
+      uma_self.device, uma_shape_server(&uma_self.shape, uma_self.device), access, (size_t)address, home,
+      uma_shape_server(&uma_self.shape, home));
   if (write(STDERR_FILENO, text, (size_t)length) < 0) return;
 }
 

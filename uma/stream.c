@@ -35,9 +35,9 @@ struct job {
 };
 
 struct uma_stream {
-  uint64_t pushed;            /* guarded by the engine's mutex */
+  uint64_t pushed; /* guarded by the engine's mutex */
   _Atomic uint64_t finished;
-  _Atomic int error;          /* the first since it was last reported */
+  _Atomic int error; /* the first since it was last reported */
 };
 
 struct uma_event {
@@ -253,9 +253,13 @@ int uma_copy_async(void *dst, const void *src, size_t bytes, struct uma_stream *
   return result ? result : push(stream, &job);
 }
 
-int uma_copy_2d_async(void *dst, size_t dst_pitch, const void *src, size_t src_pitch, size_t width, size_t height, struct uma_stream *stream)
+int uma_copy_2d_async(void *dst, size_t dst_pitch, const void *src, size_t src_pitch, size_t width, size_t height,
+                      struct uma_stream *stream)
 {
-  struct job job = {.kind = JOB_COPY_2D, .dst_pitch = dst_pitch, .src_pitch = src_pitch, .height = height,
+  struct job job = {.kind = JOB_COPY_2D,
+                    .dst_pitch = dst_pitch,
+                    .src_pitch = src_pitch,
+                    .height = height,
                     .collective = {.dst = dst, .src = src, .count = width}};
   int result = uma_copy_2d_check(dst, dst_pitch, src, src_pitch, width, height);
   return result ? result : push(stream, &job);

@@ -6,7 +6,7 @@
 
 #include "fabric/fabric.h"
 
-int uma_engine_start(void); /* if it does not run yet; 0 or -errno */
+int uma_engine_start(void);  /* if it does not run yet; 0 or -errno */
 void uma_engine_drain(void); /* waits for the work that streams hold; nothing if it does not run */
 void uma_engine_stop(void);
 /* The channel of the calling thread: FAB_ENGINE in the copy engine, FAB_APPLICATION elsewhere. */

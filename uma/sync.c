@@ -1,17 +1,14 @@
 /* Barriers, locks, signals, fences.
  *
- * Local barrier, up to as many devices as processors: device d raises flag[d] to the epoch and waits until all flags have reached it; one line
- * transfer each way, all at once. A flag never runs ahead by more than one: to enter epoch e + 1 a device has seen all flags at e.
- * With more devices than processors: the last to arrive resets the counter, then publishes the epoch; who waits needs one visit to
- * the processor only. The reset is safe because nobody arrives for e + 1 before it has seen epoch e published.
- * Both: the epoch of a channel is counted by each process, which calls its channel's barriers from one thread at a time. Stores before arrival are released by
- * the flag or counter and acquired by who sees it.
- *
- * Barrier over domains: everybody meets at home, the first devices of the domains exchange messages (dissemination, log2 rounds), everybody meets again. */
+ * A barrier is a meeting of the devices of a domain (meeting.h). Over several domains everybody meets at home, the first devices of the domains exchange
+ * messages (dissemination: log2 rounds, each device hears of all others), and everybody meets again.
+ * A lock is a uma_mutex in its home's part of the segment. From another domain it is asked for by message (remote.c), again
+ * and again while it is held. A signal changes the word, then rings the bell of the word's home; the waiter announces itself there before its last look. */
 #include <errno.h>
 #include <string.h>
 
 #include "uma/mailbox.h"
+#include "uma/meeting.h"
 #include "uma/remote.h"
 #include "uma/session.h"
 #include "uma/wait.h"
@@ -19,57 +16,17 @@
 #define PLAIN_STORE_NS 1000000L /* how late uma_wait_until may notice a plain store, once it sleeps */
 #define BARRIER_TAG (1 << 30)   /* apart from the steps of collective.c */
 
-static uint32_t epochs[FAB_CHANNELS];
-
 static int lost_device(void)
 {
   return uma_fail(-EHOSTDOWN, "a device of the session was lost");
 }
 
-/* Waits until *word has reached `epoch` (counted modulo 2^32). */
-static int await_epoch(_Atomic uint32_t *word, uint32_t epoch, struct fab_bell *bell)
+/* A meeting to which nobody contributes. */
+static int meet_own_domain(void)
 {
-  struct uma_waiter waiter = {0};
-  while ((int32_t)(atomic_load_explicit(word, memory_order_acquire) - epoch) < 0) {
-    if (uma_wait_step(&waiter)) continue;
-    uint32_t rings = fab_bell_begin(bell);
-    if ((int32_t)(atomic_load(word) - epoch) < 0) fab_bell_sleep(bell, rings, UMA_SLEEP_NS);
-    fab_bell_end(bell);
-    if (uma_any_lost()) return lost_device();
-  }
-  return 0;
-}
-
-static int meet_by_flags(struct uma_barrier *barrier, struct uma_flag *flags, uint32_t epoch)
-{
-  atomic_store_explicit(&flags[uma_self.device - uma_self.first].epoch, epoch, memory_order_release);
-  fab_bell_ring(&barrier->bell);
-  int result = 0;
-  for (int i = 0; i < uma_self.count && !result; i++) result = await_epoch(&flags[i].epoch, epoch, &barrier->bell);
-  return result;
-}
-
-static int meet_by_counter(struct uma_barrier *barrier, uint32_t epoch)
-{
-  if (atomic_fetch_add(&barrier->arrived, 1) + 1 < (uint32_t)uma_self.count) return await_epoch(&barrier->epoch, epoch, &barrier->bell);
-  atomic_store_explicit(&barrier->arrived, 0, memory_order_relaxed);
-  atomic_store_explicit(&barrier->epoch, epoch, memory_order_release);
-  fab_bell_ring(&barrier->bell);
-  return 0;
-}
-
-int uma_local_barrier(enum fab_channel channel)
-{
-  struct uma_barrier *barrier = (struct uma_barrier *)uma_segment_at(uma_self.layout.barriers) + channel;
-  struct uma_flag *flags = (struct uma_flag *)uma_segment_at(uma_self.layout.flags) + (size_t)channel * (size_t)uma_self.count;
-  if (uma_any_lost()) return lost_device();
-  uint32_t epoch = ++epochs[channel];
-  return uma_self.shape.oversubscribed ? meet_by_counter(barrier, epoch) : meet_by_flags(barrier, flags, epoch);
-}
-
-void uma_sync_reset(void)
-{
-  memset(epochs, 0, sizeof epochs);
+  struct uma_meeting meeting;
+  uma_meeting_open(&meeting, FAB_APPLICATION);
+  return uma_meeting_meet(&meeting, NULL, NULL) ? lost_device() : 0;
 }
 
 static int domain_first(int domain)
@@ -91,10 +48,10 @@ static int meet_other_domains(void)
 int uma_barrier(void)
 {
   if (!uma_self.joined) return uma_fail(-EINVAL, "uma_barrier was called outside of a session");
-  int result = uma_local_barrier(FAB_APPLICATION);
+  int result = meet_own_domain();
   if (result || uma_self.shape.domains == 1) return result;
   if (uma_self.device == uma_self.first) result = meet_other_domains();
-  int met = uma_local_barrier(FAB_APPLICATION);
+  int met = meet_own_domain();
   return result ? result : met;
 }
 
@@ -109,7 +66,8 @@ static int claim_slot(struct uma_lock_slot *slots)
 {
   for (int i = 0; i < UMA_LOCKS; i++) {
     uint32_t free = 0;
-    if (!atomic_load_explicit(&slots[i].created, memory_order_relaxed) && atomic_compare_exchange_strong(&slots[i].created, &free, 1)) return i;
+    if (!atomic_load_explicit(&slots[i].created, memory_order_relaxed) && atomic_compare_exchange_strong(&slots[i].created, &free, 1))
+      return i;
   }
   return -ENOSPC;
 }
@@ -141,7 +99,9 @@ static int explain_lock(int result, const struct uma_lock *lock)
   case -EINVAL: return lock ? uma_fail(result, "no lock %u at device %d", lock->index, lock->home) : result;
   case -EPERM: return uma_fail(result, "lock %u of device %d is not held by device %d", lock->index, lock->home, uma_self.device);
   case -EBUSY: return uma_fail(result, "lock %u of device %d is held", lock->index, lock->home);
-  case -EOWNERDEAD: return uma_fail(result, "lock %u of device %d: its owner was lost; it is held by device %d now", lock->index, lock->home, uma_self.device);
+  case -EOWNERDEAD:
+    return uma_fail(result, "lock %u of device %d: its owner was lost; it is held by device %d now", lock->index, lock->home,
+                    uma_self.device);
   default: return result;
   }
 }
@@ -209,6 +169,7 @@ static struct fab_bell *bell_of(int device)
 
 void uma_signal_apply(uint64_t *word, uint64_t value, enum uma_signal how, int home)
 {
+  uma_crossing();
   if (how == UMA_SIGNAL_ADD) __atomic_fetch_add(word, value, __ATOMIC_RELEASE);
   else __atomic_store_n(word, value, __ATOMIC_RELEASE);
   fab_bell_ring(bell_of(home));
@@ -224,7 +185,8 @@ int uma_signal(uint64_t *word, uint64_t value, enum uma_signal how)
 {
   int home, result = check_word(word, &home);
   if (result) return result;
-  if (how != UMA_SIGNAL_SET && how != UMA_SIGNAL_ADD) return uma_fail(-EINVAL, "signal: %d is not valid; expected UMA_SIGNAL_SET or UMA_SIGNAL_ADD", how);
+  if (how != UMA_SIGNAL_SET && how != UMA_SIGNAL_ADD)
+    return uma_fail(-EINVAL, "signal: %d is not valid; expected UMA_SIGNAL_SET or UMA_SIGNAL_ADD", how);
   if (!uma_is_local(home)) return uma_remote_signal(home, word, value, how);
   uma_signal_apply(word, value, how, home);
   return 0;
@@ -264,6 +226,7 @@ int uma_wait_until(const uint64_t *word, enum uma_compare compare, uint64_t valu
     fab_bell_end(bell_of(home));
     if (uma_any_lost()) return lost_device();
   }
+  uma_crossing();
   return 0;
 }
 

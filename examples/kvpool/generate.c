@@ -14,12 +14,12 @@
 
 #include "examples/kvpool/trace.h"
 
-#define LONGEST           256 /* blocks: 128K tokens */
+#define LONGEST 256 /* blocks: 128K tokens */
 #define INSTRUCTIONS_LOG2 6
-#define INSTRUCTION_MAX   4 /* blocks */
-#define NEW_MAX_LOG2      5 /* a new part has 1 to 63 blocks */
-#define NEAREST_LOG2      6 /* a conversation goes on after 64 to 4095 requests */
-#define FARTHEST_LOG2     11
+#define INSTRUCTION_MAX 4 /* blocks */
+#define NEW_MAX_LOG2 5    /* a new part has 1 to 63 blocks */
+#define NEAREST_LOG2 6    /* a conversation goes on after 64 to 4095 requests */
+#define FARTHEST_LOG2 11
 
 struct generator {
   uint64_t state;

@@ -16,8 +16,8 @@
 #include "examples/kvpool/replay.h"
 
 #define GENERATED_REQUESTS 4000
-#define PAGE               4096
-#define MEMORY_MARGIN      ((size_t)2 << 20) /* the heap's rounding up */
+#define PAGE 4096
+#define MEMORY_MARGIN ((size_t)2 << 20) /* the heap's rounding up */
 
 struct complaint {
   bool failed;
@@ -37,10 +37,8 @@ static int agree(const struct kv_station *station, const struct complaint *compl
 {
   int32_t mine = complaint->failed ? station->device : INT_MAX, lowest;
   int error = uma_allreduce(&lowest, &mine, 1, UMA_INT32, UMA_MIN);
-  if (error)
-    fprintf(stderr, "kvpool: %s\n", uma_last_error());
-  else if (lowest == station->device)
-    fprintf(stderr, "kvpool: %s\n", complaint->text);
+  if (error) fprintf(stderr, "kvpool: %s\n", uma_last_error());
+  else if (lowest == station->device) fprintf(stderr, "kvpool: %s\n", complaint->text);
   return error || lowest != INT_MAX;
 }
 
@@ -103,10 +101,8 @@ static int share_trace(struct kv_station *station, size_t *trace_bytes)
   if (first == station->device && !complaint.failed) {
     *trace_bytes = kv_trace_bytes(&draft);
     void *memory = uma_malloc(*trace_bytes);
-    if (memory)
-      station->board->trace = kv_trace_pack(&draft, memory);
-    else
-      complain_of_memory(&complaint, station, *trace_bytes);
+    if (memory) station->board->trace = kv_trace_pack(&draft, memory);
+    else complain_of_memory(&complaint, station, *trace_bytes);
   }
   kv_draft_free(&draft);
   int status = agree(station, &complaint);
@@ -121,10 +117,8 @@ static int share_index(struct kv_station *station, size_t trace_bytes)
   size_t capacity = (size_t)members * station->options->blocks;
   if (has_index(station)) {
     void *memory = uma_memalign_on(station->device, 64, kv_cache_bytes(members, capacity));
-    if (memory)
-      station->board->cache = kv_cache_init(memory, members, capacity);
-    else
-      complain_of_memory(&complaint, station, trace_bytes);
+    if (memory) station->board->cache = kv_cache_init(memory, members, capacity);
+    else complain_of_memory(&complaint, station, trace_bytes);
   }
   int status = agree(station, &complaint);
   bool pooled = station->options->policy == KV_POOLED;
@@ -141,12 +135,9 @@ static int give_blocks(struct kv_station *station, size_t trace_bytes)
   unsigned char *data = uma_memalign_on(station->device, KV_BLOCK_MIN, options->blocks * options->block_bytes);
   station->work = aligned_alloc(KV_BLOCK_MIN, options->block_bytes);
   station->plan.steps = calloc(station->trace->longest + 1, sizeof *station->plan.steps);
-  if (!entries || !data)
-    complain_of_memory(&complaint, station, trace_bytes);
-  else if (!station->work || !station->plan.steps)
-    complain(&complaint, "no memory for a block of %zu bytes", options->block_bytes);
-  else
-    kv_cache_give(station->cache, station->member, entries, options->blocks, data, options->block_bytes);
+  if (!entries || !data) complain_of_memory(&complaint, station, trace_bytes);
+  else if (!station->work || !station->plan.steps) complain(&complaint, "no memory for a block of %zu bytes", options->block_bytes);
+  else kv_cache_give(station->cache, station->member, entries, options->blocks, data, options->block_bytes);
   station->board->blocks = data;
   return agree(station, &complaint);
 }
@@ -171,10 +162,8 @@ static int share_board(struct kv_station *station)
 {
   struct complaint complaint = {0};
   station->board = uma_alloc_symmetric(sizeof *station->board);
-  if (station->board)
-    *station->board = (struct kv_board){0};
-  else
-    complain(&complaint, "no memory in the windows: %s", strerror(errno));
+  if (station->board) *station->board = (struct kv_board){0};
+  else complain(&complaint, "no memory in the windows: %s", strerror(errno));
   return agree(station, &complaint);
 }
 

@@ -9,8 +9,8 @@
 
 #include "examples/kvpool/block.h"
 
-#define EXIT_USAGE      2
-#define BLOCKS_MAX      ((size_t)1 << 32)
+#define EXIT_USAGE 2
+#define BLOCKS_MAX ((size_t)1 << 32)
 #define BLOCK_BYTES_MAX ((size_t)1 << 30)
 
 static const char *const policies[] = {[KV_POOLED] = "pooled", [KV_PRIVATE] = "private", [KV_ROUTER] = "router"};

@@ -50,10 +50,8 @@ static int add_ids(const struct place *place, const json_t *array, struct kv_dra
   if (!ids) return broken(place, "no memory for %zu block ids", count);
   for (size_t i = 0; i < count && !error; i++) {
     const json_t *id = json_array_get(array, i);
-    if (!json_is_integer(id) || json_integer_value(id) < 0)
-      error = broken(place, "hash_ids[%zu] is not a whole number of 0 or more", i);
-    else
-      ids[i] = (uint64_t)json_integer_value(id);
+    if (!json_is_integer(id) || json_integer_value(id) < 0) error = broken(place, "hash_ids[%zu] is not a whole number of 0 or more", i);
+    else ids[i] = (uint64_t)json_integer_value(id);
   }
   if (!error && kv_draft_add(draft, ids, count)) error = broken(place, "no memory for one more request");
   free(ids);
@@ -104,10 +102,8 @@ int kv_parse(const char *path, size_t limit, struct kv_draft *draft, char *error
     return -EINVAL;
   }
   int result = add_lines(file, &place, limit, draft);
-  if (!result && ferror(file))
-    result = broken(&place, "cannot read on: %s", strerror(errno));
-  else if (!result && !draft->requests)
-    result = broken(&place, "the file is empty, expected one JSON object a line");
+  if (!result && ferror(file)) result = broken(&place, "cannot read on: %s", strerror(errno));
+  else if (!result && !draft->requests) result = broken(&place, "the file is empty, expected one JSON object a line");
   fclose(file);
   return result;
 }

@@ -74,10 +74,8 @@ static void move_blocks(struct kv_station *station)
 {
   for (size_t i = 0; i < station->plan.count; i++) {
     const struct kv_step *step = &station->plan.steps[i];
-    if (step->is_read)
-      read_block(station, step);
-    else
-      write_block(station, step);
+    if (step->is_read) read_block(station, step);
+    else write_block(station, step);
   }
 }
 

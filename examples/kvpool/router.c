@@ -14,7 +14,7 @@
 #include <stdlib.h>
 
 #define SHARE_EXCESS 20 /* one part in */
-#define SHARE_SLACK  64
+#define SHARE_SLACK 64
 
 static int init_shadow(struct kv_shadow *shadow, size_t blocks)
 {

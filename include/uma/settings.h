@@ -17,6 +17,7 @@
 #ifndef UMA_SETTINGS_H
 #define UMA_SETTINGS_H
 
+/* clang-format off */
 #define UMA_SETTINGS(X) \
   X(COUNT, servers, "servers", "1", "1 to the number of devices", "servers that the devices sit in, in equal blocks") \
   X(CHOICE, mode, "mode", "supernode", "supernode|stacked", "one coherence domain over all servers, or one for each server") \
@@ -29,5 +30,6 @@
   X(SWITCH, tag_output, "tag-output", "0", "0|1", "write [device] before each line that a device prints") \
   X(SWITCH, stats, "stats", "0", "0|1", "print the use of each window when the session ends") \
   X(ADDRESS, base, "base", "0", "hexadecimal, a multiple of 2M, 0 for the default", "where the address space begins")
+/* clang-format on */
 
 #endif

@@ -1,0 +1,291 @@
+/* `uma bench`: statistics, rows as JSON, names, errors, a small real run, and the report. Nothing here depends on how fast this host is. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "bench/report.h"
+#include "bench/rows.h"
+#include "tests/command.h"
+
+static const char *build(void)
+{
+  const char *directory = getenv("UMA_BUILD");
+  return directory ? directory : "build";
+}
+
+/* Runs `uma bench` with these arguments; standard output and error together. */
+static int bench(const char *arguments, char **said)
+{
+  char line[2048];
+  snprintf(line, sizeof line, "%s/uma bench %s", build(), arguments);
+  return command_run(line, said);
+}
+
+static void expect_bench(const char *arguments, int status, const char *wanted)
+{
+  char *said;
+  int result = bench(arguments, &said);
+  cr_expect_eq(result, status, "uma bench %s: %d instead of %d: %s", arguments, result, status, said);
+  cr_expect(strstr(said, wanted), "uma bench %s: \"%s\" is missing in: %s", arguments, wanted, said);
+  free(said);
+}
+
+/* ---- statistics */
+
+Test(bench, median_least_most_of_odd_and_even_samples)
+{
+  const double odd[] = {5, 1, 3}, even[] = {4, 1, 2, 9}, one[] = {7};
+  struct bench_statistics statistics;
+  bench_statistics(odd, 3, &statistics);
+  cr_expect(statistics.median == 3 && statistics.min == 1 && statistics.max == 5 && statistics.n == 3);
+  bench_statistics(even, 4, &statistics);
+  cr_expect(statistics.median == 3 && statistics.min == 1 && statistics.max == 9 && statistics.n == 4);
+  bench_statistics(one, 1, &statistics);
+  cr_expect(statistics.median == 7 && statistics.min == 7 && statistics.max == 7 && statistics.n == 1);
+  cr_expect(odd[0] == 5 && even[3] == 9, "samples are left as they were");
+}
+
+Test(bench, sizes_and_times_are_scaled_to_be_read)
+{
+  char text[32];
+  cr_expect_str_eq(bench_size_text(8, text, sizeof text), "8 B");
+  cr_expect_str_eq(bench_size_text(65536, text, sizeof text), "64 KiB");
+  cr_expect_str_eq(bench_size_text(1536 << 10, text, sizeof text), "1.5 MiB");
+  cr_expect_str_eq(bench_size_text(0, text, sizeof text), "-");
+  cr_expect_str_eq(bench_value_text(70.92, "ns", text, sizeof text), "70.9 ns");
+  cr_expect_str_eq(bench_value_text(1500, "ns", text, sizeof text), "1.50 µs");
+  cr_expect_str_eq(bench_value_text(2.5e9, "ns", text, sizeof text), "2.50 s");
+  cr_expect_str_eq(bench_value_text(12.34, "GB/s", text, sizeof text), "12.3 GB/s");
+  cr_expect_str_eq(bench_value_text(0.35142, "-", text, sizeof text), "0.3514");
+}
+
+/* ---- rows */
+
+static struct bench_row row_of(const char *name, const char *path, const char *mode, size_t bytes, const char *metric, const char *unit,
+                               double median)
+{
+  struct bench_row row = {
+      .clock = "measured", .profile = "-", .devices = 2, .bytes = bytes, .median = median, .min = median / 2, .max = median * 2, .n = 10};
+  snprintf(row.bench, sizeof row.bench, "%s", name);
+  snprintf(row.path, sizeof row.path, "%s", path);
+  snprintf(row.mode, sizeof row.mode, "%s", mode);
+  snprintf(row.metric, sizeof row.metric, "%s", metric);
+  snprintf(row.unit, sizeof row.unit, "%s", unit);
+  return row;
+}
+
+static char *row_text(const struct bench_row *row)
+{
+  char *text = NULL;
+  size_t bytes;
+  FILE *out = open_memstream(&text, &bytes);
+  cr_assert_eq(bench_row_write(out, row), 0);
+  fclose(out);
+  return text;
+}
+
+static void expect_key(const json_t *object, const char *key, bool text)
+{
+  const json_t *value = json_object_get(object, key);
+  cr_expect(text ? json_is_string(value) : json_is_number(value), "\"%s\" is missing or of another type", key);
+}
+
+/* One line is one object with the keys of the contract, and nothing else. */
+static void expect_row(const char *line)
+{
+  static const char *const texts[] = {"bench", "path", "mode", "clock", "profile", "metric", "unit"};
+  static const char *const numbers[] = {"devices", "bytes", "median", "min", "max", "n"};
+  json_t *object = json_loads(line, 0, NULL);
+  cr_assert(json_is_object(object), "no JSON object: %s", line);
+  for (int i = 0; i < 7; i++) expect_key(object, texts[i], true);
+  for (int i = 0; i < 6; i++) expect_key(object, numbers[i], false);
+  cr_expect_eq(json_object_size(object), 13);
+  json_decref(object);
+}
+
+Test(bench, a_row_is_one_json_object_and_comes_back)
+{
+  struct bench_row row = row_of("transfer.read", "rma", "supernode", (size_t)1 << 26, "bandwidth", "GB/s", 12.5), back;
+  char why[256] = "", *text = row_text(&row);
+  expect_row(text);
+  cr_expect_eq(strchr(text, '\n'), text + strlen(text) - 1, "one line");
+  cr_assert_eq(bench_row_parse(text, &back, why, sizeof why), 0, "%s", why);
+  cr_expect(bench_row_same(&row, &back));
+  cr_expect(back.median == row.median && back.min == row.min && back.max == row.max && back.n == row.n);
+  free(text);
+}
+
+Test(bench, a_broken_row_is_an_error_that_names_what_was_expected)
+{
+  struct bench_row row = row_of("a", "b", "-", 8, "latency", "ns", 1), out;
+  char why[256], long_name[300] = "{\"bench\":\"";
+  cr_expect_eq(bench_row_parse("not json", &out, why, sizeof why), -EINVAL);
+  cr_expect(strstr(why, "JSON"), "%s", why);
+  cr_expect_eq(bench_row_parse("[1]", &out, why, sizeof why), -EINVAL);
+  cr_expect_eq(bench_row_parse("{\"bench\":\"x\"}", &out, why, sizeof why), -EINVAL);
+  cr_expect(strstr(why, "\"path\""), "%s", why);
+  memset(long_name + strlen(long_name), 'x', 200);
+  strcat(long_name, "\"}");
+  cr_expect_eq(bench_row_parse(long_name, &out, why, sizeof why), -EINVAL);
+  row.n = 0;
+  char *text = row_text(&row);
+  cr_expect_eq(bench_row_parse(text, &out, why, sizeof why), -EINVAL);
+  cr_expect(strstr(why, "\"n\""), "%s", why);
+  free(text);
+}
+
+/* ---- the command */
+
+Test(bench, list_names_every_benchmark)
+{
+  static const char *const names[] = {
+      "latency.chase", "transfer.read", "transfer.pingpong", "random.gups", "sync.barrier", "collective.allreduce", "stream", "kvpool"};
+  for (int i = 0; i < 8; i++) expect_bench("--list", 0, names[i]);
+}
+
+Test(bench, wrong_arguments_are_named)
+{
+  expect_bench("no.such.benchmark", 1, "'no.such.benchmark'");
+  expect_bench("no.such.benchmark", 1, "latency.chase");
+  expect_bench("--from /nowhere/rows.json", 1, "'/nowhere/rows.json'");
+  expect_bench("--colour", 64, "--colour");
+}
+
+static void write_text(const char *file, const char *text)
+{
+  FILE *out = fopen(file, "w");
+  cr_assert(out, "%s", file);
+  fputs(text, out);
+  fclose(out);
+}
+
+Test(bench, a_broken_line_of_a_rows_file_is_told_with_its_number)
+{
+  char directory[] = "/tmp/uma-bench-test-XXXXXX", file[64], arguments[128], wanted[128];
+  cr_assert(mkdtemp(directory));
+  snprintf(file, sizeof file, "%s/rows.json", directory);
+  struct bench_row row = row_of("latency.hot.load", "direct", "supernode", 8, "latency", "ns", 1);
+  char *good = row_text(&row), two[1024];
+  snprintf(two, sizeof two, "%s{\"bench\":7}\n", good);
+  write_text(file, two);
+  snprintf(arguments, sizeof arguments, "--from %s", file);
+  snprintf(wanted, sizeof wanted, "%s:2: expected \"bench\"", file);
+  expect_bench(arguments, 1, wanted);
+  free(good);
+  unlink(file);
+  rmdir(directory);
+}
+
+Test(bench, a_real_run_writes_valid_rows, .timeout = 120)
+{
+  char *said, *save = NULL;
+  int rows = 0, ours = 0;
+  cr_assert_eq(bench("--quick --no-peers latency.hot sync.fetch_add transfer.get", &said), 0, "%s", said);
+  for (char *line = strtok_r(said, "\n", &save); line; line = strtok_r(NULL, "\n", &save), rows++) {
+    struct bench_row row;
+    char why[256] = "";
+    expect_row(line);
+    cr_assert_eq(bench_row_parse(line, &row, why, sizeof why), 0, "%s: %s", line, why);
+    cr_expect(row.median > 0 && row.min <= row.median && row.median <= row.max && row.n > 0, "%s", line);
+    cr_expect_str_eq(row.clock, "measured");
+    ours += !strncmp(row.bench, "latency.hot", 11) || !strncmp(row.bench, "sync.fetch_add", 14) ||
+            !strncmp(row.bench, "transfer.get", 12) || !strncmp(row.bench, "host.line", 9);
+  }
+  cr_expect(rows > 10 && ours == rows, "%d rows, %d of them asked for", rows, ours);
+  free(said);
+}
+
+/* ---- the report */
+
+static const struct canned {
+  const char *bench, *path, *mode;
+  size_t bytes;
+  double ns;
+} canned[] = {
+    {"transfer.read", "direct", "supernode", 8, 70},        {"transfer.read", "direct", "supernode", 4096, 300},
+    {"transfer.pingpong", "message", "stacked", 8, 7000},   {"transfer.pingpong", "raw", "-", 8, 6500},
+    {"transfer.copy", "copy", "supernode", 8, 70},          {"transfer.copy", "message", "stacked", 8, 9000},
+    {"transfer.copy", "copy", "supernode", 1 << 20, 90000}, {"transfer.copy", "message", "stacked", 1 << 20, 170000},
+    {"sync.barrier", "direct", "supernode", 0, 180},        {"sync.barrier", "mpi", "-", 0, 200},
+    {"sync.barrier", "message", "stacked", 0, 9000},
+};
+
+static struct bench_rows canned_rows(void)
+{
+  struct bench_rows rows = {0};
+  for (size_t i = 0; i < sizeof canned / sizeof canned[0]; i++) {
+    struct bench_row row = row_of(canned[i].bench, canned[i].path, canned[i].mode, canned[i].bytes, "latency", "ns", canned[i].ns);
+    cr_assert_eq(bench_rows_add(&rows, &row), 0);
+  }
+  return rows;
+}
+
+Test(bench, the_wall_in_one_sentence)
+{
+  struct bench_rows rows = canned_rows(), none = {0};
+  char sentence[600];
+  cr_assert(bench_wall_sentence(&rows, sentence, sizeof sentence));
+  cr_expect_str_eq(sentence,
+                   "At 8 B a remote load costs 70.0 ns, the same bytes by message between stacked servers 7.00 µs: a wall of 100×; "
+                   "staged copies catch up to within 2× of direct ones at 1 MiB.");
+  cr_expect_not(bench_wall_sentence(&none, sentence, sizeof sentence));
+  bench_rows_free(&rows);
+}
+
+Test(bench, a_target_is_reached_missed_or_not_measured)
+{
+  struct bench_rows rows = canned_rows();
+  struct bench_target targets[BENCH_TARGETS];
+  int count = bench_targets(&rows, targets), missed = 0, reached = 0;
+  for (int i = 0; i < count; i++) {
+    missed += targets[i].verdict == BENCH_MISSED;
+    reached += targets[i].verdict == BENCH_REACHED;
+    if (!strncmp(targets[i].what, "barrier of 2 ", 13))
+      cr_expect_eq(targets[i].verdict, BENCH_MISSED, "1.11 is not 1.5: %s", targets[i].measured);
+    if (strstr(targets[i].what, "latency up to 4 KiB")) cr_expect_eq(targets[i].verdict, BENCH_REACHED, "%s", targets[i].measured);
+  }
+  cr_expect(missed == 1 && reached == 1 && count > 20, "%d missed, %d reached, %d in all", missed, reached, count);
+  bench_rows_free(&rows);
+}
+
+static char *read_page(const char *directory)
+{
+  char file[128], *text = NULL;
+  size_t room = 0;
+  snprintf(file, sizeof file, "%s/deep/index.html", directory);
+  FILE *in = fopen(file, "r");
+  cr_assert(in, "%s", file);
+  cr_assert(getdelim(&text, &room, 0, in) > 0);
+  fclose(in);
+  unlink(file);
+  snprintf(file, sizeof file, "%s/deep", directory);
+  cr_expect_eq(rmdir(file), 0, "nothing else is left in %s", file);
+  return text;
+}
+
+/* gnuplot is no need of the tests; without it the report says so. */
+Test(bench, the_report_from_saved_rows, .timeout = 60)
+{
+  char directory[] = "/tmp/uma-bench-test-XXXXXX", file[64], arguments[256];
+  struct bench_rows rows = canned_rows();
+  cr_assert(mkdtemp(directory));
+  snprintf(file, sizeof file, "%s/rows.json", directory);
+  cr_assert_eq(bench_rows_save(&rows, file), 0);
+  snprintf(arguments, sizeof arguments, "--from %s --report %s/deep", file, directory);
+  if (system("command -v gnuplot >/dev/null")) {
+    expect_bench(arguments, 1, "gnuplot");
+    snprintf(arguments, sizeof arguments, "%s/deep", directory);
+    rmdir(arguments);
+  } else {
+    expect_bench(arguments, 0, "a wall of 100×");
+    char *page = read_page(directory);
+    cr_expect(strstr(page, "a wall of 100×") && strstr(page, "<svg") && strstr(page, "</html>") && strstr(page, "missed"));
+    cr_expect_not(strstr(page, "src=") || strstr(page, "href=\"http"), "the page refers to nothing outside of it");
+    free(page);
+  }
+  unlink(file);
+  cr_expect_eq(rmdir(directory), 0);
+  bench_rows_free(&rows);
+}
