@@ -7,9 +7,11 @@
  * (IORING_SQ_TASKRUN: something is ready for a waiting operation, which is carried out on entry; no interrupt is sent to this thread for
  * it). Only on hot links does it look each time, for a while, because being told costs both sides more than looking.
  *
- * Connections. The first send to a remote opens one, or takes the one that the remote has opened; the choice never changes, which keeps
- * messages in order. The opener's hello proves the job's key before anything else is accepted from a connection; a bad one is
- * counted, reported once, and dropped.
+ * Connections. Two endpoints use one, in both directions: TCP's acknowledgements then travel with messages. The opener's hello proves the
+ * job's key before anything else is accepted; what is bad is counted, reported once, and dropped. When both open at once, the one of the
+ * endpoint with the lower number is used: the higher one holds its sends until the lower one has welcomed its connection, or
+ * has opened one, to which they then move. Nothing was sent on the one that is given up, so messages stay in order.
+ * Whatever comes on an accepted connection is read all the same: close sends what is held without waiting for the welcome.
  *
  * Threads. The kernel cancels what an exiting thread has started; such operations complete with -ECANCELED and are started again by
  * whoever calls progress (is_transient).
@@ -38,7 +40,7 @@
 #include "fabric/futex.h"
 
 #define HELLO_MAGIC 0x6f6c6c6568616d75ull
-#define HELLO_VERSION 1u
+#define WELCOME_MAGIC 0x636c6577616d75ull
 #define RING_ENTRIES 256
 #define REGISTERED 64  /* links with registered bounce buffers; further ones work without */
 #define REAP_BATCH 256 /* completions handled by one call of progress */
@@ -203,6 +205,15 @@ static void device_ends(struct fab_uring_endpoint *e, int device)
   e->devices[device].ending = e->any_ending = true;
 }
 
+/* Who holds sends for the welcome on the accepted link will not get it any more, and is told. */
+static void leave_remote(const struct fab_uring_link *link, struct fab_uring_remote *remote)
+{
+  if (remote->accepted == link) remote->accepted = NULL;
+  if (remote->out != link) return;
+  remote->out = NULL;
+  if (remote->accepted) shutdown(remote->accepted->fd, SHUT_WR);
+}
+
 /* The end of a link that is dead and has nothing in flight. */
 static void bury(struct fab_uring_link *link)
 {
@@ -211,8 +222,7 @@ static void bury(struct fab_uring_link *link)
   e->strangers -= remote < 0;
   if (!e->closing) fab_uring_receive_lost(link);
   fab_uring_fail_sends(link, e->closing ? -ECANCELED : -EHOSTDOWN);
-  if (remote >= 0 && e->remotes[remote].out == link) e->remotes[remote].out = NULL;
-  if (remote >= 0 && e->remotes[remote].accepted == link) e->remotes[remote].accepted = NULL;
+  if (remote >= 0) leave_remote(link, &e->remotes[remote]);
   link_free(link);
   if (remote < 0 || --e->devices[remote / FAB_CHANNELS].links || e->closing) return;
   device_ends(e, remote / FAB_CHANNELS);
@@ -220,9 +230,10 @@ static void bury(struct fab_uring_link *link)
 
 void fab_uring_kill(struct fab_uring_link *link)
 {
+  struct fab_uring_remote *remote = link->remote < 0 ? NULL : &link->endpoint->remotes[link->remote];
   link->dead = true;
   shutdown(link->fd, SHUT_RDWR);
-  if (link->remote >= 0) link->endpoint->remotes[link->remote].closed = true;
+  if (remote && remote->out == link) remote->closed = true;
 }
 
 void fab_uring_reject(struct fab_uring_link *link, const char *why)
@@ -232,7 +243,7 @@ void fab_uring_reject(struct fab_uring_link *link, const char *why)
   fab_uring_kill(link);
 }
 
-/* ---- connecting: connect, greet | accept, hello */
+/* ---- connecting: connect, greet, and of the higher hello (the welcome) | accept, hello, and to the higher greet (the welcome) */
 
 static void prepare_connect(struct fab_uring_link *link)
 {
@@ -259,12 +270,24 @@ static void prepare_hello(struct fab_uring_link *link)
 
 static struct fab_uring_hello hello_to(const struct fab_uring_endpoint *e, int remote)
 {
-  struct fab_uring_hello hello = {.magic = HELLO_MAGIC, .version = HELLO_VERSION};
+  struct fab_uring_hello hello = {.magic = HELLO_MAGIC, .version = FAB_URING_VERSION};
   memcpy(hello.key, e->config.key, FAB_KEY_BYTES);
   hello.from_device = e->config.device;
   hello.from_channel = (int)e->config.channel;
   hello.to_device = remote / FAB_CHANNELS;
   hello.to_channel = remote % FAB_CHANNELS;
+  return hello;
+}
+
+static int own_number(const struct fab_uring_endpoint *e)
+{
+  return e->config.device * FAB_CHANNELS + (int)e->config.channel;
+}
+
+/* The answer to a hello. */
+static struct fab_uring_hello welcome_of(struct fab_uring_hello hello)
+{
+  hello.magic = WELCOME_MAGIC;
   return hello;
 }
 
@@ -275,6 +298,7 @@ static struct fab_uring_link *connect_to(struct fab_uring_endpoint *e, int remot
   struct fab_uring_link *link = fd < 0 ? NULL : link_new(e, fd);
   if (!link) return NULL;
   link->initiated = true;
+  link->held = remote < own_number(e);
   link->remote = remote;
   link->hello = hello_to(e, remote);
   link->address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(e->config.ports[remote])};
@@ -289,6 +313,7 @@ static void establish(struct fab_uring_link *link)
 {
   link->slot = take_slot(link->endpoint, link->bounce);
   link->rx.fill = 0;
+  link->held = link->held && link->endpoint->closing; /* then it is `held` until all has left */
   link->tx.ready = true;
   fab_uring_arm(link);
   if (link->tx.queue) fab_uring_want_send(link);
@@ -320,6 +345,16 @@ static void on_connect(struct fab_uring_link *link, int result)
   else prepare_greet(link);
 }
 
+/* The remote is to say whether it takes this connection. */
+static void await_welcome(struct fab_uring_link *link)
+{
+  link->rx.fill = 0;
+  link->greeted = true;
+  link->tx.ready = link->endpoint->closing;
+  if (link->tx.ready) fab_uring_want_send(link);
+  prepare_hello(link);
+}
+
 static void on_greet(struct fab_uring_link *link, int result)
 {
   if (result > 0) link->rx.fill += (size_t)result;
@@ -328,6 +363,7 @@ static void on_greet(struct fab_uring_link *link, int result)
     return;
   }
   if (link->rx.fill < sizeof link->hello) prepare_greet(link);
+  else if (link->held) await_welcome(link);
   else establish(link);
 }
 
@@ -363,13 +399,40 @@ static bool same_key(const unsigned char *a, const unsigned char *b)
 static const char *fault_of(const struct fab_uring_endpoint *e, const struct fab_uring_hello *hello)
 {
   if (hello->magic != HELLO_MAGIC) return "bytes that are no hello";
-  if (hello->version != HELLO_VERSION) return "a hello of another version";
+  if (hello->version != FAB_URING_VERSION) return "a hello of another version";
   if (!same_key(hello->key, e->config.key)) return "a wrong key";
   if (hello->to_device != e->config.device || hello->to_channel != (int)e->config.channel) return "a hello for another endpoint";
   if (hello->from_device < 0 || hello->from_device >= e->config.devices) return "a device number out of range";
   if (hello->from_channel < 0 || hello->from_channel >= FAB_CHANNELS) return "a channel number out of range";
   if (e->remotes[hello->from_device * FAB_CHANNELS + hello->from_channel].accepted) return "a second hello of the same endpoint";
   return NULL;
+}
+
+/* Sends that are held go to the link that the remote has opened. */
+static void move_sends(struct fab_uring_link *from, struct fab_uring_link *to)
+{
+  to->tx.queue = from->tx.queue;
+  to->tx.end = from->tx.end;
+  from->tx.queue = NULL;
+  fab_uring_kill(from);
+}
+
+/* Decides on which link everything to the remote goes, now that it has opened this one. */
+static void adopt(struct fab_uring_link *link)
+{
+  struct fab_uring_endpoint *e = link->endpoint;
+  struct fab_uring_remote *remote = &e->remotes[link->remote];
+  struct fab_uring_link *before = remote->out;
+  remote->accepted = link;
+  if (!before || (before->held && !e->closing)) remote->out = link;
+  if (!before && link->remote > own_number(e)) {
+    link->hello = welcome_of(link->hello);
+    link->rx.fill = 0;
+    prepare_greet(link);
+    return;
+  }
+  if (before && remote->out == link) move_sends(before, link);
+  establish(link);
 }
 
 static void verify(struct fab_uring_link *link)
@@ -386,19 +449,33 @@ static void verify(struct fab_uring_link *link)
   }
   e->strangers--;
   link->remote = link->hello.from_device * FAB_CHANNELS + link->hello.from_channel;
-  e->remotes[link->remote].accepted = link;
   e->devices[link->hello.from_device].links++;
-  establish(link);
+  adopt(link);
+}
+
+static void verify_welcome(struct fab_uring_link *link)
+{
+  struct fab_uring_hello expected = welcome_of(hello_to(link->endpoint, link->remote));
+  if (memcmp(&link->hello, &expected, sizeof expected) != 0) fab_uring_reject(link, "bytes that are no welcome");
+  else establish(link);
+}
+
+/* Before it was complete. Who says nothing at all may be a peer that uses another connection instead. */
+static void hello_ends(struct fab_uring_link *link)
+{
+  if (!link->rx.fill) fab_uring_kill(link);
+  else fab_uring_reject(link, link->initiated ? "an incomplete welcome" : "an incomplete hello");
 }
 
 static void on_hello(struct fab_uring_link *link, int result)
 {
   if (result > 0) link->rx.fill += (size_t)result;
   else if (!is_transient(link->endpoint, result)) {
-    fab_uring_reject(link, "an incomplete hello");
+    hello_ends(link);
     return;
   }
   if (link->rx.fill < sizeof link->hello) prepare_hello(link);
+  else if (link->initiated) verify_welcome(link);
   else verify(link);
 }
 
@@ -408,7 +485,6 @@ static void on_hello(struct fab_uring_link *link, int result)
 static void on_send(struct fab_uring_link *link, int result)
 {
   link->tx.in_flight = false;
-  if (link->dead) return;
   if (result > 0) {
     fab_uring_sent(link, (size_t)result);
   } else if (is_transient(link->endpoint, result)) {
@@ -435,7 +511,6 @@ static void cool(struct fab_uring_link *link)
 
 static void on_receive(struct fab_uring_link *link, int result)
 {
-  if (link->dead) return;
   if (result > 0 && !link->endpoint->closing) {
     heat(link);
     fab_uring_received(link, (size_t)result);
@@ -452,9 +527,8 @@ static void on_receive(struct fab_uring_link *link, int result)
   }
 }
 
-static void on_link(struct fab_uring_link *link, enum fab_uring_op op, int result)
+static void dispatch(struct fab_uring_link *link, enum fab_uring_op op, int result)
 {
-  link->operations--;
   switch (op) {
   case FAB_URING_CONNECT: on_connect(link, result); break;
   case FAB_URING_GREET: on_greet(link, result); break;
@@ -463,6 +537,12 @@ static void on_link(struct fab_uring_link *link, enum fab_uring_op op, int resul
   case FAB_URING_SEND: on_send(link, result); break;
   case FAB_URING_ACCEPT: break;
   }
+}
+
+static void on_link(struct fab_uring_link *link, enum fab_uring_op op, int result)
+{
+  link->operations--;
+  if (!link->dead) dispatch(link, op, result);
   if (link->dead && !link->operations) bury(link);
 }
 
@@ -536,7 +616,7 @@ static int uring_progress(struct fab_endpoint *endpoint)
 static struct fab_uring_link *link_to(struct fab_uring_endpoint *e, int remote)
 {
   struct fab_uring_remote *to = &e->remotes[remote];
-  if (!to->out) to->out = to->accepted ? to->accepted : connect_to(e, remote);
+  if (!to->out) to->out = connect_to(e, remote);
   return to->out;
 }
 
@@ -675,6 +755,23 @@ static bool is_drained(int fd)
   return ioctl(fd, SIOCOUTQ, &unacknowledged) || !unacknowledged;
 }
 
+/* Whether sends are held that go without a welcome, because the endpoint closes. */
+static bool has_held(const struct fab_uring_link *link)
+{
+  return link->held && link->tx.queue && !link->dead;
+}
+
+/* Ends the stream behind what was sent; of held sends the loop of close does it. */
+static void begin_end(struct fab_uring_link *link)
+{
+  if (!has_held(link)) {
+    shutdown(link->fd, link->tx.ready ? SHUT_WR : SHUT_RDWR);
+    return;
+  }
+  link->tx.ready = link->greeted;
+  fab_uring_want_send(link);
+}
+
 static void wait_a_little(struct fab_uring_endpoint *e)
 {
   struct io_uring_cqe *cqe;
@@ -691,11 +788,11 @@ static void uring_close(struct fab_endpoint *endpoint)
   e->closing = e->busy = true;
   e->sleepers++;                            /* from now on receives wait instead of looking */
   shutdown(e->config.listen_fd, SHUT_RDWR); /* ends the accept; later connects are refused */
-  for (struct fab_uring_link *link = e->links; link; link = link->next) shutdown(link->fd, link->tx.ready ? SHUT_WR : SHUT_RDWR);
+  for (struct fab_uring_link *link = e->links; link; link = link->next) begin_end(link);
   while (e->links || e->in_flight) {
     bool late = fab_now_ns() > deadline;
     for (struct fab_uring_link *link = e->links; link; link = link->next)
-      if (late || is_drained(link->fd)) shutdown(link->fd, SHUT_RDWR);
+      if (late || (!has_held(link) && is_drained(link->fd))) shutdown(link->fd, SHUT_RDWR);
     wait_a_little(e);
   }
   io_uring_queue_exit(&e->ring);

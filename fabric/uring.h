@@ -2,7 +2,8 @@
  *
  * Glossary
  *   remote   an endpoint of some device, as seen from here: (device, channel)
- *   link     one TCP connection; there may be two with one remote, when both sides connected at once
+ *   link     one TCP connection; for a moment there may be two with one remote, when both sides connected at once
+ *   held     said of a link whose sends wait until the other side has welcomed the connection
  *   hot      said of a link that has received lately: progress looks whether there is more, at the price of a system call, instead of
  *            waiting to be told by the kernel; on a busy connection that is faster by a third
  *   bounce   pinned memory of a link: two halves to receive into, two halves to send staged payload from
@@ -16,9 +17,10 @@
 #include "fabric/fabric.h"
 
 #define FAB_URING_HALF (64u << 10)
-#define FAB_URING_BATCH 16 /* messages that one system call may gather */
+#define FAB_URING_VERSION 2u /* of what is on the wire */
+#define FAB_URING_BATCH 16   /* messages that one system call may gather */
 
-/* The first bytes of a connection, from the side that opened it. */
+/* The first bytes of a connection, from the side that opened it; and the welcome, which says that the other side will use it too. */
 struct fab_uring_hello {
   uint64_t magic;
   uint32_t version, reserved;
@@ -57,7 +59,7 @@ struct fab_uring_rx {
 
 struct fab_uring_tx {
   struct fab_send *queue, **end;
-  bool ready; /* connected, and greeted */
+  bool ready; /* messages may be sent */
   bool in_flight;
   struct fab_uring_wire wires[FAB_URING_BATCH];
   struct iovec vectors[2 * FAB_URING_BATCH];
@@ -76,6 +78,7 @@ struct fab_uring_link {
   int fd, remote; /* remote: index, or -1 before its hello is verified */
   int operations; /* in flight in the kernel; the link outlives them */
   bool initiated, dead;
+  bool greeted, held;    /* of one that was initiated: the hello has left; see above */
   unsigned char *bounce; /* 2 halves to receive into, 2 to send from */
   int slot;              /* of the bounce buffer among the registered ones, or -1 */
   struct sockaddr_in address;
@@ -85,7 +88,7 @@ struct fab_uring_link {
 };
 
 struct fab_uring_remote {
-  struct fab_uring_link *out;      /* chosen at the first send; never changed */
+  struct fab_uring_link *out;      /* everything to it goes there; changes only while nothing was sent on it */
   struct fab_uring_link *accepted; /* opened by the other side */
   bool closed;
 };

@@ -23,7 +23,7 @@ static int dial(const struct world *world)
 
 static struct fab_uring_hello good_hello(void)
 {
-  struct fab_uring_hello hello = {.magic = HELLO_MAGIC, .version = 1, .from_device = 2};
+  struct fab_uring_hello hello = {.magic = HELLO_MAGIC, .version = FAB_URING_VERSION, .from_device = 2};
   memset(hello.key, 0x5a, sizeof hello.key);
   return hello;
 }
@@ -31,11 +31,11 @@ static struct fab_uring_hello good_hello(void)
 /* Whether the endpoint ended the connection; makes it progress meanwhile. */
 static bool dropped(struct node *node, int fd)
 {
-  char byte;
+  char bytes[64]; /* a welcome may come first */
   for (int i = 0; i < 10000; i++) {
     node->ops->progress(node->endpoint);
     struct pollfd descriptor = {.fd = fd, .events = POLLIN};
-    if (poll(&descriptor, 1, 1) == 1) return recv(fd, &byte, 1, 0) <= 0;
+    if (poll(&descriptor, 1, 1) == 1 && recv(fd, bytes, sizeof bytes, 0) <= 0) return true;
   }
   return false;
 }
