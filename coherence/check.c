@@ -155,8 +155,7 @@ static void move_sentence(const struct explorer *explorer, const struct coh_move
     snprintf(sentence, size, "stale load: a load at %s returns older data than the last completed store wrote", who);
   else if (moved == COH_MOVE_STALE_STORE)
     snprintf(sentence, size, "lost store: %s stores into a line that lacks the last completed store", who);
-  else
-    snprintf(sentence, size, "more than %d messages are under way", COH_WORLD_MESSAGES);
+  else snprintf(sentence, size, "more than %d messages are under way", COH_WORLD_MESSAGES);
 }
 
 static void breach_sentence(const struct coh_invariant *broken, const struct coh_breach *breach, char *sentence, size_t size)
@@ -164,10 +163,8 @@ static void breach_sentence(const struct coh_invariant *broken, const struct coh
   char one[16], two[16];
   name_at(breach->device, one);
   name_at(breach->other, two);
-  if (breach->other >= 0)
-    snprintf(sentence, size, "%s (%s): %s and %s", broken->name, broken->meaning, one, two);
-  else
-    snprintf(sentence, size, "%s (%s): %s", broken->name, broken->meaning, one);
+  if (breach->other >= 0) snprintf(sentence, size, "%s (%s): %s and %s", broken->name, broken->meaning, one, two);
+  else snprintf(sentence, size, "%s (%s): %s", broken->name, broken->meaning, one);
 }
 
 /* ---- The way to a state ------------------------------------------------------------------------------------------ */
@@ -424,8 +421,7 @@ int coh_check(const struct coh_protocol *protocol, const struct coh_check_option
     add_initial(&explorer);
     if (explore(&explorer, &error)) error = check_rest(&explorer);
     if (explorer.full) result->verdict = COH_OUT_OF_MEMORY;
-  } else
-    error = -ENOMEM;
+  } else error = -ENOMEM;
   close_memory(&explorer);
   return error;
 }

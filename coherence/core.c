@@ -62,10 +62,8 @@ void coh_cache_step(const struct coh_protocol *protocol, struct coh_cache_entry 
   if (counts) entry->acks = (int16_t)awaited;
   for (int i = 0; i < cell->count; i++) {
     const struct coh_action *action = &controller->actions[cell->actions[i]];
-    if (action->verb == COH_DO_SEND)
-      cache_send(protocol, action, message, outcome);
-    else
-      outcome->deeds |= (uint16_t)(1 << action->verb);
+    if (action->verb == COH_DO_SEND) cache_send(protocol, action, message, outcome);
+    else outcome->deeds |= (uint16_t)(1 << action->verb);
   }
   entry->state = cell->next;
 }
@@ -134,10 +132,8 @@ void coh_directory_step(const struct coh_protocol *protocol, const struct coh_sh
   if (!cell) return;
   for (int i = 0; i < cell->count; i++) directory_do(protocol, kind, entry, &controller->actions[cell->actions[i]], message, outcome);
   announce_acks(protocol, outcome);
-  if (controller->states[cell->next].stable)
-    entry->requestor_1 = 0;
-  else if (controller->states[entry->state].stable)
-    entry->requestor_1 = (uint16_t)(message->requestor + 1);
+  if (controller->states[cell->next].stable) entry->requestor_1 = 0;
+  else if (controller->states[entry->state].stable) entry->requestor_1 = (uint16_t)(message->requestor + 1);
   entry->state = cell->next;
 }
 

@@ -14,10 +14,8 @@ bool coh_single_writer(const struct coh_view *view, struct coh_breach *breach)
   for (int device = 0; device < view->kind->devices; device++) {
     int right = right_of(view, device);
     if (right == COH_RIGHT_NONE) continue;
-    if (right == COH_RIGHT_WRITE && writer < 0)
-      writer = device;
-    else
-      reader = device;
+    if (right == COH_RIGHT_WRITE && writer < 0) writer = device;
+    else reader = device;
     if (writer < 0 || reader < 0) continue;
     *breach = (struct coh_breach){writer, reader};
     return false;

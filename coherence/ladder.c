@@ -147,10 +147,8 @@ static void draw_arrow(const struct coh_ladder *ladder, const struct coh_lanes *
   int left = (from < to ? from : to) * LANE + LANE / 2 + 1, right = (from < to ? to : from) * LANE + LANE / 2 - 1;
   for (int i = left; i <= right; i++) row[i] = '-';
   row[from < to ? right : left] = from < to ? '>' : '<';
-  if (message->acks > 0)
-    snprintf(label, sizeof label, " %s %+d ", ladder->protocol->messages[message->type].name, message->acks);
-  else
-    snprintf(label, sizeof label, " %s ", ladder->protocol->messages[message->type].name);
+  if (message->acks > 0) snprintf(label, sizeof label, " %s %+d ", ladder->protocol->messages[message->type].name, message->acks);
+  else snprintf(label, sizeof label, " %s ", ladder->protocol->messages[message->type].name);
   if ((int)strlen(label) > right - left - 1) label[right - left - 1] = 0;
   write_at(row, (left + right + 1) / 2 + (from > to), label);
 }
@@ -171,10 +169,8 @@ static void text_step(FILE *out, const struct coh_ladder *ladder, const struct c
            controller->states[step->state].name);
   if (coh_lane_of(lanes, step->input.target) >= 0) write_at(row, coh_lane_of(lanes, step->input.target) * LANE + LANE / 2, state);
   coh_ladder_did(ladder, step, did, sizeof did);
-  if (access)
-    fprintf(out, "%4d  ", number + 1);
-  else
-    fputs("      ", out);
+  if (access) fprintf(out, "%4d  ", number + 1);
+  else fputs("      ", out);
   fprintf(out, "%s  %s", row, step->event >= 0 ? controller->events[step->event].name : ladder->protocol->messages[step->input.type].name);
   if (step->line) fprintf(out, " (line %d)", step->line);
   fprintf(out, "%s%s\n", did[0] ? ": " : "", did);

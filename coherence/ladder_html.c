@@ -22,19 +22,15 @@ static const struct coh_controller *controller_at(const struct coh_ladder *ladde
 static void put_text(FILE *out, const char *text)
 {
   for (; *text; text++) {
-    if (*text == '<' || *text == '>' || *text == '&' || *text == '"' || *text == '\'' || *text == '\\')
-      fprintf(out, "&#%d;", *text);
-    else
-      fputc(*text, out);
+    if (*text == '<' || *text == '>' || *text == '&' || *text == '"' || *text == '\'' || *text == '\\') fprintf(out, "&#%d;", *text);
+    else fputc(*text, out);
   }
 }
 
 static void put_name(FILE *out, int device)
 {
-  if (device < 0)
-    fputs("home", out);
-  else
-    fprintf(out, "C%d", device);
+  if (device < 0) fputs("home", out);
+  else fprintf(out, "C%d", device);
 }
 
 /* ---- The drawing ------------------------------------------------------------------------------------------------- */
@@ -106,10 +102,8 @@ static void put_step(FILE *out, const struct coh_ladder *ladder, int number)
   const struct coh_controller *controller = controller_at(ladder, step);
   char did[DID_SIZE];
   coh_ladder_did(ladder, step, did, sizeof did);
-  if (step->event >= 0)
-    fprintf(out, "{cell:\"%c-%d-%d\",say:\"<b>", step->input.target < 0 ? 'd' : 'c', step->from, step->event);
-  else
-    fputs("{cell:\"\",say:\"<b>", out);
+  if (step->event >= 0) fprintf(out, "{cell:\"%c-%d-%d\",say:\"<b>", step->input.target < 0 ? 'd' : 'c', step->from, step->event);
+  else fputs("{cell:\"\",say:\"<b>", out);
   put_name(out, step->input.target);
   if (step->line) fprintf(out, "</b> (line %d)<b>", step->line);
   fputs("</b> in <b>", out);

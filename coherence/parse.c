@@ -189,12 +189,10 @@ static void read_inputs(struct reader *reader, char *list, struct coh_event *eve
   char *rest;
   for (char *word = strtok_r(list, ",", &rest); word; word = strtok_r(NULL, ",", &rest)) {
     int input = find_message(reader->protocol, word);
-    if (input < 0)
-      mistake(reader, "event %s stands for an unknown message \"%s\"", event->name, word);
+    if (input < 0) mistake(reader, "event %s stands for an unknown message \"%s\"", event->name, word);
     else if (input < COH_FIRST_MESSAGE && reader->role == COH_DIRECTORY)
       mistake(reader, "event %s: a directory has no accesses", event->name);
-    else
-      event->inputs |= 1u << input;
+    else event->inputs |= 1u << input;
   }
 }
 
@@ -251,14 +249,10 @@ static void read_deeds(struct reader *reader, int end, struct coh_cell *cell)
   if (end == 3 && is(reader->words[2], "-")) return;
   for (int i = 2; i < end; i++) {
     int action = find_action(controller, reader->words[i]);
-    if (is(reader->words[i], "stall"))
-      mistake(reader, "stall is what the whole cell does; it stands alone and names no next state");
-    else if (action < 0)
-      mistake(reader, "unknown %s action \"%s\"", coh_role_names[reader->role], reader->words[i]);
-    else if (cell->count == COH_MAX_CELL_ACTIONS)
-      mistake(reader, "more than %d actions in a cell", COH_MAX_CELL_ACTIONS);
-    else
-      cell->actions[cell->count++] = (uint8_t)action;
+    if (is(reader->words[i], "stall")) mistake(reader, "stall is what the whole cell does; it stands alone and names no next state");
+    else if (action < 0) mistake(reader, "unknown %s action \"%s\"", coh_role_names[reader->role], reader->words[i]);
+    else if (cell->count == COH_MAX_CELL_ACTIONS) mistake(reader, "more than %d actions in a cell", COH_MAX_CELL_ACTIONS);
+    else cell->actions[cell->count++] = (uint8_t)action;
   }
 }
 
@@ -302,10 +296,8 @@ static void read_transition(struct reader *reader)
     cell.next = (uint8_t)(next < 0 ? 0 : next);
     end -= 2;
   }
-  if (end == 3 && !moves && is(reader->words[2], "stall"))
-    cell.kind = COH_CELL_STALL;
-  else
-    read_deeds(reader, end, &cell);
+  if (end == 3 && !moves && is(reader->words[2], "stall")) cell.kind = COH_CELL_STALL;
+  else read_deeds(reader, end, &cell);
   put_cells(reader, &cell, !moves);
 }
 
@@ -357,8 +349,7 @@ static void read_protocol_name(struct reader *reader)
 {
   if (!is(reader->words[0], "protocol") || reader->word_count != 2)
     mistake(reader, "expected \"protocol NAME : meaning\" before the first section");
-  else
-    take_name(reader, reader->words[1], reader->protocol->name, reader->protocol->meaning);
+  else take_name(reader, reader->words[1], reader->protocol->name, reader->protocol->meaning);
 }
 
 /* Cuts the comment and the meaning off, and the rest into words. */
@@ -389,10 +380,8 @@ static void read_line(struct reader *reader, char *text)
 {
   split(reader, text);
   if (!reader->word_count || read_heading(reader)) return;
-  if (reader->section < 0)
-    read_protocol_name(reader);
-  else
-    sections[reader->section].read(reader);
+  if (reader->section < 0) read_protocol_name(reader);
+  else sections[reader->section].read(reader);
 }
 
 static void read_lines(struct reader *reader, const char *text)
@@ -400,8 +389,7 @@ static void read_lines(struct reader *reader, const char *text)
   char line[MAX_LINE];
   for (reader->line = 1; *text; reader->line++) {
     size_t length = strcspn(text, "\n");
-    if (length >= sizeof line)
-      mistake(reader, "the line is longer than %d characters", MAX_LINE - 1);
+    if (length >= sizeof line) mistake(reader, "the line is longer than %d characters", MAX_LINE - 1);
     else {
       memcpy(line, text, length);
       line[length] = 0;

@@ -153,14 +153,10 @@ static void text_print(FILE *out, const struct coh_protocol *protocol, enum coh_
 static void html_text(FILE *out, const char *text)
 {
   for (; *text; text++) {
-    if (*text == '<')
-      fputs("&lt;", out);
-    else if (*text == '&')
-      fputs("&amp;", out);
-    else if (*text == '"')
-      fputs("&quot;", out);
-    else
-      fputc(*text, out);
+    if (*text == '<') fputs("&lt;", out);
+    else if (*text == '&') fputs("&amp;", out);
+    else if (*text == '"') fputs("&quot;", out);
+    else fputc(*text, out);
   }
 }
 

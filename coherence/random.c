@@ -180,10 +180,8 @@ static void fail(struct world *world, int line, const char *what, struct coh_bre
   struct coh_random_result *result = world->result;
   char who[48] = "the home";
   if (world->failed) return;
-  if (breach.other >= 0)
-    snprintf(who, sizeof who, "caches C%d and C%d", breach.device, breach.other);
-  else if (breach.device >= 0)
-    snprintf(who, sizeof who, "cache C%d", breach.device);
+  if (breach.other >= 0) snprintf(who, sizeof who, "caches C%d and C%d", breach.device, breach.other);
+  else if (breach.device >= 0) snprintf(who, sizeof who, "cache C%d", breach.device);
   snprintf(result->sentence, sizeof result->sentence, "step %llu: %s: %s", (unsigned long long)result->steps, what, who);
   result->broken = world->failed = true;
   result->line = line;
@@ -252,8 +250,7 @@ static bool step(struct world *world, const struct coh_message *input, int line,
 {
   struct coh_outcome outcome;
   bool at_home = input->target == COH_HOME;
-  if (at_home)
-    coh_directory_step(world->protocol, &world->options->sharers, directory_of(world, line), input, &outcome);
+  if (at_home) coh_directory_step(world->protocol, &world->options->sharers, directory_of(world, line), input, &outcome);
   else
     coh_cache_step(world->protocol, &world->caches[(size_t)line * (size_t)world->options->sharers.devices + (size_t)input->target], input,
                    &outcome);
@@ -263,12 +260,9 @@ static bool step(struct world *world, const struct coh_message *input, int line,
     return false;
   }
   record(world, input, line, &outcome);
-  if (outcome.result == COH_UNHANDLED)
-    fail(world, line, "unhandled event (the last step has no cell)", at(input));
-  else if (at_home)
-    do_directory(world, line, version, &outcome);
-  else
-    do_cache(world, input, line, version, &outcome);
+  if (outcome.result == COH_UNHANDLED) fail(world, line, "unhandled event (the last step has no cell)", at(input));
+  else if (at_home) do_directory(world, line, version, &outcome);
+  else do_cache(world, input, line, version, &outcome);
   if (!world->failed) check(world, line, false);
   if (world->parked[line]) unpark(world, line, input->target);
   return true;
@@ -332,10 +326,8 @@ static void run(struct world *world)
   int crowd = world->options->sharers.devices * 2;
   while (world->result->steps < world->options->steps && !world->failed) {
     if (world->result->steps >= next_mood) change_mood(world), next_mood += MOOD_EVERY;
-    if (world->flight_count && (world->flight_count > crowd || below(world, 3)))
-      deliver(world);
-    else
-      begin_access(world);
+    if (world->flight_count && (world->flight_count > crowd || below(world, 3))) deliver(world);
+    else begin_access(world);
     if (world->result->steps >= next_rest) rest(world), next_rest = world->result->steps + REST_EVERY;
   }
   if (!world->failed) rest(world);

@@ -180,9 +180,9 @@ static int coarse_next(const struct coh_sharer_kind *kind, const uint64_t *set, 
 
 /* ---- Choice ------------------------------------------------------------------------------------------------------ */
 
-#define OPERATIONS(kind, least, most)                                                                                                      \
-  {                                                                                                                                        \
-#kind, least, most, kind##_words, kind##_initial, kind##_add, kind##_remove, kind##_has, kind##_count, kind##_next                     \
+#define OPERATIONS(kind, least, most) \
+  { \
+#kind, least, most, kind##_words, kind##_initial, kind##_add, kind##_remove, kind##_has, kind##_count, kind##_next \
   }
 static const struct coh_sharer_ops kinds[] = {
     OPERATIONS(full, 1, 1),

@@ -6,11 +6,11 @@
 
 #define SHIPPED(X) X(msi) X(mesi) X(moesi) X(mesif)
 
-#define INCLUDE_TEXT(name)                                                                                                                 \
-  extern const char coh_text_##name[] __attribute__((visibility("hidden")));                                                               \
-  __asm__(".pushsection .rodata\n"                                                                                                         \
-          ".hidden coh_text_" #name "\n.global coh_text_" #name "\n"                                                                       \
-          "coh_text_" #name ":\n.incbin \"coherence/protocols/" #name ".protocol\"\n.byte 0\n"                                             \
+#define INCLUDE_TEXT(name) \
+  extern const char coh_text_##name[] __attribute__((visibility("hidden"))); \
+  __asm__(".pushsection .rodata\n" \
+          ".hidden coh_text_" #name "\n.global coh_text_" #name "\n" \
+          "coh_text_" #name ":\n.incbin \"coherence/protocols/" #name ".protocol\"\n.byte 0\n" \
           ".popsection\n");
 SHIPPED(INCLUDE_TEXT)
 

@@ -213,10 +213,8 @@ enum coh_move_result coh_world_move(const struct coh_world_kind *kind, const str
   bool at_home = move->input.target == COH_HOME;
   memcpy(next, world, offsetof(struct coh_world, messages) + sizeof(uint32_t) * (size_t)world->message_count);
   struct coh_world_line *line = &next->lines[move->line];
-  if (at_home)
-    coh_directory_step(kind->protocol, &kind->sharers, &line->directory, &move->input, outcome);
-  else
-    coh_cache_step(kind->protocol, &line->caches[move->input.target], &move->input, outcome);
+  if (at_home) coh_directory_step(kind->protocol, &kind->sharers, &line->directory, &move->input, outcome);
+  else coh_cache_step(kind->protocol, &line->caches[move->input.target], &move->input, outcome);
   if (outcome->result != COH_DONE) return outcome->result == COH_STALLED ? COH_MOVE_STALLED : COH_MOVE_UNHANDLED;
   if (move->message >= 0) {
     next->message_count--;

@@ -22,10 +22,8 @@ static inline char *mutant_text(const char *text, const char *role, const char *
     if (line[0] && line[0] != ' ' && line[0] != '#') inside = !strcmp(line, heading);
     bool here = inside && sscanf(line, "%63s %255s", first, second) == 2 && !strcmp(first, state) && !strcmp(second, events);
     found |= here;
-    if (here)
-      fprintf(out, "  %s %s %s\n", state, events, rest);
-    else
-      fprintf(out, "%s\n", line);
+    if (here) fprintf(out, "  %s %s %s\n", state, events, rest);
+    else fprintf(out, "%s\n", line);
     text += length + (text[length] == '\n');
   }
   fclose(out);

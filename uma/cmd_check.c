@@ -203,10 +203,8 @@ static int check(const struct arguments *arguments, struct coh_protocol *protoco
 {
   struct coh_check_options exact = {0};
   struct coh_random_options random = {0};
-  if (arguments->random)
-    random = random_options(arguments);
-  else
-    exact = check_options(arguments);
+  if (arguments->random) random = random_options(arguments);
+  else exact = check_options(arguments);
   if (coh_protocol_load(arguments->protocol, protocol, stderr)) return EXIT_USAGE;
   return arguments->random ? run_random(protocol, arguments, &random) : explore(protocol, arguments, &exact);
 }
