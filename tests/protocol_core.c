@@ -25,8 +25,6 @@ static void finish(void)
   free(protocol);
 }
 
-TestSuite(protocol_core, .init = prepare, .fini = finish);
-
 static int type_of(const char *name)
 {
   for (int m = 0; m < protocol->message_count; m++)
@@ -51,7 +49,7 @@ static const char *home_state(void)
   return protocol->controllers[COH_DIRECTORY].states[home.entry.state].name;
 }
 
-Test(protocol_core, a_miss_asks_the_home_and_a_hit_asks_nobody)
+Test(protocol_core, a_miss_asks_the_home_and_a_hit_asks_nobody, .init = prepare, .fini = finish)
 {
   struct coh_cache_entry entry = {0};
   struct coh_message store = coh_access(COH_STORE, 5);
@@ -71,7 +69,7 @@ Test(protocol_core, a_miss_asks_the_home_and_a_hit_asks_nobody)
   cr_expect(coh_cache_allows(protocol, &entry, COH_RIGHT_WRITE));
 }
 
-Test(protocol_core, acks_may_come_before_their_number)
+Test(protocol_core, acks_may_come_before_their_number, .init = prepare, .fini = finish)
 {
   struct coh_cache_entry entry = {0};
   struct coh_message store = coh_access(COH_STORE, 0);
@@ -86,7 +84,7 @@ Test(protocol_core, acks_may_come_before_their_number)
   cr_expect_eq(entry.acks, 0);
 }
 
-Test(protocol_core, a_busy_directory_stalls_and_a_wrong_message_is_refused_without_a_trace)
+Test(protocol_core, a_busy_directory_stalls_and_a_wrong_message_is_refused_without_a_trace, .init = prepare, .fini = finish)
 {
   struct coh_cache_entry entry = {0};
   at_home("GetS", 3);
@@ -107,7 +105,7 @@ Test(protocol_core, a_busy_directory_stalls_and_a_wrong_message_is_refused_witho
 }
 
 /* Sharers are told in bulk, but for the requestor; the targets outlive the set that they came from. */
-Test(protocol_core, a_thousand_sharers_are_invalidated)
+Test(protocol_core, a_thousand_sharers_are_invalidated, .init = prepare, .fini = finish)
 {
   int reached = 0;
   for (int d = 0; d < 1000; d++) {

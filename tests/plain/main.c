@@ -18,7 +18,9 @@ static int run(const struct plain_test *test)
   pid_t pid = fork();
   if (pid == 0) {
     alarm(TEST_SECONDS);
+    if (test->init) test->init();
     test->run();
+    if (test->fini) test->fini();
     fflush(NULL);
     _exit(plain_failures ? 1 : 0);
   }

@@ -11,6 +11,7 @@
 struct plain_test {
   const char *suite, *name;
   void (*run)(void);
+  void (*init)(void), (*fini)(void);
   double timeout; /* unused; here so that .timeout = S may stand behind a test's name */
   struct plain_test *next;
 };
@@ -39,6 +40,14 @@ enum { PLAIN_SKIPPED = 77 };
 #define cr_assert_eq(a, b, ...) PLAIN_CHECK((a) == (b), #a " == " #b, 1, ##__VA_ARGS__)
 #define cr_assert_neq(a, b, ...) PLAIN_CHECK((a) != (b), #a " != " #b, 1, ##__VA_ARGS__)
 #define cr_assert_geq(a, b, ...) PLAIN_CHECK((a) >= (b), #a " >= " #b, 1, ##__VA_ARGS__)
+#define cr_assert_leq(a, b, ...) PLAIN_CHECK((a) <= (b), #a " <= " #b, 1, ##__VA_ARGS__)
+#define cr_assert_fail(...) PLAIN_CHECK(0, "reached", 1, ##__VA_ARGS__)
+#define cr_expect_neq(a, b, ...) PLAIN_CHECK((a) != (b), #a " != " #b, 0, ##__VA_ARGS__)
+#define cr_expect_gt(a, b, ...) PLAIN_CHECK((a) > (b), #a " > " #b, 0, ##__VA_ARGS__)
+#define cr_expect_geq(a, b, ...) PLAIN_CHECK((a) >= (b), #a " >= " #b, 0, ##__VA_ARGS__)
+#define cr_expect_lt(a, b, ...) PLAIN_CHECK((a) < (b), #a " < " #b, 0, ##__VA_ARGS__)
+#define cr_expect_null(a, ...) PLAIN_CHECK((a) == NULL, #a " == NULL", 0, ##__VA_ARGS__)
+#define cr_expect_arr_eq(a, b, bytes, ...) PLAIN_CHECK(!memcmp(a, b, bytes), #a " == " #b, 0, ##__VA_ARGS__)
 #define cr_assert_gt(a, b, ...) PLAIN_CHECK((a) > (b), #a " > " #b, 1, ##__VA_ARGS__)
 #define cr_expect_not(condition, ...) PLAIN_CHECK(!(condition), "not " #condition, 0, ##__VA_ARGS__)
 #define cr_expect(condition, ...) PLAIN_CHECK(condition, #condition, 0, ##__VA_ARGS__)
