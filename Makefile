@@ -23,8 +23,8 @@ ALL     += -fsanitize=$(SAN) -fno-omit-frame-pointer -DUMA_SAN $(if $(findstring
 LIBS    += -fsanitize=$(SAN)
 endif
 
-# main.c, cmd_*.c and litmus_*.c are the command; bench/*.c are its `bench`; everything else in uma/, coherence/, fabric/ is the library.
-COMMAND_C := $(wildcard uma/main.c uma/cmd_*.c uma/litmus_*.c) $(filter-out bench/peer_%.c,$(wildcard bench/*.c))
+# main.c, cmd_*.c, litmus_*.c and trace_*.c are the command; bench/*.c are its `bench`; everything else in uma/, coherence/, fabric/ is the library.
+COMMAND_C := $(wildcard uma/main.c uma/cmd_*.c uma/litmus_*.c uma/trace_*.c) $(filter-out bench/peer_%.c,$(wildcard bench/*.c))
 LIBRARY_C := $(filter-out $(COMMAND_C),$(wildcard uma/*.c coherence/*.c fabric/*.c))
 EXAMPLES  := $(patsubst examples/%.c,%,$(wildcard examples/*.c))
 ifeq ($(SAN),thread)
