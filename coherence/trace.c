@@ -107,7 +107,7 @@ void coh_trace_step(struct coh_engine *engine, uint64_t line, const struct coh_m
   record.state = outcome->state;
   record.result = (uint8_t)outcome->result;
   record.send_count = (uint16_t)count;
-  record.size = (uint16_t)(sizeof record + (size_t)count * sizeof sends[0]);
+  record.size = (uint16_t)((sizeof record + (size_t)count * sizeof sends[0] + 7) / 8 * 8);
   append(engine, &record, sends, (size_t)count * sizeof sends[0]);
 }
 
@@ -120,9 +120,11 @@ void coh_trace_touch(struct coh_engine *engine, uint64_t line, const struct coh_
   append(engine, &record, NULL, 0);
 }
 
-void coh_trace_block(struct coh_engine *engine, enum coh_record_kind kind, uint64_t address, uint64_t bytes, const char *site)
+void coh_trace_block(struct coh_engine *engine, enum coh_record_kind kind, uint64_t address, uint64_t bytes, const char *site,
+                     uint64_t number)
 {
   struct coh_record record = begin(engine, kind, address);
+  if (number) record.number = number;
   char text[COH_SITE_SIZE] = "";
   size_t length = kind == COH_RECORD_ALLOC ? sizeof text : 0;
   if (length) strncpy(text, site, sizeof text - 1);

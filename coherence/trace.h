@@ -25,7 +25,7 @@ struct coh_record {
   uint64_t address;         /* of the line; of the block */
   uint64_t bytes;           /* ALLOC; STEP and TOUCH: of the access, 0 when the input is no access */
   uint32_t offset;          /* of the access within the line */
-  uint16_t size;            /* of the record with all that follows */
+  uint16_t size;            /* of the record with all that follows, a multiple of 8 */
   uint8_t kind;             /* enum coh_record_kind */
   uint8_t miss;             /* enum coh_miss */
   int16_t actor;            /* the device whose thread did it */
@@ -49,7 +49,9 @@ struct coh_trace_buffer {
 void coh_trace_step(struct coh_engine *engine, uint64_t line, const struct coh_message *input, const struct coh_outcome *outcome,
                     const struct coh_access *access, enum coh_miss miss);
 void coh_trace_touch(struct coh_engine *engine, uint64_t line, const struct coh_access *access);
-void coh_trace_block(struct coh_engine *engine, enum coh_record_kind kind, uint64_t address, uint64_t bytes, const char *site);
+/* `number`: drawn from coh_area_next before the block was given back, so that the next one there comes later; 0: now. */
+void coh_trace_block(struct coh_engine *engine, enum coh_record_kind kind, uint64_t address, uint64_t bytes, const char *site,
+                     uint64_t number);
 /* At the end, by whoever ends the session: what is left in the area's buffers goes to the spool. Returns the number of records dropped. */
 uint64_t coh_trace_drain(struct coh_area *area, int spool);
 

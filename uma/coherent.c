@@ -206,8 +206,22 @@ int uma_flush(void)
   return result ? uma_fail(result, "a line that this device's cache held was lost together with the device that was working on it") : 0;
 }
 
-void uma_coherent_block(bool allocated, const void *block, size_t bytes, const char *site)
+static bool is_traced(void)
 {
-  if (!uma_self.engine || !uma_self.engine->shape.traced) return;
-  coh_trace_block(uma_self.engine, allocated ? COH_RECORD_ALLOC : COH_RECORD_FREE, (uintptr_t)block, bytes, site ? site : "");
+  return uma_self.engine && uma_self.engine->shape.traced;
+}
+
+void uma_coherent_allocated(const void *block, size_t bytes, const char *site)
+{
+  if (is_traced()) coh_trace_block(uma_self.engine, COH_RECORD_ALLOC, (uintptr_t)block, bytes, site ? site : "", 0);
+}
+
+uint64_t uma_coherent_moment(void)
+{
+  return is_traced() ? coh_area_next(uma_self.engine->area) : 0;
+}
+
+void uma_coherent_freed(const void *block, uint64_t moment)
+{
+  if (is_traced()) coh_trace_block(uma_self.engine, COH_RECORD_FREE, (uintptr_t)block, 0, "", moment);
 }

@@ -87,7 +87,7 @@ void *(uma_memalign_on)(int device, size_t alignment, size_t bytes)
     return fail_with(ENOMEM);
   }
   if (uma_self.shape.hugepages == UMA_HUGEPAGES_ALWAYS) collapse(device, offset, bytes);
-  uma_coherent_block(true, uma_window_of(device) + offset, bytes, site);
+  uma_coherent_allocated(uma_window_of(device) + offset, bytes, site);
   return uma_window_of(device) + offset;
 }
 
@@ -119,10 +119,11 @@ int uma_free(void *pointer)
   if (!uma_range_in_windows(pointer, 1, &home)) return uma_fail(-EFAULT, "uma_free: %p is in no window", pointer);
   if (!uma_is_local(home))
     return uma_fail(-EREMOTE, "uma_free: %p is in the window of device %d, which is in another domain", pointer, home);
+  uint64_t moment = uma_coherent_moment(); /* as soon as it is free, it may be allocated again */
   int result = uma_heap_free(uma_heap_of(home), (uint64_t)((unsigned char *)pointer - uma_window_of(home)));
   if (result == -EALREADY) return uma_fail(result, "uma_free: %p (window of device %d) was freed before", pointer, home);
   if (result) return uma_fail(result, "uma_free: %p (window of device %d) is not the beginning of a block", pointer, home);
-  uma_coherent_block(false, pointer, 0, NULL);
+  uma_coherent_freed(pointer, moment);
   return 0;
 }
 
@@ -172,7 +173,7 @@ void *(uma_alloc_symmetric)(size_t bytes)
     return fail_with(ENOMEM);
   }
   if (uma_self.shape.hugepages == UMA_HUGEPAGES_ALWAYS) collapse(uma_self.device, (uint64_t)offset, bytes);
-  uma_coherent_block(true, uma_window_of(uma_self.device) + offset, bytes, site);
+  uma_coherent_allocated(uma_window_of(uma_self.device) + offset, bytes, site);
   return uma_window_of(uma_self.device) + offset;
 }
 
