@@ -44,6 +44,7 @@ const char *const coh_miss_names[] = {"", "cold", "capacity", "conflict", "true 
 struct history {
   uint64_t line, lost_stamp; /* 0: it was not lost to another device, but evicted */
   bool in_shadow;
+  uint8_t pending;             /* enum coh_miss: a miss that has begun; COH_MISS_FALSE until the end tells whether it is */
   struct history *prev, *next; /* in the shadow */
   UT_hash_handle hh;
 };
@@ -73,6 +74,8 @@ void coh_tally_flush(struct coh_engine *engine)
   pthread_mutex_lock(&engine->tally->mutex);
   HASH_ITER(hh, engine->tally->lines, line, following)
   {
+    line->in_shadow = false;
+    if (line->pending) continue; /* another thread's */
     HASH_DEL(engine->tally->lines, line);
     free(line);
   }
@@ -138,18 +141,38 @@ static bool was_written_since(const struct coh_engine *engine, uint64_t line, co
   return false;
 }
 
-/* Visits the line, and tells why it was not there if it was not. */
-static enum coh_miss classify(struct coh_engine *engine, uint64_t line, struct coh_frame_record *record, const struct coh_access *access)
+/* A miss begins: visits the line, and notes why it is not there. */
+static void begin_miss(struct coh_engine *engine, uint64_t line, struct coh_frame_record *record)
 {
   bool known, near;
   pthread_mutex_lock(&engine->tally->mutex);
   struct history *history = visit(engine, line, &known, &near);
-  uint64_t lost = record->lost_stamp ? record->lost_stamp : history->lost_stamp;
-  history->lost_stamp = 0;
+  if (record->lost_stamp) history->lost_stamp = record->lost_stamp;
+  if (!known) history->pending = COH_MISS_COLD;
+  else if (history->lost_stamp) history->pending = COH_MISS_FALSE;
+  else history->pending = near ? COH_MISS_CONFLICT : COH_MISS_CAPACITY;
   pthread_mutex_unlock(&engine->tally->mutex);
-  if (!known) return COH_MISS_COLD;
-  if (lost) return was_written_since(engine, line, access, lost) ? COH_MISS_TRUE : COH_MISS_FALSE;
-  return near ? COH_MISS_CONFLICT : COH_MISS_CAPACITY;
+  record->lost_stamp = 0;
+}
+
+/* The access is about to be done, and with it ends the miss, if it is one. Only now is it known what was written since the line was lost: the
+ * store that took it away may have been under way still when the miss began. */
+static enum coh_miss end_miss(struct coh_engine *engine, uint64_t line, struct coh_frame_record *record, const struct coh_access *access)
+{
+  enum coh_miss miss = COH_NO_MISS;
+  struct history *history;
+  pthread_mutex_lock(&engine->tally->mutex);
+  HASH_FIND(hh, engine->tally->lines, &line, sizeof line, history);
+  if (history) {
+    miss = (enum coh_miss)history->pending;
+    if (miss == COH_MISS_FALSE && was_written_since(engine, line, access, history->lost_stamp)) miss = COH_MISS_TRUE;
+    history->pending = COH_NO_MISS;
+    history->lost_stamp = 0;
+  }
+  pthread_mutex_unlock(&engine->tally->mutex);
+  record->lost_stamp = 0; /* of an upgrade that lost the line on its way */
+  if (miss) add(engine, engine->me, COH_MISSES_COLD + (int)miss - COH_MISS_COLD, 1);
+  return miss;
 }
 
 void coh_tally_reuse(struct coh_engine *engine, const struct coh_frame *frame)
@@ -196,26 +219,23 @@ static void stamp(struct coh_engine *engine, uint64_t line, const struct coh_acc
 
 /* ---- Steps ------------------------------------------------------------------------------------------------------- */
 
+/* A step that begins an access. */
 static enum coh_miss count_access(struct coh_engine *engine, uint64_t line, const struct coh_outcome *outcome,
                                   struct coh_frame_record *record, const struct coh_access *access)
 {
   bool hit = !outcome->send_count, known, near;
   bool readable = engine->protocol->controllers[COH_CACHE].states[outcome->from].right >= COH_RIGHT_READ;
-  enum coh_miss miss = COH_NO_MISS;
   add(engine, engine->me, access->input == COH_STORE ? COH_STORES : COH_LOADS, 1);
-  if (hit || readable) {
-    pthread_mutex_lock(&engine->tally->mutex);
-    visit(engine, line, &known, &near);
-    pthread_mutex_unlock(&engine->tally->mutex);
-    miss = hit ? COH_NO_MISS : COH_MISS_UPGRADE;
-    add(engine, engine->me, hit ? COH_HITS : COH_UPGRADES, 1);
-  } else {
-    miss = classify(engine, line, record, access);
-    add(engine, engine->me, COH_MISSES_COLD + (int)miss - COH_MISS_COLD, 1);
-    record->lost_stamp = 0;
+  if (!hit && !readable) {
+    begin_miss(engine, line, record);
     forget_touched(engine, record);
+    return COH_NO_MISS;
   }
-  return miss;
+  pthread_mutex_lock(&engine->tally->mutex);
+  visit(engine, line, &known, &near);
+  pthread_mutex_unlock(&engine->tally->mutex);
+  add(engine, engine->me, hit ? COH_HITS : COH_UPGRADES, 1);
+  return hit ? COH_NO_MISS : COH_MISS_UPGRADE;
 }
 
 static void count_sends(struct coh_engine *engine, uint64_t line, const struct coh_message *input, const struct coh_outcome *outcome)
@@ -253,7 +273,9 @@ static enum coh_miss count_frame(struct coh_engine *engine, uint64_t line, const
     add(engine, input->target, COH_INVALIDATIONS_RECEIVED, 1);
     record->lost_stamp = coh_area_next(engine->area);
   }
-  if (outcome->deeds & COH_DEED_STORE && access) stamp(engine, line, access);
+  bool is_done = access && outcome->deeds & (COH_DEED_LOAD | COH_DEED_STORE);
+  if (is_done && input->type >= COH_FIRST_MESSAGE) miss = end_miss(engine, line, record, access);
+  if (is_done && outcome->deeds & COH_DEED_STORE) stamp(engine, line, access);
   return miss;
 }
 

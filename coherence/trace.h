@@ -60,7 +60,8 @@ uint64_t coh_trace_drain(struct coh_area *area, int spool);
  * The records as a trace in Chrome's format: {"otherData":{...},"traceEvents":[...]}, one event a line. A process is a device, its thread 0
  * the cache, thread 1 the directory of its window. What the events of `uma trace` hold, in "args":
  *   cat "step"    number; line "0x..."; by (the device whose thread did it); input [message, source, target, requestor, acks], -1 the
- *                 home; event; from; state; sends [[message, source, target, requestor, acks]...]; for an access offset and bytes; miss
+ *                 home; event; from; state; sends [[message, source, target, requestor, acks]...]; for an access offset and bytes; miss: which kind it was,
+ *                 of the step that ends a miss or begins an upgrade
  *   cat "touch"   line, access "load" or "store", offset, bytes
  *   cat "alloc"   address, bytes, site;  cat "free"  address
  * A message is an arrow (ph s and f) from the step that sent it to the step that received it. A step takes no time that is measured; it is

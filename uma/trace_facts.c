@@ -110,15 +110,16 @@ static struct uma_trace_device *device_of(struct uma_trace_line *line, int devic
   return insert_device(line, low, device, words);
 }
 
-/* The program of event->device touched bytes, by a step or without one. */
+/* The program of event->device touched bytes, by a step or without one; or a miss of it ended. */
 static int add_access(struct uma_trace_facts *facts, struct uma_trace_line *line, const struct uma_trace_event *event)
 {
   struct uma_trace_device *device = device_of(line, event->device, facts->trace->line_bytes / 64);
   if (!device) return -ENOMEM;
-  uint64_t *bits = event->input.type == COH_STORE ? device->stores : device->loads;
-  for (uint64_t at = event->offset; at < event->offset + event->bytes; at++) bits[at / 64] |= 1ull << at % 64;
   device->misses[event->miss]++;
   line->misses[event->miss]++;
+  if (!event->bytes) return 0;
+  uint64_t *bits = event->input.type == COH_STORE ? device->stores : device->loads;
+  for (uint64_t at = event->offset; at < event->offset + event->bytes; at++) bits[at / 64] |= 1ull << at % 64;
   return add_use(facts, line, line->address + event->offset);
 }
 
@@ -156,7 +157,7 @@ int uma_trace_facts_add(struct uma_trace_facts *facts)
     line->invalidations += is_invalidation(facts->trace->protocol, event);
     count_sends(facts, line);
   }
-  return event->bytes ? add_access(facts, line, event) : 0;
+  return event->bytes || event->miss ? add_access(facts, line, event) : 0;
 }
 
 void uma_trace_facts_free(struct uma_trace_facts *facts)
@@ -214,7 +215,7 @@ void uma_trace_facts_rank(struct uma_trace_facts *facts)
 
 /* ---- The verdict ------------------------------------------------------------------------------------------------- */
 
-/* Is a byte that one device stores touched by another? `before`: what the devices before this one stored, and touched. */
+/* Is a byte that one device stores touched by another? */
 static bool do_bytes_overlap(const struct uma_trace_line *line, size_t words)
 {
   uint64_t stored[COH_LINE_MOST / 64] = {0}, touched[COH_LINE_MOST / 64] = {0};

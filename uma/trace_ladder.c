@@ -12,15 +12,14 @@ void uma_trace_ladder_init(struct uma_trace_ladder *view, const struct uma_trace
   view->ladder.skipped = (int)from - 1;
 }
 
-/* "bytes 4-7, false sharing" */
+/* "bytes 4-7" of an access, "false sharing miss" of the step that ends it, "bytes 4-7, upgrade". */
 static void describe(const struct uma_trace_event *event, char *text, size_t size)
 {
-  if (!event->bytes) return;
-  const char *miss = coh_miss_names[event->miss];
-  uint64_t last = event->offset + event->bytes - 1;
-  int length = last > event->offset ? snprintf(text, size, "bytes %u-%" PRIu64, event->offset, last)
-                                    : snprintf(text, size, "byte %u", event->offset);
-  if (*miss) snprintf(text + length, size - (size_t)length, ", %s%s", miss, event->miss == COH_MISS_UPGRADE ? "" : " miss");
+  char bytes[32] = "", miss[32] = "";
+  if (event->bytes == 1) snprintf(bytes, sizeof bytes, "byte %u", event->offset);
+  if (event->bytes > 1) snprintf(bytes, sizeof bytes, "bytes %u-%u", event->offset, event->offset + (uint32_t)event->bytes - 1);
+  if (event->miss) snprintf(miss, sizeof miss, "%s%s", coh_miss_names[event->miss], event->miss == COH_MISS_UPGRADE ? "" : " miss");
+  snprintf(text, size, "%s%s%s", bytes, *bytes && *miss ? ", " : "", miss);
 }
 
 int uma_trace_ladder_add(struct uma_trace_ladder *view)
