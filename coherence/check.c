@@ -132,7 +132,7 @@ static int64_t append(struct explorer *explorer, const uint64_t *packed, int wor
   }
   struct record *record = record_at(explorer, explorer->arena_used);
   *record = (struct record){.state = (uint32_t)state, .parent = parent};
-  memcpy(record->packed, packed, sizeof *packed * (size_t)words);
+  for (int w = 0; w < words; w++) record->packed[w] = packed[w];
   *slot = (struct slot){(uint32_t)explorer->arena_used + 1, hash};
   explorer->arena_used += RECORD_WORDS + (uint64_t)words;
   explorer->result->states++;

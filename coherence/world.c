@@ -18,11 +18,17 @@
 
 /* A part. Zero is the initial one. */
 enum { STATE_AT = 0, ACKS_AT = 6, FRESH_AT = 12, MEMBER_AT = 13, OWNER_AT = 14, REQUESTOR_AT = 15 };
-enum { STATE_MASK = 63, ACKS_MASK = 63, ACKS_MOST = 31, DIRECTORY_MASK = 1 << MEMBER_AT | 1 << OWNER_AT | 1 << REQUESTOR_AT };
+enum {
+  STATE_MASK = 63,
+  ACKS_MASK = 63,
+  ACKS_SIGN = 32,
+  ACKS_MOST = 31,
+  DIRECTORY_MASK = 1 << MEMBER_AT | 1 << OWNER_AT | 1 << REQUESTOR_AT
+};
 _Static_assert((int)COH_MAX_STATES <= STATE_MASK + 1, "a state fits into a part");
 
 /* A message in 20 bits; a device is its number or HOME_BITS. */
-enum { HOME_BITS = 7, DEVICE_MASK = 7, COUNT_BIAS = 8 };
+enum { DEVICE_BITS = 3, DEVICES_BITS = 3 * DEVICE_BITS, DEVICE_MASK = 7, DEVICES_MASK = 511, HOME_BITS = 7, COUNT_BIAS = 8 };
 enum { M_FRESH_AT = 0, M_ACKS_AT = 1, M_REQUESTOR_AT = 5, M_TARGET_AT = 8, M_SOURCE_AT = 11, M_LINE_AT = 14, M_TYPE_AT = 15 };
 _Static_assert((int)COH_WORLD_CACHES <= HOME_BITS && (int)COH_WORLD_DEVICES == HOME_BITS + 1, "devices have three bits");
 
@@ -100,11 +106,31 @@ static bool sets_follow(const struct coh_world_kind *kind, const uint8_t *renami
   return true;
 }
 
+static unsigned origins_index(const struct coh_world_kind *kind, const uint8_t *origins)
+{
+  unsigned index = 0;
+  for (int c = 0; c < kind->caches; c++) index |= (unsigned)origins[c] << 2 * c;
+  return index;
+}
+
+/* `devices` are those of a message, as they lie in it. */
+static uint16_t rename_devices(const struct coh_world_kind *kind, const uint8_t *renaming, unsigned devices)
+{
+  unsigned renamed = 0;
+  for (int at = 0; at < DEVICES_BITS; at += DEVICE_BITS) {
+    unsigned device = devices >> at & HOME_BITS;
+    renamed |= (device < (unsigned)kind->caches ? renaming[device] : device) << at;
+  }
+  return (uint16_t)renamed;
+}
+
 static void keep_renaming(struct coh_world_kind *kind, const uint8_t *renaming)
 {
+  struct coh_renaming *kept = &kind->renamings[kind->renaming_count];
   if (!sets_follow(kind, renaming)) return;
-  for (int c = 0; c < kind->caches; c++) kind->origins[kind->renaming_count][renaming[c]] = (uint8_t)c;
-  kind->renaming_count++;
+  for (int c = 0; c < kind->caches; c++) kept->origins[renaming[c]] = (uint8_t)c;
+  for (unsigned d = 0; d < 1u << DEVICES_BITS; d++) kept->devices[d] = rename_devices(kind, renaming, d);
+  kind->renaming_of[origins_index(kind, kept->origins)] = (uint8_t)kind->renaming_count++;
 }
 
 static void make_renamings(struct coh_world_kind *kind, uint8_t *renaming, int chosen, unsigned used)
@@ -117,6 +143,14 @@ static void make_renamings(struct coh_world_kind *kind, uint8_t *renaming, int c
   }
 }
 
+static void make_accesses(struct coh_world_kind *kind)
+{
+  for (int line = 0; line < kind->lines; line++)
+    for (int cache = 0; cache < kind->caches; cache++)
+      for (int access = 0; access < COH_FIRST_MESSAGE; access++)
+        kind->accesses[line][cache][access] = (struct coh_move){.input = coh_access(access, cache), .line = (int8_t)line, .message = -1};
+}
+
 int coh_world_kind_make(struct coh_world_kind *kind, const struct coh_protocol *protocol, const char *sharers, int caches, int lines)
 {
   uint8_t renaming[COH_WORLD_CACHES] = {0};
@@ -126,6 +160,7 @@ int coh_world_kind_make(struct coh_world_kind *kind, const struct coh_protocol *
   int result = coh_sharer_kind_make(sharers, caches, parameter, &kind->sharers);
   if (result || kind->sharers.words != 1) return -EINVAL;
   make_sets(kind);
+  make_accesses(kind);
   make_renamings(kind, renaming, 0, 0);
   kind->any_renaming = kind->renaming_count == (caches == 4 ? 24 : caches == 3 ? 6 : 2);
   return 0;
@@ -141,9 +176,8 @@ void coh_world_init(const struct coh_world_kind *kind, struct coh_world *world)
 
 static struct coh_cache_entry part_entry(unsigned part)
 {
-  int acks = (int)(part >> ACKS_AT & ACKS_MASK);
-  return (struct coh_cache_entry){.state = part >> STATE_AT & STATE_MASK,
-                                  .acks = (int16_t)(acks > ACKS_MOST ? acks - ACKS_MASK - 1 : acks)};
+  int acks = (int)((part >> ACKS_AT & ACKS_MASK) ^ ACKS_SIGN) - ACKS_SIGN;
+  return (struct coh_cache_entry){.state = part >> STATE_AT & STATE_MASK, .acks = (int16_t)acks};
 }
 
 static unsigned entry_part(const struct coh_cache_entry *entry)
@@ -210,13 +244,14 @@ static bool add_message(struct coh_world *world, const struct coh_message *messa
 /* *next becomes the world without the message that the move delivers. */
 static void copy_without(const struct coh_world *world, const struct coh_move *move, struct coh_world *next)
 {
+  int count = 0;
   memcpy(next->lines, world->lines, sizeof next->lines);
-  memcpy(next->messages, world->messages, sizeof(uint32_t) * (size_t)world->message_count);
-  next->message_count = world->message_count;
-  if (move->message < 0) return;
-  next->message_count--;
-  for (int m = move->message; m < next->message_count; m++) next->messages[m] = next->messages[m + 1];
-  mention_all(next, world->messages[move->message], -1u);
+  for (int m = 0; m < world->message_count; m++) {
+    next->messages[count] = world->messages[m];
+    count += m != move->message;
+  }
+  next->message_count = count;
+  if (move->message >= 0) mention_all(next, world->messages[move->message], -1u);
 }
 
 /* ---- Moves ------------------------------------------------------------------------------------------------------- */
@@ -227,11 +262,11 @@ int coh_world_moves(const struct coh_world_kind *kind, const struct coh_world *w
   for (int m = 0; m < world->message_count; m++) /* equal messages stand side by side; which one comes makes no difference */
     if (!m || world->messages[m] != world->messages[m - 1]) moves[count++] = unpack_message(world->messages[m], m);
   for (int line = 0; line < kind->lines; line++)
-    for (int cache = 0; cache < kind->caches; cache++)
-      for (int access = 0; access < COH_FIRST_MESSAGE; access++) {
-        if (access == COH_EVICT && !(world->lines[line].parts[cache] >> STATE_AT & STATE_MASK)) continue; /* there is nothing to evict */
-        moves[count++] = (struct coh_move){.input = coh_access(access, cache), .line = (int8_t)line, .message = -1};
-      }
+    for (int cache = 0; cache < kind->caches; cache++) {
+      memcpy(moves + count, kind->accesses[line][cache], sizeof kind->accesses[line][cache]);
+      bool holds_something = world->lines[line].parts[cache] >> STATE_AT & STATE_MASK;
+      count += holds_something ? COH_FIRST_MESSAGE : COH_EVICT; /* the last, when there is nothing to evict */
+    }
   return count;
 }
 
@@ -311,7 +346,8 @@ static enum coh_move_result move_directory(const struct coh_world_kind *kind, co
 enum coh_move_result coh_world_move(const struct coh_world_kind *kind, const struct coh_world *world, const struct coh_move *move,
                                     struct coh_world *next, struct coh_outcome *outcome)
 {
-  return (move->input.target == COH_HOME ? move_directory : move_cache)(kind, world, move, next, outcome);
+  if (move->input.target == COH_HOME) return move_directory(kind, world, move, next, outcome);
+  return move_cache(kind, world, move, next, outcome);
 }
 
 const struct coh_invariant *coh_world_broken(const struct coh_world_kind *kind, const struct coh_world *world, struct coh_breach *breach)
@@ -405,10 +441,11 @@ static int first_difference(const struct coh_world_kind *kind, const struct orde
 /* The same where only some renamings are allowed. */
 static void choose_order(const struct coh_world_kind *kind, struct order *order)
 {
-  take_order(kind, order, kind->origins[0]);
+  take_order(kind, order, kind->renamings[0].origins);
   for (int r = 1; r < kind->renaming_count; r++) {
-    int c = first_difference(kind, order, kind->origins[r]);
-    if (c < kind->caches && order->key_of[kind->origins[r][c]] < order->keys[c]) take_order(kind, order, kind->origins[r]);
+    int c = first_difference(kind, order, kind->renamings[r].origins);
+    if (c < kind->caches && order->key_of[kind->renamings[r].origins[c]] < order->keys[c])
+      take_order(kind, order, kind->renamings[r].origins);
   }
 }
 
@@ -427,17 +464,16 @@ static bool has_ties(const struct coh_world_kind *kind, const struct order *orde
   return tie;
 }
 
-/* The messages under their new names, in ascending order. `names` has four bits for each device. */
-static uint8_t *spell_messages(const struct coh_world *world, int first_line, uint32_t names, uint8_t *to)
+/* The messages under their new names, in ascending order. */
+static uint8_t *spell_messages(const struct coh_world *world, int first_line, const struct coh_renaming *renaming, uint8_t *to)
 {
-  const uint32_t named = DEVICE_MASK << M_SOURCE_AT | DEVICE_MASK << M_TARGET_AT | DEVICE_MASK << M_REQUESTOR_AT;
   uint32_t sorted[COH_WORLD_MESSAGES];
   for (int m = 0; m < world->message_count; m++) {
-    uint32_t bits = world->messages[m], renamed = (bits & ~named) ^ (uint32_t)first_line << M_LINE_AT;
-    for (int at = M_REQUESTOR_AT; at <= M_SOURCE_AT; at += 3) renamed |= (names >> 4 * (bits >> at & DEVICE_MASK) & DEVICE_MASK) << at;
+    uint32_t bits = world->messages[m], devices = bits >> M_REQUESTOR_AT & DEVICES_MASK;
+    bits ^= (devices ^ renaming->devices[devices]) << M_REQUESTOR_AT ^ (uint32_t)first_line << M_LINE_AT;
     int place = m;
-    for (; place && sorted[place - 1] > renamed; place--) sorted[place] = sorted[place - 1];
-    sorted[place] = renamed;
+    for (; place && sorted[place - 1] > bits; place--) sorted[place] = sorted[place - 1];
+    sorted[place] = bits;
   }
   for (int m = 0; m < world->message_count; m++, to += 3) {
     uint32_t little_endian = htole32(sorted[m]);
@@ -446,18 +482,17 @@ static uint8_t *spell_messages(const struct coh_world *world, int first_line, ui
   return to;
 }
 
-static int spell(const struct coh_world_kind *kind, const struct coh_world *world, int first_line, const uint8_t *origins, uint64_t *packed)
+static int spell(const struct coh_world_kind *kind, const struct coh_world *world, int first_line, const struct coh_renaming *renaming,
+                 uint64_t *packed)
 {
-  uint32_t names = HOME_BITS << 4 * HOME_BITS;
   uint8_t *to = (uint8_t *)packed;
   *to++ = (uint8_t)world->message_count;
   for (int l = 0; l < kind->lines; l++) {
     const struct coh_world_line *line = &world->lines[l ^ first_line];
     *to++ = (uint8_t)directory_byte(line);
-    for (int c = 0; c < kind->caches; c++, to += 2) memcpy(to, &line->parts[origins[c]], 2);
+    for (int c = 0; c < kind->caches; c++, to += 2) memcpy(to, &line->parts[renaming->origins[c]], 2);
   }
-  for (int c = 0; c < kind->caches; c++) names |= (uint32_t)c << 4 * origins[c];
-  to = spell_messages(world, first_line, names, to);
+  to = spell_messages(world, first_line, renaming, to);
   memset(to, 0, 8);
   return (int)(to - (uint8_t *)packed + 7) / 8;
 }
@@ -478,11 +513,11 @@ static int pack_lines(const struct coh_world_kind *kind, const struct coh_world 
   uint64_t other[COH_PACKED_WORDS];
   for (int c = 0; c < kind->caches; c++) order.key_of[c] = cache_key(kind, world, first_line, c);
   (kind->any_renaming ? sort_caches : choose_order)(kind, &order);
-  int words = spell(kind, world, first_line, order.origins, packed);
+  int words = spell(kind, world, first_line, &kind->renamings[kind->renaming_of[origins_index(kind, order.origins)]], packed);
   if (!has_ties(kind, &order)) return words;
   for (int r = 0; r < kind->renaming_count; r++) {
-    if (!may_differ(kind, &order, kind->origins[r])) continue;
-    spell(kind, world, first_line, kind->origins[r], other);
+    if (!may_differ(kind, &order, kind->renamings[r].origins)) continue;
+    spell(kind, world, first_line, &kind->renamings[r], other);
     keep_less(packed, other, words);
   }
   return words;

@@ -14,15 +14,31 @@ enum { COH_WORLD_MOVES = COH_WORLD_MESSAGES + COH_WORLD_CACHES * COH_WORLD_LINES
 /* The most words that a packed world takes: bytes, and room for the last of them to be written as a word. */
 enum { COH_PACKED_WORDS = (1 + COH_WORLD_LINES * (1 + 2 * COH_WORLD_CACHES) + 3 * COH_WORLD_MESSAGES) / 8 + 2 };
 
+/* An access, or the delivery of one message. */
+struct coh_move {
+  struct coh_message input;
+  int8_t line;
+  int8_t message; /* its place among the world's messages, -1: an access */
+  bool fresh;     /* its data is of the last completed store */
+};
+
+/* A renaming of the caches. */
+struct coh_renaming {
+  uint8_t origins[COH_WORLD_CACHES];                                           /* which cache each new name was */
+  uint16_t devices[COH_WORLD_DEVICES * COH_WORLD_DEVICES * COH_WORLD_DEVICES]; /* what the devices of a message become */
+};
+
 /* What is the same in all worlds of one exploration. */
 struct coh_world_kind {
   const struct coh_protocol *protocol;
   struct coh_sharer_kind sharers; /* sets of one word */
   int caches, lines;
-  int renaming_count;                    /* the renamings of caches that a sharer set can follow, */
-  bool any_renaming;                     /* which may be all, */
-  uint8_t origins[24][COH_WORLD_CACHES]; /* and which cache each new name was */
-  uint64_t sets[1 << COH_WORLD_CACHES];  /* by members as bits; of those that occur */
+  int renaming_count; /* the renamings of caches that a sharer set can follow, */
+  bool any_renaming;  /* which may be all */
+  struct coh_renaming renamings[24];
+  uint8_t renaming_of[1 << 2 * COH_WORLD_CACHES]; /* by origins, two bits each */
+  uint64_t sets[1 << COH_WORLD_CACHES];           /* by members as bits; of those that occur */
+  struct coh_move accesses[COH_WORLD_LINES][COH_WORLD_CACHES][COH_FIRST_MESSAGE];
 };
 
 struct coh_world_line {
@@ -39,14 +55,6 @@ struct coh_world {
   struct coh_world_line lines[COH_WORLD_LINES];
   int message_count;
   uint32_t messages[COH_WORLD_MESSAGES]; /* packed, see world.c */
-};
-
-/* An access, or the delivery of one message. */
-struct coh_move {
-  struct coh_message input;
-  int8_t line;
-  int8_t message; /* its place among the world's messages, -1: an access */
-  bool fresh;     /* its data is of the last completed store */
 };
 
 enum coh_move_result {
