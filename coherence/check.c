@@ -291,6 +291,15 @@ static void note_cell(struct explorer *explorer, const struct coh_move *move, co
   if (outcome->event >= 0) explorer->result->cells_used[role][outcome->from] |= 1ull << outcome->event;
 }
 
+static void note_stalls(struct explorer *explorer, const struct coh_world *world)
+{
+  for (int line = 0; line < explorer->kind.lines; line++)
+    for (int cache = 0; cache < explorer->kind.caches; cache++) {
+      int state = coh_world_cache_state(world, line, cache);
+      explorer->result->cells_used[COH_CACHE][state] |= explorer->kind.stalls[state];
+    }
+}
+
 static void add_edge(struct explorer *explorer, uint64_t *first, int64_t to)
 {
   for (uint64_t e = *first; e < explorer->edge_count; e++)
@@ -337,6 +346,7 @@ static bool expand(struct explorer *explorer, uint64_t place, int *result)
   int taken = 0;
   coh_world_unpack(&explorer->kind, record->packed, &world);
   explorer->edges_of[record->state] = explorer->edge_count;
+  note_stalls(explorer, &world);
   int count = coh_world_moves(&explorer->kind, &world, moves);
   for (int m = 0; m < count && !is_mistake(moved); m++) {
     moved = take_move(explorer, &world, &moves[m], &explorer->successors[taken]);

@@ -151,6 +151,20 @@ static void make_accesses(struct coh_world_kind *kind)
         kind->accesses[line][cache][access] = (struct coh_move){.input = coh_access(access, cache), .line = (int8_t)line, .message = -1};
 }
 
+/* Whether an access stalls is looked up here once for all worlds. One whose events have facts is always tried. */
+static void make_stalls(struct coh_world_kind *kind)
+{
+  const struct coh_controller *controller = &kind->protocol->controllers[COH_CACHE];
+  for (int state = 0; state < controller->state_count; state++)
+    for (int access = 0; access < COH_FIRST_MESSAGE; access++) {
+      int event = controller->event_of[access][0];
+      if (!state && access == COH_EVICT) continue; /* there is nothing to evict */
+      if (!controller->facts_of[access] && event >= 0 && controller->cells[state][event].kind == COH_CELL_STALL)
+        kind->stalls[state] |= 1ull << event;
+      else kind->tried[state] |= (uint8_t)(1 << access);
+    }
+}
+
 int coh_world_kind_make(struct coh_world_kind *kind, const struct coh_protocol *protocol, const char *sharers, int caches, int lines)
 {
   uint8_t renaming[COH_WORLD_CACHES] = {0};
@@ -161,6 +175,7 @@ int coh_world_kind_make(struct coh_world_kind *kind, const struct coh_protocol *
   if (result || kind->sharers.words != 1) return -EINVAL;
   make_sets(kind);
   make_accesses(kind);
+  make_stalls(kind);
   make_renamings(kind, renaming, 0, 0);
   kind->any_renaming = kind->renaming_count == (caches == 4 ? 24 : caches == 3 ? 6 : 2);
   return 0;
@@ -209,27 +224,21 @@ static void gather_directory(const struct coh_world_kind *kind, struct coh_world
   line->directory.sharers[0] = kind->sets[members];
 }
 
-static uint32_t mix(uint32_t value)
+/* What a message adds to the sum of a device that it names in one of three roles: 1, so that the low byte counts the mentions (fewer than
+ * 256, so 0 is certain to mean none), and a signature of the message without names above it. */
+static uint32_t mention(uint32_t message, int role)
 {
-  value *= 0x9e3779b1u;
-  return value ^ value >> 15;
-}
-
-/* What a message adds to the sum of a device that it names in this role: 1, so that the low byte counts the mentions (fewer than 256, so
- * 0 is certain to mean none), and a signature of the message without names above it. */
-static uint32_t mention(uint32_t message, uint32_t role)
-{
-  uint32_t plain = message >> M_TYPE_AT << 4 | (message >> M_ACKS_AT & 15);
-  return (mix(plain << 2 | role) & ~255u) | 1;
+  uint64_t plain = message >> M_TYPE_AT << 4 | (message >> M_ACKS_AT & 15);
+  return ((uint32_t)(plain * 0x9e3779b97f4a7c15ull >> 16 * role) & ~255u) | 1;
 }
 _Static_assert(3 * COH_WORLD_MESSAGES < 256, "the mentions can be counted in a byte");
 
 static void mention_all(struct coh_world *world, uint32_t message, uint32_t sign)
 {
   uint32_t *mentions = world->lines[line_of(message)].mentions;
-  mentions[message >> M_SOURCE_AT & DEVICE_MASK] += mention(message, 1) * sign;
-  mentions[message >> M_TARGET_AT & DEVICE_MASK] += mention(message, 2) * sign;
-  mentions[message >> M_REQUESTOR_AT & DEVICE_MASK] += mention(message, 3) * sign;
+  mentions[message >> M_SOURCE_AT & DEVICE_MASK] += mention(message, 0) * sign;
+  mentions[message >> M_TARGET_AT & DEVICE_MASK] += mention(message, 1) * sign;
+  mentions[message >> M_REQUESTOR_AT & DEVICE_MASK] += mention(message, 2) * sign;
 }
 
 static bool add_message(struct coh_world *world, const struct coh_message *message, int line, bool fresh)
@@ -256,6 +265,11 @@ static void copy_without(const struct coh_world *world, const struct coh_move *m
 
 /* ---- Moves ------------------------------------------------------------------------------------------------------- */
 
+int coh_world_cache_state(const struct coh_world *world, int line, int cache)
+{
+  return world->lines[line].parts[cache] >> STATE_AT & STATE_MASK;
+}
+
 int coh_world_moves(const struct coh_world_kind *kind, const struct coh_world *world, struct coh_move *moves)
 {
   int count = 0;
@@ -263,9 +277,9 @@ int coh_world_moves(const struct coh_world_kind *kind, const struct coh_world *w
     if (!m || world->messages[m] != world->messages[m - 1]) moves[count++] = unpack_message(world->messages[m], m);
   for (int line = 0; line < kind->lines; line++)
     for (int cache = 0; cache < kind->caches; cache++) {
-      memcpy(moves + count, kind->accesses[line][cache], sizeof kind->accesses[line][cache]);
-      bool holds_something = world->lines[line].parts[cache] >> STATE_AT & STATE_MASK;
-      count += holds_something ? COH_FIRST_MESSAGE : COH_EVICT; /* the last, when there is nothing to evict */
+      unsigned tried = kind->tried[coh_world_cache_state(world, line, cache)];
+      for (int access = 0; tried; access++, tried >>= 1)
+        if (tried & 1) moves[count++] = kind->accesses[line][cache][access];
     }
   return count;
 }

@@ -39,6 +39,8 @@ struct coh_world_kind {
   uint8_t renaming_of[1 << 2 * COH_WORLD_CACHES]; /* by origins, two bits each */
   uint64_t sets[1 << COH_WORLD_CACHES];           /* by members as bits; of those that occur */
   struct coh_move accesses[COH_WORLD_LINES][COH_WORLD_CACHES][COH_FIRST_MESSAGE];
+  uint8_t tried[COH_MAX_STATES];   /* by state of the cache: the accesses that can happen, as bits; the others stall, */
+  uint64_t stalls[COH_MAX_STATES]; /* and these are their events */
 };
 
 struct coh_world_line {
@@ -72,7 +74,9 @@ enum coh_move_result {
 int coh_world_kind_make(struct coh_world_kind *kind, const struct coh_protocol *protocol, const char *sharers, int caches, int lines);
 void coh_world_init(const struct coh_world_kind *kind, struct coh_world *world);
 
-/* All that could happen next, deliveries first. Returns how many. Of an unpacked world, no two of them are alike. */
+int coh_world_cache_state(const struct coh_world *world, int line, int cache);
+
+/* All that could happen next but accesses that stall, deliveries first. Returns how many. Of an unpacked world, no two are alike. */
 int coh_world_moves(const struct coh_world_kind *kind, const struct coh_world *world, struct coh_move *moves);
 
 /* Does the move. *next is the world after it when COH_MOVED. */
