@@ -398,12 +398,21 @@ static unsigned directory_byte(const struct coh_world_line *line)
 
 static uint64_t line_key(const struct coh_world_kind *kind, const struct coh_world_line *line)
 {
-  uint64_t sum = directory_byte(line);
+  uint64_t sum = 0;
   for (int c = 0; c < kind->caches; c++) {
     uint64_t value = ((uint64_t)line->mentions[c] << 16 | line->parts[c]) * 0x9e3779b97f4a7c15ull;
     sum += value ^ value >> 29;
   }
   return sum;
+}
+
+/* Of two lines: less than 0 when the first comes first whatever their names, 0 when that is not known. */
+static int compare_lines(const struct coh_world_kind *kind, const struct coh_world_line *line, const struct coh_world_line *other)
+{
+  int difference = (int)directory_byte(line) - (int)directory_byte(other);
+  if (difference) return difference;
+  uint64_t key = line_key(kind, line), other_key = line_key(kind, other);
+  return (key > other_key) - (key < other_key);
 }
 
 /* The parts, and below them the mentions, whose count remains in the lowest byte. */
@@ -541,9 +550,9 @@ int coh_world_pack(const struct coh_world_kind *kind, const struct coh_world *wo
 {
   uint64_t other[COH_PACKED_WORDS];
   if (kind->lines == 1) return pack_lines(kind, world, 0, packed);
-  uint64_t key = line_key(kind, &world->lines[0]), key_2 = line_key(kind, &world->lines[1]);
-  int words = pack_lines(kind, world, key_2 < key, packed);
-  if (key != key_2) return words;
+  int order = compare_lines(kind, &world->lines[0], &world->lines[1]);
+  int words = pack_lines(kind, world, order > 0, packed);
+  if (order) return words;
   pack_lines(kind, world, 1, other);
   keep_less(packed, other, words);
   return words;
