@@ -113,6 +113,11 @@ static unsigned origins_index(const struct coh_world_kind *kind, const uint8_t *
   return index;
 }
 
+static unsigned place_bit(int name, int cache)
+{
+  return 1u << (name * COH_WORLD_CACHES + cache);
+}
+
 /* `devices` are those of a message, as they lie in it. */
 static uint16_t rename_devices(const struct coh_world_kind *kind, const uint8_t *renaming, unsigned devices)
 {
@@ -128,7 +133,10 @@ static void keep_renaming(struct coh_world_kind *kind, const uint8_t *renaming)
 {
   struct coh_renaming *kept = &kind->renamings[kind->renaming_count];
   if (!sets_follow(kind, renaming)) return;
-  for (int c = 0; c < kind->caches; c++) kept->origins[renaming[c]] = (uint8_t)c;
+  for (int c = 0; c < kind->caches; c++) {
+    kept->origins[renaming[c]] = (uint8_t)c;
+    kept->places |= (uint16_t)place_bit(renaming[c], c);
+  }
   for (unsigned d = 0; d < 1u << DEVICES_BITS; d++) kept->devices[d] = rename_devices(kind, renaming, d);
   kind->renaming_of[origins_index(kind, kept->origins)] = (uint8_t)kind->renaming_count++;
 }
@@ -472,19 +480,25 @@ static void choose_order(const struct coh_world_kind *kind, struct order *order)
   }
 }
 
-/* Does another order of the same keys spell the world otherwise? Not if it only moves caches that no message mentions. */
-static bool may_differ(const struct coh_world_kind *kind, const struct order *order, const uint8_t *origins)
-{
-  bool moved = false;
-  for (int c = 0; c < kind->caches; c++) moved |= origins[c] != order->origins[c] && is_mentioned(order->keys[c]);
-  return moved && first_difference(kind, order, origins) == kind->caches;
-}
-
+/* Can caches trade names so that the keys stay in order? Where only some renamings are allowed, that is looked up anyway. */
 static bool has_ties(const struct coh_world_kind *kind, const struct order *order)
 {
   bool tie = !kind->any_renaming;
   for (int c = 1; c < kind->caches; c++) tie |= order->keys[c] == order->keys[c - 1] && is_mentioned(order->keys[c]);
   return tie;
+}
+
+/* Which cache may have which name, as the bits of renamings' places: any with the name's key. If all renamings are allowed, those that no
+ * message mentions keep their names: whatever the others trade, their trading would change nothing. */
+static unsigned tied_places(const struct coh_world_kind *kind, const struct order *order)
+{
+  unsigned places = 0;
+  for (int name = 0; name < kind->caches; name++) {
+    bool keeps = kind->any_renaming && !is_mentioned(order->keys[name]);
+    for (int cache = 0; cache < kind->caches; cache++)
+      if (keeps ? order->origins[name] == cache : order->key_of[cache] == order->keys[name]) places |= place_bit(name, cache);
+  }
+  return places;
 }
 
 /* The messages under their new names, in ascending order. */
@@ -536,10 +550,12 @@ static int pack_lines(const struct coh_world_kind *kind, const struct coh_world 
   uint64_t other[COH_PACKED_WORDS];
   for (int c = 0; c < kind->caches; c++) order.key_of[c] = cache_key(kind, world, first_line, c);
   (kind->any_renaming ? sort_caches : choose_order)(kind, &order);
-  int words = spell(kind, world, first_line, &kind->renamings[kind->renaming_of[origins_index(kind, order.origins)]], packed);
+  int chosen = kind->renaming_of[origins_index(kind, order.origins)];
+  int words = spell(kind, world, first_line, &kind->renamings[chosen], packed);
   if (!has_ties(kind, &order)) return words;
+  unsigned places = tied_places(kind, &order);
   for (int r = 0; r < kind->renaming_count; r++) {
-    if (!may_differ(kind, &order, kind->renamings[r].origins)) continue;
+    if (r == chosen || kind->renamings[r].places & ~places) continue;
     spell(kind, world, first_line, &kind->renamings[r], other);
     keep_less(packed, other, words);
   }

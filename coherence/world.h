@@ -24,7 +24,8 @@ struct coh_move {
 
 /* A renaming of the caches. */
 struct coh_renaming {
-  uint8_t origins[COH_WORLD_CACHES];                                           /* which cache each new name was */
+  uint8_t origins[COH_WORLD_CACHES];                                           /* which cache each new name was, */
+  uint16_t places;                                                             /* the same as bits, 4 * name + cache */
   uint16_t devices[COH_WORLD_DEVICES * COH_WORLD_DEVICES * COH_WORLD_DEVICES]; /* what the devices of a message become */
 };
 
