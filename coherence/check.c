@@ -337,6 +337,7 @@ static bool add_successor(struct explorer *explorer, uint64_t place, const struc
   return false;
 }
 
+/* Likewise. There are at most COH_WORLD_MOVES edges more; reserved is room for as many beyond bytes_most. */
 static bool expand(struct explorer *explorer, uint64_t place, int *result)
 {
   struct coh_move moves[COH_WORLD_MOVES];
@@ -344,6 +345,10 @@ static bool expand(struct explorer *explorer, uint64_t place, int *result)
   const struct record *record = record_at(explorer, place);
   enum coh_move_result moved = COH_MOVED;
   int taken = 0;
+  if (explorer->edge_count * sizeof *explorer->edges > explorer->bytes_most) {
+    explorer->full = true;
+    return false;
+  }
   coh_world_unpack(&explorer->kind, record->packed, &world);
   explorer->edges_of[record->state] = explorer->edge_count;
   note_stalls(explorer, &world);

@@ -175,6 +175,7 @@ static void make_stalls(struct coh_world_kind *kind)
 
 int coh_world_kind_make(struct coh_world_kind *kind, const struct coh_protocol *protocol, const char *sharers, int caches, int lines)
 {
+  static const int all_renamings[COH_WORLD_CACHES + 1] = {1, 1, 2, 6, 24};
   uint8_t renaming[COH_WORLD_CACHES] = {0};
   /* so small that the set is inexact even here */
   int parameter = !strcmp(sharers, "limited") ? 1 : !strcmp(sharers, "coarse") ? 2 : 0;
@@ -185,7 +186,7 @@ int coh_world_kind_make(struct coh_world_kind *kind, const struct coh_protocol *
   make_accesses(kind);
   make_stalls(kind);
   make_renamings(kind, renaming, 0, 0);
-  kind->any_renaming = kind->renaming_count == (caches == 4 ? 24 : caches == 3 ? 6 : 2);
+  kind->any_renaming = kind->renaming_count == all_renamings[caches];
   return 0;
 }
 
@@ -233,7 +234,8 @@ static void gather_directory(const struct coh_world_kind *kind, struct coh_world
 }
 
 /* What a message adds to the sum of a device that it names in one of three roles: 1, so that the low byte counts the mentions (fewer than
- * 256, so 0 is certain to mean none), and a signature of the message without names above it. */
+ * 256, so 0 is certain to mean none), and above it a signature of the message without names. It leaves out the data bit, which a store
+ * changes in many messages at once: two worlds of equal keys need not be alike, they are only more work to tell apart. */
 static uint32_t mention(uint32_t message, int role)
 {
   uint64_t plain = message >> M_TYPE_AT << 4 | (message >> M_ACKS_AT & 15);
@@ -319,7 +321,7 @@ static bool add_sends(const struct coh_world_kind *kind, struct coh_world *world
   return fits;
 }
 
-/* A cache that takes no step and only reads leads back to where it came from. */
+/* A load that hits leads back to where it came from. */
 static bool changes_nothing(const struct coh_move *move, const struct coh_outcome *outcome)
 {
   return move->message < 0 && outcome->from == outcome->state && !outcome->send_count && outcome->deeds == COH_DEED_LOAD;
@@ -469,7 +471,7 @@ static int first_difference(const struct coh_world_kind *kind, const struct orde
   return c;
 }
 
-/* The same where only some renamings are allowed. */
+/* Sorts as far as the renamings that are allowed can. */
 static void choose_order(const struct coh_world_kind *kind, struct order *order)
 {
   take_order(kind, order, kind->renamings[0].origins);
@@ -488,8 +490,8 @@ static bool has_ties(const struct coh_world_kind *kind, const struct order *orde
   return tie;
 }
 
-/* Which cache may have which name, as the bits of renamings' places: any with the name's key. If all renamings are allowed, those that no
- * message mentions keep their names: whatever the others trade, their trading would change nothing. */
+/* Which cache may have which name, as the bits of renamings' places: any with the name's key. Caches that no message mentions keep their
+ * names, since trading them changes nothing; but where only some renamings are allowed, the others may not be able to trade alone. */
 static unsigned tied_places(const struct coh_world_kind *kind, const struct order *order)
 {
   unsigned places = 0;

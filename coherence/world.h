@@ -1,7 +1,7 @@
 /* The small system that the checker explores: a few caches, one or two lines, and the messages under way, in any order.
  *
  * A world is worked on unpacked and stored packed. Two worlds that differ only in the names of caches, or of lines, are one: packing
- * chooses the least of their spellings. Data is one bit, "holds what the last completed store wrote": a store makes its own line's bit
+ * spells them alike. Data is one bit, "holds what the last completed store wrote": a store makes its own line's bit
  * true and all others of that line false, so a stale read shows whatever values a program would have written.
  */
 #ifndef COH_WORLD_H
@@ -9,9 +9,10 @@
 
 #include "coherence/core.h"
 
-enum { COH_WORLD_CACHES = 4, COH_WORLD_LINES = 2, COH_WORLD_MESSAGES = 40, COH_WORLD_DEVICES = 8 };
+enum { COH_WORLD_CACHES = 4, COH_WORLD_LINES = 2, COH_WORLD_MESSAGES = 40 };
+enum { COH_WORLD_DEVICES = 8 }; /* as messages name them, in three bits: the caches, and the home */
 enum { COH_WORLD_MOVES = COH_WORLD_MESSAGES + COH_WORLD_CACHES * COH_WORLD_LINES * COH_FIRST_MESSAGE };
-/* The most words that a packed world takes: bytes, and room for the last of them to be written as a word. */
+/* The most that a packed world takes, and room to write a word where its bytes end. */
 enum { COH_PACKED_WORDS = (1 + COH_WORLD_LINES * (1 + 2 * COH_WORLD_CACHES) + 3 * COH_WORLD_MESSAGES) / 8 + 2 };
 
 /* An access, or the delivery of one message. */
