@@ -184,7 +184,7 @@ static void move_sentence(const struct explorer *explorer, const struct coh_move
     snprintf(sentence, size, "stale load: a load at %s returns older data than the last completed store wrote", who);
   else if (moved == COH_MOVE_STALE_STORE)
     snprintf(sentence, size, "lost store: %s stores into a line that lacks the last completed store", who);
-  else if (moved == COH_MOVE_ACKS) snprintf(sentence, size, "%s awaits more acks than there can be", who);
+  else if (moved == COH_MOVE_ACKS) snprintf(sentence, size, "%s awaits more than %d acks, or got as many too many", who, COH_WORLD_ACKS);
   else snprintf(sentence, size, "more than %d messages are under way", COH_WORLD_MESSAGES);
 }
 

@@ -18,14 +18,9 @@
 
 /* A part. Zero is the initial one. */
 enum { STATE_AT = 0, ACKS_AT = 6, FRESH_AT = 12, MEMBER_AT = 13, OWNER_AT = 14, REQUESTOR_AT = 15 };
-enum {
-  STATE_MASK = 63,
-  ACKS_MASK = 63,
-  ACKS_SIGN = 32,
-  ACKS_MOST = 31,
-  DIRECTORY_MASK = 1 << MEMBER_AT | 1 << OWNER_AT | 1 << REQUESTOR_AT
-};
+enum { STATE_MASK = 63, ACKS_MASK = 63, ACKS_SIGN = 32, DIRECTORY_MASK = 1 << MEMBER_AT | 1 << OWNER_AT | 1 << REQUESTOR_AT };
 _Static_assert((int)COH_MAX_STATES <= STATE_MASK + 1, "a state fits into a part");
+_Static_assert((int)COH_WORLD_ACKS < ACKS_SIGN, "and so do the acks");
 
 /* A message in 20 bits; a device is its number or HOME_BITS. */
 enum { DEVICE_BITS = 3, DEVICES_BITS = 3 * DEVICE_BITS, DEVICE_MASK = 7, DEVICES_MASK = 511, HOME_BITS = 7, COUNT_BIAS = 8 };
@@ -343,7 +338,7 @@ static enum coh_move_result move_cache(const struct coh_world_kind *kind, const 
   bool fresh = outcome->deeds & COH_DEED_FILL ? move->fresh : part >> FRESH_AT & 1;
   if (outcome->deeds & COH_DEED_LOAD && !fresh) return COH_MOVE_STALE_LOAD;
   if (outcome->deeds & COH_DEED_STORE && !fresh) return COH_MOVE_STALE_STORE;
-  if (entry.acks > ACKS_MOST || entry.acks < -ACKS_MOST) return COH_MOVE_ACKS;
+  if (entry.acks > COH_WORLD_ACKS || entry.acks < -COH_WORLD_ACKS) return COH_MOVE_ACKS;
   if (changes_nothing(move, outcome)) return COH_MOVE_IDLE;
   copy_without(world, move, next);
   if (!add_sends(kind, next, move->line, fresh, outcome)) return COH_MOVE_CROWDED;

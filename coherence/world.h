@@ -10,6 +10,7 @@
 #include "coherence/core.h"
 
 enum { COH_WORLD_CACHES = 4, COH_WORLD_LINES = 2, COH_WORLD_MESSAGES = 40 };
+enum { COH_WORLD_ACKS = 31 };   /* the most that a cache may await, or have got too many */
 enum { COH_WORLD_DEVICES = 8 }; /* as messages name them, in three bits: the caches, and the home */
 enum { COH_WORLD_MOVES = COH_WORLD_MESSAGES + COH_WORLD_CACHES * COH_WORLD_LINES * COH_FIRST_MESSAGE };
 /* The most that a packed world takes, and room to write a word where its bytes end. */
