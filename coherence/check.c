@@ -223,7 +223,7 @@ static int replay(struct explorer *explorer, uint64_t place, struct coh_world *w
   for (uint64_t at = place; at; at = record_at(explorer, at)->parent) length++;
   uint32_t *way = malloc(((size_t)length + 1) * sizeof *way);
   if (!way) return -ENOMEM;
-  for (uint64_t at = place, i = (uint64_t)length; at; at = record_at(explorer, at)->parent) way[--i] = (uint32_t)at;
+  for (int i = length; i-- > 0; place = record_at(explorer, place)->parent) way[i] = (uint32_t)place;
   coh_world_init(&explorer->kind, world);
   for (int i = 0; i < length && !result; i++) result = replay_step(explorer, world, way[i]);
   free(way);

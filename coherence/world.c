@@ -160,7 +160,7 @@ static void make_stalls(struct coh_world_kind *kind)
   const struct coh_controller *controller = &kind->protocol->controllers[COH_CACHE];
   for (int state = 0; state < controller->state_count; state++)
     for (int access = 0; access < COH_FIRST_MESSAGE; access++) {
-      int event = controller->event_of[access][0];
+      int8_t event = controller->event_of[access][0];
       if (!state && access == COH_EVICT) continue; /* there is nothing to evict */
       if (!controller->facts_of[access] && event >= 0 && controller->cells[state][event].kind == COH_CELL_STALL)
         kind->stalls[state] |= 1ull << event;
@@ -546,7 +546,8 @@ static int pack_lines(const struct coh_world_kind *kind, const struct coh_world 
   struct order order;
   uint64_t other[COH_PACKED_WORDS];
   for (int c = 0; c < kind->caches; c++) order.key_of[c] = cache_key(kind, world, first_line, c);
-  (kind->any_renaming ? sort_caches : choose_order)(kind, &order);
+  if (kind->any_renaming) sort_caches(kind, &order);
+  else choose_order(kind, &order);
   int chosen = kind->renaming_of[origins_index(kind, order.origins)];
   int words = spell(kind, world, first_line, &kind->renamings[chosen], packed);
   if (!has_ties(kind, &order)) return words;
