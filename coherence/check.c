@@ -142,7 +142,7 @@ static int64_t append(struct explorer *explorer, const uint64_t *packed, int wor
 /* The number of a packed world, NO_STATE when there is no room. *is_new tells whether it was met for the first time. */
 static int64_t find_or_add(struct explorer *explorer, const uint64_t *packed, int words, uint32_t hash, uint32_t parent, bool *is_new)
 {
-  if (explorer->result->states * 2 >= explorer->slot_count && !grow_slots(explorer)) {
+  if (explorer->result->states * 4 >= explorer->slot_count * 3 && !grow_slots(explorer)) {
     explorer->full = true;
     return NO_STATE;
   }
