@@ -121,6 +121,7 @@ struct coh_view {
   uint32_t memory_version;
   uint32_t last_version; /* of the last completed store */
   bool resting;          /* no message is under way and no access waits */
+  int lost_1;            /* a device that is lost, + 1, or 0: its cache may wait for ever */
 };
 
 /* Each is true when it holds, else it has named the devices that break it (COH_NOBODY where fewer do). */

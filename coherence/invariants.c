@@ -54,17 +54,19 @@ bool coh_directory_covers(const struct coh_view *view, struct coh_breach *breach
   return true;
 }
 
-/* When nothing is under way any more, every controller is in a stable state and awaits nothing. */
+/* When nothing is under way any more, every controller is in a stable state and awaits nothing, but for the cache of a lost device. */
 bool coh_nothing_waits(const struct coh_view *view, struct coh_breach *breach)
 {
   const struct coh_state *states = view->protocol->controllers[COH_CACHE].states;
   *breach = (struct coh_breach){COH_NOBODY, COH_NOBODY};
   if (!view->resting) return true;
-  for (int device = 0; device < view->kind->devices; device++)
+  for (int device = 0; device < view->kind->devices; device++) {
+    if (device + 1 == view->lost_1) continue;
     if (!states[view->caches[device].state].stable || view->caches[device].acks) {
       breach->device = device;
       return false;
     }
+  }
   return is_stable(view);
 }
 

@@ -230,8 +230,8 @@ const struct coh_invariant *coh_world_broken(const struct coh_world_kind *kind, 
 {
   for (int l = 0; l < kind->lines; l++) {
     const struct coh_world_line *at = &world->lines[l];
-    struct coh_view view = {kind->protocol,           &kind->sharers, &at->directory, at->caches, at->versions, at->memory_version, 1,
-                            world->message_count == 0};
+    struct coh_view view = {
+        kind->protocol, &kind->sharers, &at->directory, at->caches, at->versions, at->memory_version, 1, world->message_count == 0, 0};
     *line = l;
     const struct coh_invariant *broken = coh_broken_invariant(&view, breach);
     if (broken) return broken;
