@@ -24,14 +24,14 @@ struct coh_random_options {
   uint64_t seed, steps;
   int ladder_steps;   /* how many of the line's last steps a failure shows; 0: 40 */
   int lose_1;         /* the device to lose, + 1; 0: none */
-  uint64_t lose_step; /* before which step; 0: the seed says, in the first half of all */
+  uint64_t lose_step; /* after how many steps; 0: the seed says, in the first half of all */
 };
 
 struct coh_random_result {
   bool broken; /* then the sentence and the ladder say what and how */
   uint64_t steps, accesses, messages, stalls, rests;
   uint64_t time_ns;           /* virtual */
-  uint64_t lost_step;         /* 0: no device was lost */
+  uint64_t lost_step;         /* after which the device was lost; 0: it was not */
   uint64_t refused, vanished; /* accesses of others to lost lines; messages of the lost device */
   int lines_lost;
   int line; /* that broke */

@@ -169,7 +169,7 @@ static void print_random(const struct coh_protocol *protocol, const struct coh_r
          (unsigned long long)result->steps, (unsigned long long)result->accesses, (unsigned long long)result->messages,
          (unsigned long long)result->stalls, (unsigned long long)result->rests, (double)result->time_ns / 1e6);
   if (result->lost_step)
-    printf("  device %d lost before step %llu: %d line%s lost, %llu accesses of others refused, %llu messages vanished\n",
+    printf("  device %d lost after step %llu: %d line%s lost, %llu accesses of others refused, %llu messages vanished\n",
            options->lose_1 - 1, (unsigned long long)result->lost_step, result->lines_lost, result->lines_lost == 1 ? "" : "s",
            (unsigned long long)result->refused, (unsigned long long)result->vanished);
   printf("  %.2f s, %.0f steps/s\n", seconds, (double)result->steps / seconds);
@@ -248,7 +248,7 @@ int uma_cmd_check(int argc, char **argv)
       {"steps", 'N', "N", 0, "how long (default 1000000)", 1},
       {"devices", 'D', "N", 0, "devices, 2 to 1024 (default 16); --lines is then 1 to 1024 (default 24)", 1},
       {"lose", 'L', "D[@STEP]", 0,
-       "lose device D before this step (without it, the seed chooses): it begins nothing more, and the messages of its transactions "
+       "lose device D after STEP steps (without it, the seed says when): it begins nothing more, and the messages of its transactions "
        "vanish; "
        "lines that wait for them are lost, and all else must go on",
        1},
