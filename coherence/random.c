@@ -267,6 +267,13 @@ static bool step(struct world *world, const struct coh_message *input, int line,
   return true;
 }
 
+/* A message of the lost device. It may be the one that was chosen to try next, so another is chosen in its place. */
+static void vanish(struct world *world, const struct letter *letter)
+{
+  world->result->vanished++;
+  if (world->parked[letter->line]) unpark(world, letter->line, letter->message.target);
+}
+
 /* The sink of all endpoints: no message has a payload, and no endpoint leaves the network, for caches answer also when their device is lost. */
 static void *on_arrive(void *context, int device, int channel, const struct fab_header *header, size_t *room, void **cookie)
 {
@@ -278,7 +285,7 @@ static void on_complete(void *context, int device, int channel, const struct fab
   struct world *world = context;
   struct letter letter = world->delivered = unpack(header);
   world->result->messages++;
-  if (letter.message.requestor + 1 == world->lost_1) world->result->vanished++;
+  if (letter.message.requestor + 1 == world->lost_1) vanish(world, &letter);
   else if (step(world, &letter.message, letter.line, letter.version)) return;
   else if (world->lost[letter.line] && letter.message.target == COH_HOME) world->result->refused++;
   else park(world, &letter);
