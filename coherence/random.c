@@ -274,7 +274,7 @@ static void vanish(struct world *world, const struct letter *letter)
   if (world->parked[letter->line]) unpark(world, letter->line, letter->message.target);
 }
 
-/* The sink of all endpoints: no message has a payload, and no endpoint leaves the network, for caches answer also when their device is lost. */
+/* The sink of all endpoints: no message has a payload; no endpoint leaves the network, for the caches of a lost device still answer. */
 static void *on_arrive(void *context, int device, int channel, const struct fab_header *header, size_t *room, void **cookie)
 {
   return NULL;
@@ -347,7 +347,7 @@ static const struct letter *first_parked(const struct world *world)
 /* Nobody begins anything: what is under way must end, and soon. */
 static void rest(struct world *world)
 {
-  uint64_t crowd = (uint64_t)(fab_sim_under_way(world->sim) + world->parked_count);
+  uint64_t crowd = (uint64_t)fab_sim_under_way(world->sim) + (uint64_t)world->parked_count;
   uint64_t patience = 1000 + 200 * crowd * (uint64_t)world->options->sharers.devices;
   fab_sim_calm(world->sim);
   while (patience-- && !world->failed && fab_sim_step(world->sim)) lose_when_due(world);
@@ -407,7 +407,7 @@ static bool open_sim(struct world *world)
   struct fab_sim_options options = {
       .seed = ~world->options->seed, .devices = devices, .unordered = true, .kinds = world->protocol->message_count};
   struct fab_config config = {.devices = devices, .channel = FAB_ENGINE, .sink = {world, on_arrive, on_complete, NULL}};
-  world->endpoints = calloc((size_t)devices, sizeof *world->endpoints);
+  world->endpoints = calloc((size_t)devices, sizeof(struct fab_endpoint *));
   world->sim = config.sim = fab_sim_create(&options);
   bool opened = world->endpoints && world->sim;
   for (; opened && config.device < devices; config.device++) opened = !fab_sim.open(&config, &world->endpoints[config.device]);

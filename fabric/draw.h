@@ -1,4 +1,4 @@
-/* Seeded random numbers, the same on every machine: splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014). */
+/* Seeded random numbers, the same on every machine: splitmix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators). */
 #ifndef FAB_DRAW_H
 #define FAB_DRAW_H
 
