@@ -41,8 +41,8 @@ struct coh_directory_entry {
   uint8_t unused;
   uint16_t owner_1;     /* the owner + 1; 0: nobody */
   uint16_t requestor_1; /* whose transaction keeps it busy, + 1; 0: it is stable */
-  uint16_t unused_2;
-  uint64_t sharers[]; /* kind->words */
+  uint16_t lock;        /* the caller's own; a step does not look at it */
+  uint64_t sharers[];   /* kind->words */
 };
 
 enum coh_result {

@@ -440,26 +440,32 @@ static char *read_file(FILE *file)
   return text;
 }
 
-static int load_file(const char *path, struct coh_protocol *protocol, FILE *report)
+int coh_protocol_text(const char *name_or_path, char **text, FILE *report)
 {
-  FILE *file = fopen(path, "r");
+  const char *shipped = coh_shipped_text(name_or_path);
+  FILE *file = shipped ? NULL : fopen(name_or_path, "r");
+  if (shipped) {
+    *text = strdup(shipped);
+    return *text ? 0 : -ENOMEM;
+  }
   if (!file) {
     int error = errno;
-    fprintf(report, "\"%s\" is neither a protocol nor a file that can be read (%s); the protocols are", path, strerror(error));
+    fprintf(report, "\"%s\" is neither a protocol nor a file that can be read (%s); the protocols are", name_or_path, strerror(error));
     for (int i = 0; coh_shipped_name(i); i++) fprintf(report, "%s %s", i ? "," : "", coh_shipped_name(i));
     fputc('\n', report);
     return -ENOENT;
   }
-  char *text = read_file(file);
+  *text = read_file(file);
   fclose(file);
-  if (!text) return -ENOMEM;
-  int result = coh_protocol_parse(text, path, protocol, report);
-  free(text);
-  return result;
+  return *text ? 0 : -ENOMEM;
 }
 
 int coh_protocol_load(const char *name_or_path, struct coh_protocol *protocol, FILE *report)
 {
-  const char *text = coh_shipped_text(name_or_path);
-  return text ? coh_protocol_parse(text, name_or_path, protocol, report) : load_file(name_or_path, protocol, report);
+  char *text;
+  int result = coh_protocol_text(name_or_path, &text, report);
+  if (result) return result;
+  result = coh_protocol_parse(text, name_or_path, protocol, report);
+  free(text);
+  return result;
 }

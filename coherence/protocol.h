@@ -135,7 +135,9 @@ extern const char *const coh_fact_words[3][2]; /* by bit, then [holds] */
  * Returns 0, or -EINVAL when there were mistakes: then *protocol is not to be used. */
 int coh_protocol_parse(const char *text, const char *file, struct coh_protocol *protocol, FILE *report);
 
-/* The same for a shipped protocol's name (any case) or a file's path. -ENOENT when it is neither, said in `report` as well. */
+/* The text of a shipped protocol (any case) or of a file; freed by the caller. -ENOENT when it is neither, said in `report` as well. */
+int coh_protocol_text(const char *name_or_path, char **text, FILE *report);
+/* That text, parsed. */
 int coh_protocol_load(const char *name_or_path, struct coh_protocol *protocol, FILE *report);
 
 /* The words of the language for one controller, as actions; returns how many. */

@@ -3,7 +3,8 @@
  * A session has uma_device_count() devices; each is one process with one window of device memory. Windows lie side by
  * side in one range of addresses that is the same in every process, so a pointer into any window is valid, and means
  * the same byte, on every device of the same coherence domain. Memory of another domain is reached by uma_copy, uma_get,
- * uma_put, the atomics and messages only; a plain access to it ends the process with a message.
+ * uma_put, the atomics and messages only; a plain access to it ends the process with a message. With --coherence line no window is
+ * reached by plain accesses: use uma_ld, uma_st, the atomics, copies and messages, which go through coherent caches of lines.
  *
  * Conventions, for all that follows:
  *   - Functions return 0 or a positive result, or a negative errno. Allocation returns a pointer, or NULL with errno set.
@@ -39,6 +40,7 @@ extern "C" {
 #define UMA_FIELD_ADDRESS uintptr_t
 #define UMA_FIELD_CHOICE int
 #define UMA_FIELD_SWITCH int
+#define UMA_FIELD_TEXT const char *
 #define UMA_FIELD_(KIND, field, flag, value, values, help) UMA_FIELD_##KIND field;
 
 /* All settings of uma/settings.h. A zeroed struct leaves everything to the environment and the defaults. */
@@ -48,7 +50,8 @@ struct uma_config {
 
 /* Values of the CHOICE fields, in the order of the table's words. */
 enum { UMA_MODE_SUPERNODE = 1, UMA_MODE_STACKED };
-enum { UMA_COHERENCE_NONE = 1 };
+enum { UMA_COHERENCE_NONE = 1, UMA_COHERENCE_LINE };
+enum { UMA_SHARERS_FULL = 1, UMA_SHARERS_LIMITED, UMA_SHARERS_COARSE };
 enum { UMA_HUGEPAGES_NEVER = 1, UMA_HUGEPAGES_ALWAYS };
 enum { UMA_NUMA_AUTO = 1, UMA_NUMA_NONE, UMA_NUMA_INTERLEAVE };
 enum { UMA_ON_FAILURE_END = 1, UMA_ON_FAILURE_CONTINUE };
@@ -114,6 +117,22 @@ int uma_free_symmetric(void *pointer);
  * domain. Nothing changes on an error. */
 int uma_free(void *pointer);
 
+/* Who looks at a trace wants to know where a block was allocated: the calls leave their place in the source behind. */
+extern __thread const char *uma_site_;
+#define UMA_TEXT_(x) #x
+#define UMA_LINE_(line) UMA_TEXT_(line)
+#define UMA_HERE_ (uma_site_ = __FILE__ ":" UMA_LINE_(__LINE__))
+/* clang-format off */
+#define uma_malloc(bytes) __extension__({ size_t uma_bytes_ = (bytes); UMA_HERE_; uma_malloc(uma_bytes_); })
+#define uma_malloc_on(device, bytes) __extension__({ int uma_device_ = (device); size_t uma_bytes_ = (bytes); UMA_HERE_; \
+  uma_malloc_on(uma_device_, uma_bytes_); })
+#define uma_calloc_on(device, count, size) __extension__({ int uma_device_ = (device); size_t uma_count_ = (count), uma_size_ = (size); \
+  UMA_HERE_; uma_calloc_on(uma_device_, uma_count_, uma_size_); })
+#define uma_memalign_on(device, alignment, bytes) __extension__({ int uma_device_ = (device); \
+  size_t uma_alignment_ = (alignment), uma_bytes_ = (bytes); UMA_HERE_; uma_memalign_on(uma_device_, uma_alignment_, uma_bytes_); })
+#define uma_alloc_symmetric(bytes) __extension__({ size_t uma_bytes_ = (bytes); UMA_HERE_; uma_alloc_symmetric(uma_bytes_); })
+/* clang-format on */
+
 struct uma_usage {
   size_t capacity;     /* bytes of the window */
   size_t used;         /* bytes in allocated blocks, rounded up as they are stored */
@@ -122,6 +141,27 @@ struct uma_usage {
   size_t blocks;       /* allocated blocks */
 };
 int uma_usage(int device, struct uma_usage *usage);
+
+/* ---- Coherent caches (--coherence line) ----------------------------------------------------------------------- */
+
+/* Gives up all that this device's cache holds: what was stored is in the windows then, and the next accesses miss. uma_finalize does it
+ * too. Nothing to do in mode none. -EHOSTDOWN: a line was lost together with the device that worked on it; all others were given up. */
+int uma_flush(void);
+
+/* What a device's cache and home did since the session began. Accesses are of the program, each within one line; messages and bytes
+ * (24 a message, and the line where it is carried) are counted where they are sent. */
+struct uma_counters {
+  uint64_t loads, stores, hits;
+  uint64_t misses_cold, misses_capacity, misses_conflict; /* never had; even a fully associative cache would miss; it would not */
+  uint64_t misses_true_sharing, misses_false_sharing;     /* lost to another's store: of these bytes since, or of others */
+  uint64_t upgrades, evictions;                           /* stores to a line held for reading; lines given up for others */
+  uint64_t invalidations_sent, invalidations_received, writebacks;
+  uint64_t requests, forwards, responses; /* messages by class */
+  uint64_t request_bytes, forward_bytes, response_bytes;
+  uint64_t hops; /* messages that went to another device */
+};
+/* -EINVAL: no such device; -EREMOTE: in another domain; -ENODATA: only sessions with --coherence line and --stats or --trace count. */
+int uma_counters(int device, struct uma_counters *counters);
 
 /* ---- Loads, stores and atomics ------------------------------------------------------------------------------- */
 
@@ -143,6 +183,9 @@ enum uma_atomic {
   UMA_ATOMIC_XOR,
 };
 
+/* The access mode `line` gives sequential consistency: all of these appear to happen one after the other, in the order in which each
+ * thread called them. The mode `none` has the processor's memory model; README.md, "Which memory model". */
+
 /* What the inlines of this header look at. Addresses in [indirect_base, + indirect_bytes) take the slow path; a range inside
  * [direct_base, + direct_bytes) is window memory that plain loads and stores reach. Written by uma_init only. */
 struct uma_fast_ {
@@ -152,7 +195,10 @@ struct uma_fast_ {
   uintptr_t direct_bytes;
 };
 extern struct uma_fast_ uma_fast_;
-void uma_atomic_slow_(enum uma_atomic op, void *pointer, size_t size, const void *operand, const void *expected, void *old);
+/* Values travel as their lowest `size` bytes, 1, 2, 4 or 8. */
+uint64_t uma_load_slow_(const void *pointer, size_t size);
+void uma_store_slow_(void *pointer, size_t size, uint64_t value);
+uint64_t uma_atomic_slow_(enum uma_atomic op, void *pointer, size_t size, uint64_t operand, uint64_t expected); /* the old value */
 int uma_get_slow_(void *local, const void *global, size_t bytes);
 int uma_put_slow_(void *global, const void *local, size_t bytes);
 
@@ -163,40 +209,52 @@ static inline bool uma_indirect_(const volatile void *pointer)
 
 /* clang-format off */
 #define UMA_VALUE_(p) __typeof__(((void)0, *(p))) /* the pointed-to type without its qualifiers */
+#define UMA_BITS_(value) __extension__({ \
+  uint64_t uma_bits_ = 0; \
+  _Static_assert(sizeof(value) <= sizeof uma_bits_, "scalars of 1, 2, 4 or 8 bytes only"); \
+  memcpy(&uma_bits_, &(value), sizeof(value)); \
+  uma_bits_; })
 
 #define uma_ld(p) __extension__({ \
   UMA_VALUE_(p) uma_ld_value_; \
   __typeof__(p) uma_ld_pointer_ = (p); \
-  if (uma_indirect_(uma_ld_pointer_)) uma_atomic_slow_(UMA_ATOMIC_LOAD, (void *)uma_ld_pointer_, sizeof uma_ld_value_, NULL, NULL, &uma_ld_value_); \
-  else __atomic_load(uma_ld_pointer_, &uma_ld_value_, __ATOMIC_ACQUIRE); \
+  if (uma_indirect_(uma_ld_pointer_)) { \
+    uint64_t uma_ld_bits_ = uma_load_slow_((const void *)uma_ld_pointer_, sizeof uma_ld_value_); \
+    memcpy(&uma_ld_value_, &uma_ld_bits_, sizeof uma_ld_value_); \
+  } else __atomic_load(uma_ld_pointer_, &uma_ld_value_, __ATOMIC_ACQUIRE); \
   uma_ld_value_; })
 
 #define uma_st(p, v) __extension__({ \
   __typeof__(p) uma_st_pointer_ = (p); \
   UMA_VALUE_(p) uma_st_value_ = (v); \
-  if (uma_indirect_(uma_st_pointer_)) uma_atomic_slow_(UMA_ATOMIC_STORE, (void *)uma_st_pointer_, sizeof uma_st_value_, &uma_st_value_, NULL, NULL); \
+  if (uma_indirect_(uma_st_pointer_)) uma_store_slow_((void *)uma_st_pointer_, sizeof uma_st_value_, UMA_BITS_(uma_st_value_)); \
   else __atomic_store(uma_st_pointer_, &uma_st_value_, __ATOMIC_RELEASE); \
   (void)0; })
 
 #define uma_swap(p, v) __extension__({ \
   __typeof__(p) uma_swap_pointer_ = (p); \
   UMA_VALUE_(p) uma_swap_value_ = (v), uma_swap_old_; \
-  if (uma_indirect_(uma_swap_pointer_)) uma_atomic_slow_(UMA_ATOMIC_SWAP, (void *)uma_swap_pointer_, sizeof uma_swap_value_, &uma_swap_value_, NULL, &uma_swap_old_); \
-  else __atomic_exchange(uma_swap_pointer_, &uma_swap_value_, &uma_swap_old_, __ATOMIC_SEQ_CST); \
+  if (uma_indirect_(uma_swap_pointer_)) { \
+    uint64_t uma_swap_bits_ = uma_atomic_slow_(UMA_ATOMIC_SWAP, (void *)uma_swap_pointer_, sizeof uma_swap_value_, UMA_BITS_(uma_swap_value_), 0); \
+    memcpy(&uma_swap_old_, &uma_swap_bits_, sizeof uma_swap_old_); \
+  } else __atomic_exchange(uma_swap_pointer_, &uma_swap_value_, &uma_swap_old_, __ATOMIC_SEQ_CST); \
   uma_swap_old_; })
 
 #define uma_cas(p, expected, v) __extension__({ \
   __typeof__(p) uma_cas_pointer_ = (p); \
-  UMA_VALUE_(p) uma_cas_value_ = (v), uma_cas_old_ = (expected), uma_cas_expected_ = uma_cas_old_; \
-  if (uma_indirect_(uma_cas_pointer_)) uma_atomic_slow_(UMA_ATOMIC_CAS, (void *)uma_cas_pointer_, sizeof uma_cas_value_, &uma_cas_value_, &uma_cas_expected_, &uma_cas_old_); \
-  else (void)__atomic_compare_exchange(uma_cas_pointer_, &uma_cas_old_, &uma_cas_value_, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
+  UMA_VALUE_(p) uma_cas_value_ = (v), uma_cas_old_ = (expected); \
+  if (uma_indirect_(uma_cas_pointer_)) { \
+    uint64_t uma_cas_bits_ = uma_atomic_slow_(UMA_ATOMIC_CAS, (void *)uma_cas_pointer_, sizeof uma_cas_value_, UMA_BITS_(uma_cas_value_), UMA_BITS_(uma_cas_old_)); \
+    memcpy(&uma_cas_old_, &uma_cas_bits_, sizeof uma_cas_old_); \
+  } else (void)__atomic_compare_exchange(uma_cas_pointer_, &uma_cas_old_, &uma_cas_value_, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
   uma_cas_old_; })
 
 #define UMA_FETCH_(OP, builtin, p, v) __extension__({ \
   __typeof__(p) uma_fetch_pointer_ = (p); \
   UMA_VALUE_(p) uma_fetch_value_ = (v), uma_fetch_old_; \
   _Static_assert(sizeof uma_fetch_value_ == 4 || sizeof uma_fetch_value_ == 8, "32 and 64 bit integers only"); \
-  if (uma_indirect_(uma_fetch_pointer_)) uma_atomic_slow_(OP, (void *)uma_fetch_pointer_, sizeof uma_fetch_value_, &uma_fetch_value_, NULL, &uma_fetch_old_); \
+  if (uma_indirect_(uma_fetch_pointer_)) \
+    uma_fetch_old_ = (UMA_VALUE_(p))uma_atomic_slow_(OP, (void *)uma_fetch_pointer_, sizeof uma_fetch_value_, (uint64_t)uma_fetch_value_, 0); \
   else uma_fetch_old_ = builtin(uma_fetch_pointer_, uma_fetch_value_, __ATOMIC_SEQ_CST); \
   uma_fetch_old_; })
 

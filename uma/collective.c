@@ -7,6 +7,7 @@
  *   in one domain, the contribution fits a slot     one meeting (meeting.h); everybody takes from the slots what it needs
  *   in one domain, larger                           collective_near.c: two meetings, parts of the work straight in the users' memory
  *   several domains                                 collective_far.c: the same, with messages between the domains in the middle
+ *   in access mode `line`                           collective_cached.c: one of these, in chunks, with private memory
  *
  * Which way follows from arguments that are the same on all devices, so all go the same one. Reductions are taken in the order of the
  * devices inside a domain, and of the domains; every element is combined by one rule wherever that happens, so all get the same bits.
@@ -178,17 +179,26 @@ static void prepare(struct uma_work *work, const struct uma_collective *what, en
   uma_meeting_open(&work->meeting, channel);
 }
 
-int uma_collective_run(const struct uma_collective *what, enum fab_channel channel)
+int uma_collective_run_plain(const struct uma_collective *what, enum fab_channel channel)
 {
   struct uma_work work;
   int error;
-  if (!what->count) return 0;
   if (uma_any_lost()) return uma_fail(-EHOSTDOWN, "%s: a device was lost", names[what->kind]);
   prepare(&work, what, channel);
   if (uma_self.shape.domains > 1) error = uma_collective_far(&work);
   else if (is_small(&work)) error = run_small(&work);
   else error = uma_collective_near(&work);
   return error ? uma_fail(error, "%s: a device was lost, or a link to it", names[what->kind]) : 0;
+}
+
+int uma_collective_run(const struct uma_collective *what, enum fab_channel channel)
+{
+  struct sizes sizes;
+  if (!what->count) return 0;
+  if (!uma_self.engine) return uma_collective_run_plain(what, channel);
+  sizes_of(what, &sizes);
+  struct uma_spread spread = {sizes.element, sizes.block, sizes.src / sizes.block, sizes.dst / sizes.block};
+  return uma_collective_cached(what, &spread, channel);
 }
 
 /* ---- Public functions */

@@ -73,4 +73,14 @@ int uma_collective_near(struct uma_work *work);
 /* ---- collective_far.c */
 int uma_collective_far(struct uma_work *work);
 
+/* ---- collective_cached.c */
+/* Where a collective's blocks are: so many of `block` bytes side by side. */
+struct uma_spread {
+  size_t element, block, src_blocks, dst_blocks;
+};
+int uma_collective_cached(const struct uma_collective *what, const struct uma_spread *spread, enum fab_channel channel);
+
+/* ---- collective.c: for buffers that the processor reaches */
+int uma_collective_run_plain(const struct uma_collective *what, enum fab_channel channel);
+
 #endif

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coherence/engine.h"
+
 /* ThreadSanitizer lets a program map only its own ranges of addresses; this one lies below where it puts executables. */
 #if defined(__SANITIZE_THREAD__)
 #define DEFAULT_BASE 0x550000000000u
@@ -101,6 +103,7 @@ static int read_field(const struct uma_setting *setting, const char *text, void 
   case UMA_SETTING_SECONDS: return read_number(text, field);
   case UMA_SETTING_CHOICE:
   case UMA_SETTING_SWITCH: return read_word(setting->values, text, field);
+  case UMA_SETTING_TEXT: *(const char **)field = text; return 0;
   case UMA_SETTING_ADDRESS:
     if (read_integer(text, 16, &value)) return -EINVAL;
     *(uintptr_t *)field = value;
@@ -125,6 +128,7 @@ static size_t field_bytes(const struct uma_setting *setting)
   case UMA_SETTING_SIZE: return sizeof(size_t);
   case UMA_SETTING_SECONDS: return sizeof(double);
   case UMA_SETTING_ADDRESS: return sizeof(uintptr_t);
+  case UMA_SETTING_TEXT: return sizeof(const char *);
   default: return sizeof(int);
   }
 }
@@ -178,10 +182,41 @@ static int check_choices(const struct uma_config *config)
   return 0;
 }
 
+static bool is_power_of_two(size_t n)
+{
+  return n && !(n & (n - 1));
+}
+
+/* The caches of access mode `line`. */
+static int check_cache(const struct uma_config *config)
+{
+  char line[32], cache[32];
+  uma_format_size(config->line, line);
+  uma_format_size(config->cache, cache);
+  if (config->line < COH_LINE_LEAST || config->line > COH_LINE_MOST || !is_power_of_two(config->line))
+    return uma_fail(-EINVAL, "line: %s is not valid; expected 64 to 4K, a power of two", line);
+  if (config->ways > COH_WAYS_MOST) return uma_fail(-EINVAL, "ways: %d is not valid; expected 1 to %d", config->ways, COH_WAYS_MOST);
+  size_t set = config->line * (size_t)config->ways;
+  if (config->cache % set || !is_power_of_two(config->cache / set) || config->cache > uma_host_memory())
+    return uma_fail(-EINVAL, "cache: %s is not valid; expected a power of two times line x ways, %zu bytes, within the memory of this host",
+                    cache, set);
+  if (strlen(config->protocol) >= sizeof((struct uma_shape *)0)->protocol)
+    return uma_fail(-EINVAL, "protocol: a name of %zu characters is too long; expected up to %zu", strlen(config->protocol),
+                    sizeof((struct uma_shape *)0)->protocol - 1);
+  return 0;
+}
+
+static int check_trace(const struct uma_config *config)
+{
+  if (!*config->trace || config->coherence == UMA_COHERENCE_LINE) return 0;
+  return uma_fail(-EINVAL, "trace: \"%s\": there are no coherence messages with --coherence none; expected --coherence line",
+                  config->trace);
+}
+
 int uma_config_shape(const struct uma_config *config, int devices, struct uma_shape *shape)
 {
   char text[32], limit[32];
-  if (check_choices(config)) return -EINVAL;
+  if (check_choices(config) || check_cache(config) || check_trace(config)) return -EINVAL;
   if (devices < 1 || devices > UMA_MAX_DEVICES)
     return uma_fail(-EINVAL, "devices: %d is not valid; expected 1 to %d", devices, UMA_MAX_DEVICES);
   if (config->servers < 1 || config->servers > devices)
@@ -208,7 +243,14 @@ int uma_config_shape(const struct uma_config *config, int devices, struct uma_sh
       .numa = config->numa,
       .on_failure = config->on_failure,
       .stats = config->stats,
+      .coherence = config->coherence,
+      .ways = config->ways,
+      .sharers = config->sharers,
+      .line = config->line,
+      .cache = config->cache,
+      .traced = *config->trace,
       .oversubscribed = devices > uma_host_processors(),
   };
+  strcpy(shape->protocol, config->protocol);
   return 0;
 }

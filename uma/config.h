@@ -12,6 +12,7 @@ enum uma_setting_kind {
   UMA_SETTING_ADDRESS,
   UMA_SETTING_CHOICE,
   UMA_SETTING_SWITCH,
+  UMA_SETTING_TEXT,
 };
 
 struct uma_setting {

@@ -1,13 +1,15 @@
-/* Copies and atomics on any two places of the address space: what include/uma.h does not do inline.
+/* Copies between any two places of the address space: what include/uma.h does not do inline.
  *
- * A place is near (private memory, or a window of this domain: the processor reaches it) or far (a window of another domain: its home's copy engine does,
- * remote.c). Near to near is one memcpy. Far ranges are cut where one window ends and the next begins. Far to far goes through a bounce buffer
- * of this device, chunk by chunk. Nothing is copied unless all arguments are good. */
+ * A place is near (private memory, or a window of this domain: the processor reaches it), far (a window of another domain: its home's copy engine
+ * does, remote.c) or cached (a window of this domain in access mode `line`, coherent.h). Near to near is one memcpy. Far ranges are cut where one
+ * window ends and the next begins. What is far or cached on both sides goes through a bounce buffer of this device, chunk by chunk.
+ * Nothing is copied unless all arguments are good. */
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "uma/coherent.h"
 #include "uma/mailbox.h"
 #include "uma/remote.h"
 #include "uma/session.h"
@@ -57,43 +59,59 @@ static int check_copy(void *dst, const void *src, size_t bytes)
   return result ? result : check_overlap(dst, src, bytes);
 }
 
-static int copy_from_far(unsigned char *near, const unsigned char *far, size_t bytes)
+/* From and to a window of this domain. */
+static int read_near(unsigned char *dst, const unsigned char *window, size_t bytes)
+{
+  if (uma_self.engine) return uma_cached_get(dst, window, bytes);
+  memcpy(dst, window, bytes);
+  return 0;
+}
+
+static int write_near(unsigned char *window, const unsigned char *src, size_t bytes)
+{
+  if (uma_self.engine) return uma_cached_put(window, src, bytes);
+  memcpy(window, src, bytes);
+  return 0;
+}
+
+static int copy_from_beyond(unsigned char *near, const unsigned char *far, size_t bytes)
 {
   int home, result = 0;
   for (size_t part; bytes && !result; near += part, far += part, bytes -= part) {
     part = within_window(far, bytes, &home);
-    result = is_far(far) ? uma_remote_get(home, near, far, part) : (memcpy(near, far, part), 0);
+    result = is_far(far) ? uma_remote_get(home, near, far, part) : read_near(near, far, part);
   }
   return result;
 }
 
-static int copy_to_far(unsigned char *far, const unsigned char *near, size_t bytes)
+static int copy_to_beyond(unsigned char *far, const unsigned char *near, size_t bytes)
 {
   int home, result = 0;
   for (size_t part; bytes && !result; near += part, far += part, bytes -= part) {
     part = within_window(far, bytes, &home);
-    result = is_far(far) ? uma_remote_put(home, far, near, part) : (memcpy(far, near, part), 0);
+    result = is_far(far) ? uma_remote_put(home, far, near, part) : write_near(far, near, part);
   }
   return result;
 }
 
-static int copy_far_to_far(unsigned char *dst, const unsigned char *src, size_t bytes)
+static int copy_by_bounce(unsigned char *dst, const unsigned char *src, size_t bytes)
 {
   unsigned char *bounce = malloc(bytes < CHUNK ? bytes : CHUNK);
   if (!bounce) return uma_fail(-ENOMEM, "no memory for a bounce buffer");
   int result = 0;
   for (size_t part; bytes && !result; dst += part, src += part, bytes -= part) {
     part = bytes < CHUNK ? bytes : CHUNK;
-    result = copy_from_far(bounce, src, part);
-    if (!result) result = copy_to_far(dst, bounce, part);
+    result = copy_from_beyond(bounce, src, part);
+    if (!result) result = copy_to_beyond(dst, bounce, part);
   }
   free(bounce);
   return result;
 }
 
-/* Whether any byte of the range is far; windows of the own domain are contiguous, so are those of others. */
-static bool touches_far(const void *pointer, size_t bytes)
+/* Whether the processor cannot reach every byte of the range; windows of the own domain are contiguous. */
+static bool is_beyond(const void *pointer, size_t bytes)
 {
+  if (uma_self.engine) return uma_range_in_windows(pointer, bytes, NULL);
   return uma_self.shape.domains > 1 && uma_range_in_windows(pointer, bytes, NULL) && !uma_range_is_local(pointer, bytes);
 }
 
@@ -110,10 +128,10 @@ static void copy_near(unsigned char *dst, const unsigned char *src, size_t bytes
 
 static int copy_checked(void *dst, const void *src, size_t bytes)
 {
-  bool to_far = touches_far(dst, bytes), from_far = touches_far(src, bytes);
-  if (to_far && from_far) return copy_far_to_far(dst, src, bytes);
-  if (to_far) return copy_to_far(dst, src, bytes);
-  if (from_far) return copy_from_far(dst, src, bytes);
+  bool to_beyond = is_beyond(dst, bytes), from_beyond = is_beyond(src, bytes);
+  if (to_beyond && from_beyond) return copy_by_bounce(dst, src, bytes);
+  if (to_beyond) return copy_to_beyond(dst, src, bytes);
+  if (from_beyond) return copy_from_beyond(dst, src, bytes);
   copy_near(dst, src, bytes);
   return 0;
 }
@@ -178,23 +196,4 @@ int uma_copy_2d(void *dst, size_t dst_pitch, const void *src, size_t src_pitch, 
 int uma_copy_check(void *dst, const void *src, size_t bytes)
 {
   return bytes ? check_copy(dst, src, bytes) : 0;
-}
-
-/* ---- atomics */
-
-void uma_atomic_slow_(enum uma_atomic op, void *pointer, size_t size, const void *operand, const void *expected, void *old)
-{
-  uint64_t operand_bits = 0, expected_bits = 0, old_bits = 0;
-  int home, result = 0;
-  if (operand) memcpy(&operand_bits, operand, size);
-  if (expected) memcpy(&expected_bits, expected, size);
-  if (is_far(pointer) && uma_range_in_windows(pointer, size, &home))
-    result = uma_remote_atomic(home, op, pointer, size, operand_bits, expected_bits, &old_bits);
-  else old_bits = fab_atomic_apply((enum fab_atomic)op, pointer, size, operand_bits, expected_bits);
-  if (result) { /* there is no way to return it, and no value to go on with */
-    fprintf(stderr, "libuma: device %d: an atomic operation on %p (device %d) failed: %s\n", uma_self.device, pointer, uma_home(pointer),
-            uma_strerror(result));
-    abort();
-  }
-  if (old) memcpy(old, &old_bits, size);
 }

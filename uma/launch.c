@@ -30,6 +30,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "uma/coherent.h"
 #include "uma/config.h"
 #include "uma/heap.h"
 #include "uma/output.h"
@@ -56,7 +57,7 @@ struct keeper {
   pid_t front, self;
   sigset_t caller_mask;
   struct rlimit caller_files;
-  int signal_fd, board_fd;
+  int signal_fd, board_fd, spool_fd;                            /* spool_fd: -1 without a trace */
   int segment_fd[UMA_MAX_DEVICES], windows_fd[UMA_MAX_DEVICES]; /* [domain] */
   int listen_fd[UMA_MAX_DEVICES][FAB_CHANNELS];
   int wake_fd[UMA_MAX_DEVICES];
@@ -137,6 +138,7 @@ static int create_shared(struct keeper *k)
     result = uma_segment_create(&k->shape, first, next - first, &k->segment_fd[domain], &k->windows_fd[domain]);
   }
   if (!result && k->shape.domains > 1) result = create_links(k);
+  if (!result && k->shape.traced) result = uma_coherent_spool(k->config.trace, &k->spool_fd);
   if (!result && k->config.tag_output == UMA_ON) result = uma_output_open(k->shape.devices, &k->output);
   return result;
 }
@@ -151,6 +153,7 @@ static void describe_inheritance(const struct keeper *k, int device, int lifelin
       .board_fd = k->board_fd,
       .segment_fd = k->segment_fd[domain],
       .windows_fd = k->windows_fd[domain],
+      .spool_fd = k->spool_fd,
       .lifeline_fd = lifeline,
       .listen_fd = {-1, -1},
       .wake_fds = NULL,
@@ -176,9 +179,10 @@ static void pass_on(int fd)
 static void export_inheritance(const struct keeper *k, const struct uma_inheritance *from)
 {
   static char text[UMA_MAX_DEVICES * 8 + 128];
-  int length = sprintf(text, "%d,%d,%d,%d,%d,%d,%d", from->device, from->board_fd, from->segment_fd, from->windows_fd, from->lifeline_fd,
-                       from->listen_fd[0], from->listen_fd[1]);
-  int fds[] = {from->board_fd, from->segment_fd, from->windows_fd, from->lifeline_fd, from->listen_fd[0], from->listen_fd[1]};
+  int length = sprintf(text, "%d,%d,%d,%d,%d,%d,%d,%d", from->device, from->board_fd, from->segment_fd, from->windows_fd, from->spool_fd,
+                       from->lifeline_fd, from->listen_fd[0], from->listen_fd[1]);
+  int fds[] = {from->board_fd,    from->segment_fd,   from->windows_fd,  from->spool_fd,
+               from->lifeline_fd, from->listen_fd[0], from->listen_fd[1]};
   for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) pass_on(fds[i]);
   for (int i = 0; i < wake_fd_count(k, from->device); i++) {
     pass_on(from->wake_fds[i]);
@@ -416,23 +420,64 @@ static bool all_lost(int device)
   return true;
 }
 
-static void print_usage(struct keeper *k)
-{
+/* A domain's segment, once its devices have ended. */
+struct remains {
+  int first, count;
   struct uma_layout layout;
+  unsigned char *segment;
+};
+
+/* False when it cannot be mapped. */
+static bool open_remains(const struct keeper *k, int domain, struct remains *remains)
+{
+  remains->first = uma_shape_first(&k->shape, domain, k->shape.domains);
+  remains->count = uma_shape_first(&k->shape, domain + 1, k->shape.domains) - remains->first;
+  uma_layout_compute(&k->shape, remains->first, remains->count, &remains->layout);
+  remains->segment = mmap(NULL, remains->layout.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, k->segment_fd[domain], 0);
+  return remains->segment != MAP_FAILED;
+}
+
+static struct coh_area *area_of(const struct remains *remains)
+{
+  return (struct coh_area *)(remains->segment + remains->layout.coherence);
+}
+
+static void print_usage(const struct keeper *k, const struct remains *remains, int domains)
+{
   uma_mutex_identify(UMA_MAX_DEVICES, all_lost); /* all owners of heap locks are gone */
   fprintf(stderr, "%-8s %-8s %12s %12s %12s %8s\n", "device", "server", "used", "peak", "capacity", "blocks");
-  for (int domain = 0; domain < k->shape.domains; domain++) {
-    int first = uma_shape_first(&k->shape, domain, k->shape.domains), next = uma_shape_first(&k->shape, domain + 1, k->shape.domains);
-    uma_layout_compute(&k->shape, next - first, &layout);
-    unsigned char *segment = mmap(NULL, layout.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, k->segment_fd[domain], 0);
-    for (int d = first; d < next && segment != MAP_FAILED; d++) {
+  for (int domain = 0; domain < domains; domain++)
+    for (int i = 0; i < remains[domain].count; i++) {
+      const struct uma_layout *layout = &remains[domain].layout;
       struct uma_usage usage;
-      uma_heap_usage((struct uma_heap *)(segment + layout.heaps + (size_t)(d - first) * layout.heap_stride), &usage);
-      fprintf(stderr, "%-8d %-8d %12zu %12zu %12zu %8zu\n", d, uma_shape_server(&k->shape, d), usage.used, usage.peak, usage.capacity,
-              usage.blocks);
+      int device = remains[domain].first + i;
+      uma_heap_usage((struct uma_heap *)(remains[domain].segment + layout->heaps + (size_t)i * layout->heap_stride), &usage);
+      fprintf(stderr, "%-8d %-8d %12zu %12zu %12zu %8zu\n", device, uma_shape_server(&k->shape, device), usage.used, usage.peak,
+              usage.capacity, usage.blocks);
     }
-    if (segment != MAP_FAILED) munmap(segment, layout.bytes);
-  }
+  for (int domain = 0; domain < domains && uma_shape_is_cached(&k->shape); domain++)
+    uma_coherent_print(remains[domain].first, remains[domain].count, area_of(&remains[domain]));
+}
+
+static void write_trace(struct keeper *k, const struct remains *remains, int domains)
+{
+  struct coh_area *areas[UMA_MAX_DEVICES];
+  for (int domain = 0; domain < domains; domain++) areas[domain] = area_of(&remains[domain]);
+  if (!uma_coherent_trace(k->config.trace, k->spool_fd, areas, domains)) return;
+  fprintf(stderr, "%s: %s\n", k->name, uma_last_error());
+  if (!k->status) k->status = 1;
+}
+
+/* What the session leaves to be told. */
+static void report(struct keeper *k)
+{
+  struct remains *remains = calloc((size_t)k->shape.domains, sizeof *remains);
+  int domains = 0;
+  while (remains && domains < k->shape.domains && open_remains(k, domains, &remains[domains])) domains++;
+  if (k->shape.stats == UMA_ON) print_usage(k, remains, domains);
+  if (k->shape.traced && domains) write_trace(k, remains, domains);
+  for (int domain = 0; domain < domains; domain++) munmap(remains[domain].segment, remains[domain].layout.bytes);
+  free(remains);
 }
 
 static void prepare_keeper(struct keeper *k, const sigset_t *watched)
@@ -451,6 +496,7 @@ static void prepare_keeper(struct keeper *k, const sigset_t *watched)
 static int keep(struct keeper *k, const sigset_t *watched)
 {
   prepare_keeper(k, watched);
+  k->spool_fd = -1;
   int result = create_shared(k);
   for (int d = 0; !result && d < k->shape.devices && !k->ending; d++) {
     result = start_device(k, d);
@@ -464,7 +510,7 @@ static int keep(struct keeper *k, const sigset_t *watched)
   watch(k);
   end_orphans(k);
   if (k->output) uma_output_flush(k->output);
-  if (k->shape.stats == UMA_ON && !result) print_usage(k);
+  if (!result) report(k);
   return k->status;
 }
 

@@ -7,6 +7,9 @@
  * PULL: a large send out of device memory inside the domain carries only address and length; the receiver copies straight out of
  * the sender's window and answers with a REPLY, upon which the send is complete. Bytes move once.
  *
+ * Cached windows (coherent.h) are no memory that a fabric may touch: what is sent out of them is copied into a bounce buffer of the request first,
+ * what is received into them waits in one until the receive is finished.
+ *
  * Concurrency: everything of a mailbox, its endpoints included, is guarded by its mutex; upcalls run inside progress and so
  * under it. Only sleeping happens outside: announced before a last look at the endpoints, so that no arrival is missed.
  *
@@ -20,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "uma/coherent.h"
 #include "uma/remote.h"
 #include "uma/session.h"
 #include "uma/wait.h"
@@ -36,6 +40,7 @@ struct uma_request {
   int result;
   void *buffer;
   size_t room;
+  void *bounce, *window; /* where the bytes are meanwhile, and where received ones go in the end; NULL without */
   struct uma_status status;
   uint64_t answer_value; /* of a REPLY: its `a` */
   struct fab_send send;
@@ -88,6 +93,7 @@ static struct uma_request *request_new(struct uma_mailbox *box)
   request->done = request->sending = false;
   request->result = 0;
   request->answer = NULL;
+  request->bounce = request->window = NULL;
   request->box = box;
   request->next = NULL;
   return request;
@@ -96,6 +102,7 @@ static struct uma_request *request_new(struct uma_mailbox *box)
 static void request_give_back(struct uma_request *request)
 {
   if (request->answer) request_give_back(request->answer);
+  free(request->bounce);
   request->next = request->box->unused;
   request->box->unused = request;
 }
@@ -411,8 +418,10 @@ int uma_mailbox_finish(struct uma_request *request, struct uma_status *status)
   if (!await(request)) return give_up(request);
   int result = message_result(request);
   if (status && !request->sending) *status = request->status;
+  int put =
+      request->window && (!result || result == -EMSGSIZE) ? uma_cached_put(request->window, request->bounce, request->status.bytes) : 0;
   give_back(request);
-  return result;
+  return put ? put : result;
 }
 
 bool uma_mailbox_test(struct uma_request *request)
@@ -471,12 +480,30 @@ static void dispatch(struct uma_mailbox *box, struct uma_request *request, enum 
   endpoint->ops->send(endpoint, request->device, channel, &request->send);
 }
 
+/* -ENOMEM in errno as well; or what the cache says. */
+static int copy_out(const void *window, size_t bytes, void **bounce)
+{
+  *bounce = malloc(bytes);
+  int result = *bounce ? uma_cached_get(*bounce, window, bytes) : -ENOMEM;
+  if (result) free(*bounce);
+  if (result) errno = -result;
+  return result;
+}
+
 struct uma_request *uma_mailbox_start_send(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, const void *buffer,
                                            size_t bytes)
 {
   bool pulled = kind == UMA_KIND_MESSAGE && bytes >= PULL_BYTES && uma_is_local(device) && uma_range_is_local(buffer, bytes);
+  void *bounce = NULL;
+  if (uma_is_cached(buffer, bytes)) {
+    if (copy_out(buffer, bytes, &bounce)) return NULL;
+    pulled = false;
+    buffer = bounce;
+  }
   pthread_mutex_lock(&box->mutex);
   struct uma_request *request = new_send(box, device, kind, tag, buffer, bytes);
+  if (request) request->bounce = bounce;
+  else free(bounce);
   if (request && pulled) {
     request->answer = new_receive(box, device, UMA_KIND_REPLY, next_number(box), NULL, 0);
     if (request->answer) start_pull(box, request, tag, buffer, bytes);
@@ -495,8 +522,14 @@ static struct arrival *find_arrival(const struct uma_mailbox *box, const struct 
 
 struct uma_request *uma_mailbox_start_recv(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, void *buffer, size_t bytes)
 {
+  void *window = uma_is_cached(buffer, bytes) ? buffer : NULL;
+  if (window && !(buffer = malloc(bytes))) return NULL;
   pthread_mutex_lock(&box->mutex);
   struct uma_request *request = new_receive(box, device, kind, tag, buffer, bytes);
+  if (request && window) {
+    request->bounce = buffer;
+    request->window = window;
+  }
   struct arrival *arrival = request ? find_arrival(box, request) : NULL;
   if (arrival && arrival->complete) settle(box, request, arrival);
   else if (arrival) arrival->claimant = request;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "uma/coherent.h"
 #include "uma/heap.h"
 #include "uma/session.h"
 
@@ -35,8 +36,29 @@ static void collapse(int device, uint64_t offset, size_t bytes)
   for (uint64_t page = offset / HUGE_PAGE; page <= (offset + bytes - 1) / HUGE_PAGE; page++) {
     uint64_t bit = (uint64_t)1 << (page % 64);
     if (atomic_load_explicit(&bits[page / 64], memory_order_relaxed) & bit) continue;
-    if (!collapse_page(uma_window_of(device) + page * HUGE_PAGE)) atomic_fetch_or(&bits[page / 64], bit);
+    if (!collapse_page(uma_self.memory + (size_t)(device - uma_self.first) * uma_self.shape.memory + page * HUGE_PAGE))
+      atomic_fetch_or(&bits[page / 64], bit);
   }
+}
+
+/* The place in the source that asked, once. */
+static const char *take_site(void)
+{
+  const char *site = uma_site_;
+  uma_site_ = NULL;
+  return site;
+}
+
+static void *clear(unsigned char *block, size_t bytes)
+{
+  static const unsigned char zero[UMA_HEAP_PAGE];
+  if (!uma_is_cached(block, bytes)) return memset(block, 0, bytes);
+  for (size_t done = 0, part; done < bytes; done += part) {
+    part = bytes - done < sizeof zero ? bytes - done : sizeof zero;
+    int result = uma_cached_put(block + done, zero, part);
+    if (result) return uma_free(block), fail_with(-result);
+  }
+  return block;
 }
 
 /* The device's heap, or NULL with errno and the sentence set. */
@@ -49,8 +71,9 @@ static struct uma_heap *heap_for(int device)
   return fail_with(exists ? EREMOTE : EINVAL);
 }
 
-void *uma_memalign_on(int device, size_t alignment, size_t bytes)
+void *(uma_memalign_on)(int device, size_t alignment, size_t bytes)
 {
+  const char *site = take_site();
   struct uma_heap *heap = heap_for(device);
   if (!heap) return NULL;
   if (bytes == 0 || alignment == 0 || (alignment & (alignment - 1))) {
@@ -64,28 +87,29 @@ void *uma_memalign_on(int device, size_t alignment, size_t bytes)
     return fail_with(ENOMEM);
   }
   if (uma_self.shape.hugepages == UMA_HUGEPAGES_ALWAYS) collapse(device, offset, bytes);
+  uma_coherent_block(true, uma_window_of(device) + offset, bytes, site);
   return uma_window_of(device) + offset;
 }
 
-void *uma_malloc_on(int device, size_t bytes)
+void *(uma_malloc_on)(int device, size_t bytes)
 {
-  return uma_memalign_on(device, 16, bytes);
+  return (uma_memalign_on)(device, 16, bytes);
 }
 
-void *uma_malloc(size_t bytes)
+void *(uma_malloc)(size_t bytes)
 {
-  return uma_malloc_on(uma_device(), bytes);
+  return (uma_malloc_on)(uma_device(), bytes);
 }
 
-void *uma_calloc_on(int device, size_t count, size_t size)
+void *(uma_calloc_on)(int device, size_t count, size_t size)
 {
   size_t bytes;
   if (__builtin_mul_overflow(count, size, &bytes)) {
     uma_fail(-ENOMEM, "%zu elements of %zu bytes are more than any window holds", count, size);
     return fail_with(ENOMEM);
   }
-  void *block = uma_malloc_on(device, bytes);
-  return block ? memset(block, 0, bytes) : NULL;
+  void *block = (uma_malloc_on)(device, bytes);
+  return block ? clear(block, bytes) : NULL;
 }
 
 int uma_free(void *pointer)
@@ -97,7 +121,9 @@ int uma_free(void *pointer)
     return uma_fail(-EREMOTE, "uma_free: %p is in the window of device %d, which is in another domain", pointer, home);
   int result = uma_heap_free(uma_heap_of(home), (uint64_t)((unsigned char *)pointer - uma_window_of(home)));
   if (result == -EALREADY) return uma_fail(result, "uma_free: %p (window of device %d) was freed before", pointer, home);
-  return result ? uma_fail(result, "uma_free: %p (window of device %d) is not the beginning of a block", pointer, home) : 0;
+  if (result) return uma_fail(result, "uma_free: %p (window of device %d) is not the beginning of a block", pointer, home);
+  uma_coherent_block(false, pointer, 0, NULL);
+  return 0;
 }
 
 int uma_usage(int device, struct uma_usage *usage)
@@ -132,8 +158,9 @@ static int64_t search_symmetric(size_t bytes)
   return candidate;
 }
 
-void *uma_alloc_symmetric(size_t bytes)
+void *(uma_alloc_symmetric)(size_t bytes)
 {
+  const char *site = take_site();
   if (!heap_for(uma_self.joined ? uma_self.device : -1)) return NULL;
   if (bytes == 0) {
     uma_fail(-EINVAL, "uma_alloc_symmetric: 0 bytes; expected more");
@@ -145,6 +172,7 @@ void *uma_alloc_symmetric(size_t bytes)
     return fail_with(ENOMEM);
   }
   if (uma_self.shape.hugepages == UMA_HUGEPAGES_ALWAYS) collapse(uma_self.device, (uint64_t)offset, bytes);
+  uma_coherent_block(true, uma_window_of(uma_self.device) + offset, bytes, site);
   return uma_window_of(uma_self.device) + offset;
 }
 

@@ -2,7 +2,8 @@
  *
  * The asking thread sends a REQUEST to the copy engine of the home device, over TCP, and waits for the REPLY, making progress meanwhile. The home's engine handles
  * a request while it makes progress itself, without waiting for anything, so engines that ask each other cannot deadlock.
- * A put's bytes go from the socket into the window (through a bounce buffer: they are marked staged); a get's reply likewise.
+ * A put's bytes go from the socket into the window (through a bounce buffer: they are marked staged); a get's reply likewise. Where windows are
+ * cached the bytes wait in a buffer of the home, and go through its cache.
  *
  * Nothing that comes from a socket is believed: offsets, sizes, operations are checked, a bad request is answered with an error. */
 #include "uma/remote.h"
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "uma/coherent.h"
 #include "uma/mailbox.h"
 #include "uma/session.h"
 #include "uma/stream.h"
@@ -68,6 +70,17 @@ int uma_remote_lock(enum uma_lock_op op, int home, uint32_t index)
 
 /* ---- answering, in the home's copy engine */
 
+/* What a put arrives in when the window itself is not to be touched. */
+struct deferred_put {
+  uint64_t offset, bytes;
+  unsigned char data[];
+};
+
+static unsigned char *own_window(void)
+{
+  return uma_window_of(uma_self.device);
+}
+
 static bool in_own_window(uint64_t offset, uint64_t bytes)
 {
   return offset <= uma_self.shape.memory && bytes <= uma_self.shape.memory - offset;
@@ -80,8 +93,12 @@ void *uma_remote_arrive(int device, int channel, const struct fab_header *header
   *room = 0;
   if (header->tag == REMOTE_PUT) {
     if (!in_own_window(header->a, header->bytes)) return NULL;
-    *cookie = uma_window_of(uma_self.device) + header->a;
+    struct deferred_put *put = uma_self.engine ? malloc(sizeof *put + header->bytes) : NULL;
+    if (uma_self.engine && !put) return NULL;
+    if (put) *put = (struct deferred_put){header->a, header->bytes};
+    *cookie = put ? (void *)put : own_window() + header->a;
     *room = header->bytes;
+    return put ? put->data : *cookie;
   } else if (header->bytes == sizeof(struct question)) {
     *cookie = malloc(sizeof(struct question));
     *room = *cookie ? sizeof(struct question) : 0;
@@ -95,8 +112,9 @@ static int answer_atomic(const struct question *question, uint64_t *old)
   bool word = size == 4 || size == 8, byte = (size == 1 || size == 2) && question->op <= UMA_ATOMIC_STORE;
   if ((!word && !byte) || question->op > UMA_ATOMIC_XOR || question->offset % size || !in_own_window(question->offset, size))
     return -EINVAL;
-  *old = fab_atomic_apply((enum fab_atomic)question->op, uma_window_of(uma_self.device) + question->offset, size, question->operand,
-                          question->expected);
+  unsigned char *cell = own_window() + question->offset;
+  if (uma_self.engine) *old = uma_atomic_slow_((enum uma_atomic)question->op, cell, size, question->operand, question->expected);
+  else *old = fab_atomic_apply((enum fab_atomic)question->op, cell, size, question->operand, question->expected);
   return 0;
 }
 
@@ -104,8 +122,7 @@ static int answer_signal(const struct question *question)
 {
   if (question->offset % 8 || !in_own_window(question->offset, 8) || question->op < UMA_SIGNAL_SET || question->op > UMA_SIGNAL_ADD)
     return -EINVAL;
-  uma_signal_apply((uint64_t *)(uma_window_of(uma_self.device) + question->offset), question->operand, (enum uma_signal)question->op,
-                   uma_self.device);
+  uma_signal_apply((uint64_t *)(own_window() + question->offset), question->operand, (enum uma_signal)question->op, uma_self.device);
   return 0;
 }
 
@@ -115,8 +132,21 @@ static int answer_lock(const struct question *question, int device)
   return uma_lock_apply((enum uma_lock_op)question->op, uma_self.device, (uint32_t)question->operand, device);
 }
 
+/* *copy is what the caller frees once the bytes were sent, or NULL when they are sent out of the window. */
+static int answer_get(const struct question *question, struct fab_header *reply, const void **payload, void **copy)
+{
+  if (!in_own_window(question->offset, question->bytes)) return -EFAULT;
+  *payload = own_window() + question->offset;
+  reply->bytes = question->bytes;
+  if (!uma_self.engine || !question->bytes) return 0;
+  *copy = malloc(question->bytes);
+  int result = *copy ? uma_cached_get(*copy, *payload, question->bytes) : -ENOMEM;
+  *payload = *copy;
+  return result;
+}
+
 static int answer(const struct fab_header *header, const struct question *question, int device, struct fab_header *reply, uint64_t *old,
-                  const void **payload)
+                  const void **payload, void **copy)
 {
   switch (header->tag) {
   case REMOTE_ATOMIC:
@@ -125,27 +155,31 @@ static int answer(const struct fab_header *header, const struct question *questi
     return answer_atomic(question, old);
   case REMOTE_SIGNAL: return answer_signal(question);
   case REMOTE_LOCK: return answer_lock(question, device);
-  case REMOTE_GET:
-    if (!in_own_window(question->offset, question->bytes)) return -EFAULT;
-    *payload = uma_window_of(uma_self.device) + question->offset;
-    reply->bytes = question->bytes;
-    return 0;
+  case REMOTE_GET: return answer_get(question, reply, payload, copy);
   default: return -EINVAL;
   }
+}
+
+static int put_now(const struct deferred_put *put)
+{
+  return uma_cached_put(own_window() + put->offset, put->data, put->bytes);
 }
 
 void uma_remote_complete(struct uma_mailbox *box, int device, int channel, const struct fab_header *header, void *cookie, int error)
 {
   struct fab_header reply = {.kind = UMA_KIND_REPLY, .tag = (int32_t)header->b};
   const void *payload = NULL;
+  void *copy = NULL;
   uint64_t old = 0;
   int result = cookie ? 0 : -EFAULT;
   bool put = header->tag == REMOTE_PUT;
   uma_crossing();
-  if (cookie && !put && !error) result = answer(header, cookie, device, &reply, &old, &payload);
+  if (cookie && !put && !error) result = answer(header, cookie, device, &reply, &old, &payload, &copy);
+  if (cookie && put && !error && uma_self.engine) result = put_now(cookie);
   if (result < 0) reply.bytes = 0;
   reply.a = (uint64_t)(int64_t)result;
   if (!error && channel >= 0 && channel < FAB_CHANNELS)
-    uma_mailbox_post(box, device, (enum fab_channel)channel, &reply, payload, payload == &old);
-  if (!put) free(cookie);
+    uma_mailbox_post(box, device, (enum fab_channel)channel, &reply, payload, payload == &old || copy);
+  free(copy);
+  if (!put || uma_self.engine) free(cookie);
 }

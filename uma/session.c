@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 
+#include "uma/coherent.h"
 #include "uma/collective.h"
 #include "uma/config.h"
 #include "uma/heap.h"
@@ -28,6 +29,7 @@
 
 struct uma_session uma_self;
 struct uma_fast_ uma_fast_;
+__thread const char *uma_site_;
 bool uma_wait_yields_at_once;
 char uma_crossing_mark;
 
@@ -78,7 +80,7 @@ static size_t reserve(size_t *end, size_t bytes)
   return begin;
 }
 
-void uma_layout_compute(const struct uma_shape *shape, int count, struct uma_layout *layout)
+void uma_layout_compute(const struct uma_shape *shape, int first, int count, struct uma_layout *layout)
 {
   size_t end = 0, n = (size_t)count;
   layout->bells = reserve(&end, n * FAB_CACHE_LINE);
@@ -89,6 +91,7 @@ void uma_layout_compute(const struct uma_shape *shape, int count, struct uma_lay
   layout->collapsed_stride = (shape->memory / ((size_t)2 << 20) / 8 + FAB_CACHE_LINE) / FAB_CACHE_LINE * FAB_CACHE_LINE;
   layout->collapsed = reserve(&end, n * layout->collapsed_stride);
   layout->rings = reserve(&end, fab_shm_bytes(count));
+  layout->coherence = reserve(&end, uma_coherent_bytes(shape, first, count));
   layout->bytes = end;
 }
 
@@ -112,7 +115,7 @@ int uma_segment_create(const struct uma_shape *shape, int first, int count, int 
 {
   struct uma_layout layout;
   void *segment;
-  uma_layout_compute(shape, count, &layout);
+  uma_layout_compute(shape, first, count, &layout);
   int result = create_memory("uma-segment", layout.bytes, segment_fd);
   if (result) return result;
   result = map_memory(*segment_fd, layout.bytes, &segment);
@@ -120,8 +123,9 @@ int uma_segment_create(const struct uma_shape *shape, int first, int count, int 
     for (int i = 0; i < count; i++)
       uma_heap_format((struct uma_heap *)((unsigned char *)segment + layout.heaps + (size_t)i * layout.heap_stride), shape->memory,
                       shape->base + (size_t)(first + i) * shape->memory);
+    if (uma_shape_is_cached(shape)) result = uma_coherent_format(shape, first, count, (unsigned char *)segment + layout.coherence);
     munmap(segment, layout.bytes);
-    result = create_memory("uma-windows", (size_t)count * shape->memory, windows_fd);
+    if (!result) result = create_memory("uma-windows", (size_t)count * shape->memory, windows_fd);
   }
   if (result) close(*segment_fd);
   return result;
@@ -171,12 +175,13 @@ static int attach_memory(const struct uma_inheritance *from)
   self->domain = uma_shape_domain(&self->shape, self->device);
   self->first = uma_shape_first(&self->shape, self->domain, self->shape.domains);
   self->count = uma_shape_first(&self->shape, self->domain + 1, self->shape.domains) - self->first;
-  uma_layout_compute(&self->shape, self->count, &self->layout);
+  uma_layout_compute(&self->shape, self->first, self->count, &self->layout);
   result = map_memory(from->segment_fd, self->layout.bytes, &memory);
   if (result) return result;
   self->segment = memory;
   result = uma_space_reserve(&self->shape);
-  return result ? result : uma_space_map(&self->shape, self->first, self->count, from->windows_fd);
+  if (!result) result = uma_space_map(&self->shape, self->first, self->count, from->windows_fd);
+  return result || !uma_shape_is_cached(&self->shape) ? result : uma_coherent_join(from->spool_fd);
 }
 
 /* Two orders of the same race: here join, then look for the absent; in the launcher mark absent, then look for joined. */
@@ -197,9 +202,9 @@ static void set_fast_paths(void)
 {
   const struct uma_shape *shape = &uma_self.shape;
   uma_fast_.direct_base = (uintptr_t)uma_window_of(uma_self.first);
-  uma_fast_.direct_bytes = (size_t)uma_self.count * shape->memory;
+  uma_fast_.direct_bytes = uma_self.engine ? 0 : (size_t)uma_self.count * shape->memory;
   uma_fast_.indirect_base = shape->base;
-  uma_fast_.indirect_bytes = shape->domains > 1 ? (size_t)shape->devices * shape->memory : 0;
+  uma_fast_.indirect_bytes = shape->domains > 1 || uma_self.engine ? (size_t)shape->devices * shape->memory : 0;
 }
 
 static void close_inherited(const struct uma_inheritance *from)
@@ -227,11 +232,11 @@ int uma_session_join(const struct uma_inheritance *from)
   return uma_self.shape.domains > 1 ? uma_engine_start() : 0;
 }
 
-/* UMA_SESSION=device,board,segment,windows,lifeline,listen0,listen1[,wake...]: numbers, all but the first descriptors. */
+/* UMA_SESSION=device,board,segment,windows,spool,lifeline,listen0,listen1[,wake...]: numbers, all but the first descriptors. */
 static int inherit(const char *text, struct uma_inheritance *from, int *wake_fds)
 {
-  int *field[] = {&from->device,      &from->board_fd,     &from->segment_fd,  &from->windows_fd,
-                  &from->lifeline_fd, &from->listen_fd[0], &from->listen_fd[1]};
+  int *field[] = {&from->device,   &from->board_fd,    &from->segment_fd,   &from->windows_fd,
+                  &from->spool_fd, &from->lifeline_fd, &from->listen_fd[0], &from->listen_fd[1]};
   int fields = sizeof field / sizeof field[0], i = 0;
   for (char *end; *text && i < fields + UMA_MAX_DEVICES; text = *end ? end + 1 : end, i++) {
     int value = (int)strtol(text, &end, 10);
@@ -248,11 +253,13 @@ static int inherit(const char *text, struct uma_inheritance *from, int *wake_fds
 static int join_alone(const struct uma_config *config)
 {
   struct uma_config resolved = config ? *config : (struct uma_config){0};
-  struct uma_inheritance from = {.device = 0, .lifeline_fd = -1, .listen_fd = {-1, -1}};
+  struct uma_inheritance from = {.device = 0, .spool_fd = -1, .lifeline_fd = -1, .listen_fd = {-1, -1}};
   struct uma_shape shape;
   struct uma_board *board;
   int result = uma_config_resolve(&resolved);
   if (!result) result = uma_config_shape(&resolved, 1, &shape);
+  if (!result && shape.traced)
+    result = uma_fail(-EINVAL, "trace: \"%s\": only a session that `uma run` or uma_spawn started is traced", resolved.trace);
   if (!result) result = uma_board_create(&shape, &board, &from.board_fd);
   if (result) return result;
   munmap(board, sizeof *board);
@@ -278,10 +285,12 @@ int uma_finalize(void)
 {
   if (!uma_self.joined) return uma_fail(-EINVAL, "uma_finalize was called outside of a session");
   uma_engine_drain();
+  int flushed = uma_flush();
   int result = uma_barrier(); /* from here on nobody asks this device for anything */
   uma_engine_stop();
   uma_mailboxes_close();
   atomic_store(&uma_self.board->members[uma_self.device].state, UMA_MEMBER_LEFT);
+  if (uma_self.engine) uma_coherent_leave();
   uma_fast_ = (struct uma_fast_){0};
   uma_self.joined = false;
   uma_space_release(&uma_self.shape);
@@ -290,6 +299,7 @@ int uma_finalize(void)
   if (uma_self.lifeline_fd >= 0) close(uma_self.lifeline_fd);
   uma_mutex_identify(0, NULL);
   uma_self = (struct uma_session){0};
+  if (flushed) return flushed;
   return result == -EHOSTDOWN ? 0 : result;
 }
 
@@ -374,8 +384,9 @@ bool uma_range_in_windows(const void *pointer, size_t bytes, int *home)
 
 bool uma_range_is_local(const void *pointer, size_t bytes)
 {
-  uintptr_t offset = (uintptr_t)pointer - uma_fast_.direct_base;
-  return offset < uma_fast_.direct_bytes && bytes <= uma_fast_.direct_bytes - offset;
+  uintptr_t offset = (uintptr_t)pointer - (uintptr_t)uma_window_of(uma_self.first);
+  size_t all = (size_t)uma_self.count * uma_self.shape.memory;
+  return offset < all && bytes <= all - offset;
 }
 
 int uma_home(const void *pointer)

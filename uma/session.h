@@ -27,14 +27,19 @@
 struct uma_heap;
 struct uma_mailbox;
 struct uma_collective_area;
+struct coh_engine;
 
 /* The shape of a session: everything that all devices must agree on. */
 struct uma_shape {
   int devices, servers, domains;
   uintptr_t base;                         /* first address of device 0's window */
   size_t memory;                          /* bytes of a window, a multiple of the huge page size when those are on, else of 4 KiB */
-  int hugepages, numa, on_failure, stats; /* as in struct uma_config */
-  bool oversubscribed;                    /* more devices than processors */
+  int hugepages, numa, on_failure, stats; /* as in struct uma_config, as are these: */
+  int coherence, ways, sharers;
+  size_t line, cache;
+  char protocol[256];
+  bool traced;
+  bool oversubscribed; /* more devices than processors */
 };
 
 static inline int uma_shape_server(const struct uma_shape *shape, int device)
@@ -92,10 +97,11 @@ struct uma_layout {
   size_t collectives; /* meeting.c: uma_collective_bytes(count) */
   size_t collapsed;   /* memory.c: a bit for each huge page of a window that is one already, [count] */
   size_t collapsed_stride;
-  size_t rings; /* fabric/shm.c: fab_shm_bytes(count) */
-  size_t bytes; /* of the whole segment */
+  size_t rings;     /* fabric/shm.c: fab_shm_bytes(count) */
+  size_t coherence; /* coherent.c: uma_coherent_bytes, nothing in mode none */
+  size_t bytes;     /* of the whole segment */
 };
-void uma_layout_compute(const struct uma_shape *shape, int count, struct uma_layout *layout);
+void uma_layout_compute(const struct uma_shape *shape, int first, int count, struct uma_layout *layout);
 
 /* This process's view of its session. Written by uma_init and uma_finalize only; read by everybody without a lock. */
 struct uma_session {
@@ -105,15 +111,17 @@ struct uma_session {
   struct uma_shape shape; /* a copy of the board's */
   struct uma_layout layout;
   struct uma_board *board;
-  unsigned char *segment;                    /* mapped wherever the kernel chose */
-  int lifeline_fd;                           /* its hang-up is the death of the keeper, and ends this process */
+  unsigned char *segment;    /* mapped wherever the kernel chose */
+  struct coh_engine *engine; /* NULL in mode none */
+  unsigned char *memory;     /* the domain's windows where this library may touch them: an alias, or the windows themselves */
+  int lifeline_fd;           /* its hang-up is the death of the keeper, and ends this process */
   struct uma_mailbox *mailbox[FAB_CHANNELS]; /* [FAB_ENGINE] is NULL when there is one domain */
 };
 extern struct uma_session uma_self;
 
 /* Descriptors that a device inherits; -1 where there is none. */
 struct uma_inheritance {
-  int device, board_fd, segment_fd, windows_fd, lifeline_fd;
+  int device, board_fd, segment_fd, windows_fd, spool_fd, lifeline_fd;
   int listen_fd[FAB_CHANNELS];
   const int *wake_fds; /* [count], only with several domains */
 };
@@ -126,12 +134,17 @@ int uma_board_create(const struct uma_shape *shape, struct uma_board **board, in
 
 /* ---- space.c: the range of addresses, and illegal accesses to it */
 int uma_space_reserve(const struct uma_shape *shape);
-int uma_space_map(const struct uma_shape *shape, int first, int count, int windows_fd); /* into the reserved range */
+/* Into the reserved range, or, when they are cached, elsewhere: there they stay without rights. Sets uma_self.memory. */
+int uma_space_map(const struct uma_shape *shape, int first, int count, int windows_fd);
 void uma_space_release(const struct uma_shape *shape);
 
 static inline unsigned char *uma_window_of(int device)
 {
   return (unsigned char *)uma_self.shape.base + (size_t)device * uma_self.shape.memory;
+}
+static inline bool uma_shape_is_cached(const struct uma_shape *shape) /* accesses go through caches (coherent.h) */
+{
+  return shape->coherence == UMA_COHERENCE_LINE;
 }
 static inline bool uma_is_local(int device) /* in this domain and on this host: loads and stores reach it */
 {

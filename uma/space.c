@@ -60,12 +60,13 @@ static void explain(uintptr_t address, const char *access)
 {
   char text[512];
   int home = (int)((address - uma_self.shape.base) / uma_self.shape.memory);
-  int length = snprintf(
-      text, sizeof text,
-      "libuma: device %d (server %d): illegal plain %s 0x%zx, memory of device %d (server %d), which is in another coherence domain. "
-      "Reach it by uma_copy, uma_get, uma_put, uma_ld, uma_st or messages.\n",
-      uma_self.device, uma_shape_server(&uma_self.shape, uma_self.device), access, (size_t)address, home,
-      uma_shape_server(&uma_self.shape, home));
+  const char *why = uma_is_local(home) ? "which is kept coherent by caches of lines (--coherence line). "
+                                         "Reach it by uma_ld, uma_st, the atomics, uma_get, uma_put or uma_copy."
+                                       : "which is in another coherence domain. "
+                                         "Reach it by uma_copy, uma_get, uma_put, uma_ld, uma_st or messages.";
+  int length = snprintf(text, sizeof text, "libuma: device %d (server %d): illegal plain %s 0x%zx, memory of device %d (server %d), %s\n",
+                        uma_self.device, uma_shape_server(&uma_self.shape, uma_self.device), access, (size_t)address, home,
+                        uma_shape_server(&uma_self.shape, home), why);
   if (write(STDERR_FILENO, text, (size_t)length) < 0) return;
 }
 
@@ -97,7 +98,7 @@ int uma_space_reserve(const struct uma_shape *shape)
   return report_collision(shape->base, shape->base + range_bytes(shape));
 }
 
-static void place_on_nodes(const struct uma_shape *shape, unsigned char *windows, int count)
+static void place_on_nodes(const struct uma_shape *shape, unsigned char *windows, int first, int count)
 {
   if (shape->numa == UMA_NUMA_NONE || numa_available() < 0 || numa_num_configured_nodes() < 2) return;
   if (shape->numa == UMA_NUMA_INTERLEAVE) {
@@ -105,7 +106,7 @@ static void place_on_nodes(const struct uma_shape *shape, unsigned char *windows
     return;
   }
   int node = (int)((long)uma_self.device * numa_num_configured_nodes() / shape->devices);
-  numa_tonode_memory(uma_window_of(uma_self.device), shape->memory, node);
+  numa_tonode_memory(windows + (size_t)(uma_self.device - first) * shape->memory, shape->memory, node);
   numa_run_on_node(node);
 }
 
@@ -113,10 +114,14 @@ int uma_space_map(const struct uma_shape *shape, int first, int count, int windo
 {
   unsigned char *windows = (unsigned char *)shape->base + (size_t)first * shape->memory;
   size_t bytes = (size_t)count * shape->memory;
-  if (mmap(windows, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, windows_fd, 0) == MAP_FAILED)
+  bool cached = uma_shape_is_cached(shape);
+  int flags = MAP_SHARED | MAP_NORESERVE | (cached ? 0 : MAP_FIXED);
+  windows = mmap(cached ? NULL : windows, bytes, PROT_READ | PROT_WRITE, flags, windows_fd, 0);
+  if (windows == MAP_FAILED)
     return uma_fail(-errno, "cannot map the windows of devices %d to %d: %s", first, first + count - 1, strerror(errno));
+  uma_self.memory = windows;
   if (shape->hugepages == UMA_HUGEPAGES_ALWAYS) madvise(windows, bytes, MADV_HUGEPAGE); /* memory.c does what this cannot */
-  place_on_nodes(shape, windows, count);
+  place_on_nodes(shape, windows, first, count);
   struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
   sigaction(SIGSEGV, &action, &former_action);
   return 0;
@@ -127,5 +132,6 @@ void uma_space_release(const struct uma_shape *shape)
   struct sigaction current;
   sigaction(SIGSEGV, NULL, &current);
   if (current.sa_sigaction == on_fault) sigaction(SIGSEGV, &former_action, NULL);
+  if (uma_shape_is_cached(shape)) munmap(uma_self.memory, (size_t)uma_self.count * shape->memory);
   munmap((void *)shape->base, range_bytes(shape));
 }

@@ -170,8 +170,8 @@ static struct fab_bell *bell_of(int device)
 void uma_signal_apply(uint64_t *word, uint64_t value, enum uma_signal how, int home)
 {
   uma_crossing();
-  if (how == UMA_SIGNAL_ADD) __atomic_fetch_add(word, value, __ATOMIC_RELEASE);
-  else __atomic_store_n(word, value, __ATOMIC_RELEASE);
+  if (how == UMA_SIGNAL_ADD) uma_fetch_add(word, value);
+  else uma_st(word, value);
   fab_bell_ring(bell_of(home));
 }
 
@@ -219,10 +219,10 @@ int uma_wait_until(const uint64_t *word, enum uma_compare compare, uint64_t valu
   if (!uma_is_local(home)) return uma_fail(-EREMOTE, "the word at %p is in another domain's window (device %d)", (void *)word, home);
   if (compare < UMA_EQ || compare > UMA_GE) return uma_fail(-EINVAL, "compare: %d is not valid; expected UMA_EQ to UMA_GE", compare);
   struct uma_waiter waiter = {0};
-  while (!holds(__atomic_load_n(word, __ATOMIC_ACQUIRE), compare, value)) {
+  while (!holds(uma_ld(word), compare, value)) {
     if (uma_wait_step(&waiter)) continue;
     uint32_t rings = fab_bell_begin(bell_of(home));
-    if (!holds(__atomic_load_n(word, __ATOMIC_SEQ_CST), compare, value)) fab_bell_sleep(bell_of(home), rings, PLAIN_STORE_NS);
+    if (!holds(uma_ld(word), compare, value)) fab_bell_sleep(bell_of(home), rings, PLAIN_STORE_NS);
     fab_bell_end(bell_of(home));
     if (uma_any_lost()) return lost_device();
   }

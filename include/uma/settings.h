@@ -12,6 +12,7 @@
  *     ADDRESS  a hexadecimal address                      uintptr_t
  *     CHOICE   one of the words in "values"               int, the word's place in the list, counted from 1
  *     SWITCH   0 or 1 (the flag alone means 1)            int, 1 for off and 2 for on
+ *     TEXT     a name or a path                           const char *, which stays the caller's
  * A field that is 0 was not set: the environment decides, and after it the default of this table.
  */
 #ifndef UMA_SETTINGS_H
@@ -22,13 +23,19 @@
   X(COUNT, servers, "servers", "1", "1 to the number of devices", "servers that the devices sit in, in equal blocks") \
   X(CHOICE, mode, "mode", "supernode", "supernode|stacked", "one coherence domain over all servers, or one for each server") \
   X(SIZE, memory, "memory", "1G", "64K to the memory of this host", "size of each device's window (it costs what is touched)") \
-  X(CHOICE, coherence, "coherence", "none", "none", "how plain pointers are kept coherent: none leaves it to the processor") \
+  X(CHOICE, coherence, "coherence", "none", "none|line", "who keeps copies consistent: none the processor, line the library's caches") \
+  X(TEXT, protocol, "protocol", "mesi", "msi, mesi, moesi, mesif or a file", "the coherence protocol of the caches (coherence/README.md)") \
+  X(SIZE, line, "line", "64", "64 to 4K, a power of two", "size of a line of the caches") \
+  X(SIZE, cache, "cache", "1M", "a power of two times line and ways", "size of each device's cache") \
+  X(COUNT, ways, "ways", "8", "1 to 64", "places of a cache in which a line may be") \
+  X(CHOICE, sharers, "sharers", "full", "full|limited|coarse", "what directories know: every sharer, a few by name, or groups") \
   X(CHOICE, hugepages, "hugepages", "never", "never|always", "back allocated memory by huge pages") \
   X(CHOICE, numa, "numa", "auto", "auto|none|interleave", "windows on their device's NUMA node, where they fall, or on all nodes") \
   X(CHOICE, on_failure, "on-failure", "end", "end|continue", "end the session with the first device that fails, or go on without it") \
   X(SECONDS, timeout, "timeout", "0", "seconds, 0 for none", "end the session after this time") \
   X(SWITCH, tag_output, "tag-output", "0", "0|1", "write [device] before each line that a device prints") \
-  X(SWITCH, stats, "stats", "0", "0|1", "print the use of each window when the session ends") \
+  X(SWITCH, stats, "stats", "0", "0|1", "print the use of each window when the session ends, and what the caches did") \
+  X(TEXT, trace, "trace", "", "a file", "record every coherence message there (opens in Perfetto; uma trace)") \
   X(ADDRESS, base, "base", "0", "hexadecimal, a multiple of 2M, 0 for the default", "where the address space begins")
 /* clang-format on */
 

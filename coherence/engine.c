@@ -1,0 +1,488 @@
+/* Transactions: see engine.h for who carries them out and which locks there are.
+ *
+ * A transaction begins with an access that its cache's controller does not do at once, and ends when no message that came of it is under
+ * way any more. Its messages are parcels on the stack of the thread; the newest is delivered first, for no better reason than that
+ * there are fewer at a time then (protocols are proved for every order). Data travels in buffers of the transaction: what a step sends is
+ * copied under the sender's lock, and from the buffer into the line or memory under the receiver's.
+ *
+ * Why nobody waits for ever, if the protocol is proved: locks are held for one step only; a parcel that stalls waits for the transaction
+ * that keeps the controller busy, whose thread delivers its own parcels meanwhile; and whose thread died, that is noticed.
+ */
+#include "coherence/engine.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coherence/tally.h"
+
+enum { LOCAL_PARCELS = 32, BUFFERS = 16, LOCAL_BUFFERS = 2, NO_BUFFER = -1, LOOK_EVERY = 64 };
+
+struct parcel {
+  struct coh_message message;
+  int8_t buffer; /* of its data */
+};
+
+struct buffer {
+  unsigned char *bytes;
+  int parcels; /* that it belongs to */
+};
+
+struct transaction {
+  struct coh_engine *engine;
+  uint64_t line;
+  int home;
+  struct coh_access *access; /* that waits; NULL of an eviction */
+  bool done;
+  int error;
+  uint8_t before, begun; /* the own cache's state before the first step and after it */
+  struct parcel *parcels;
+  int parcel_count, parcel_room;
+  struct buffer buffers[BUFFERS];
+  struct parcel local_parcels[LOCAL_PARCELS];
+};
+
+/* A broken protocol has no way to go on. */
+static void fault(const struct transaction *t, const struct coh_message *input, int state, const char *what)
+{
+  const struct coh_engine *engine = t->engine;
+  const struct coh_controller *controller = &engine->protocol->controllers[input->target < 0 ? COH_DIRECTORY : COH_CACHE];
+  char who[32] = "the directory";
+  if (input->target >= 0) snprintf(who, sizeof who, "the cache of device %d", engine->shape.first + input->target);
+  fprintf(stderr, "libuma: device %d: protocol %s, line 0x%zx: %s in state %s %s %s; `uma check` shows how it comes to that\n",
+          engine->shape.first + engine->me, engine->protocol->name, (size_t)(engine->shape.base + (t->line << engine->line_shift)), who,
+          controller->states[state].name, what, engine->protocol->messages[input->type].name);
+  abort();
+}
+
+/* ---- Parcels and their data -------------------------------------------------------------------------------------- */
+
+static void open_transaction(struct transaction *t, struct coh_engine *engine, uint64_t line, struct coh_access *access,
+                             unsigned char *room)
+{
+  t->engine = engine;
+  t->line = line;
+  t->home = (int)(line / engine->window_lines);
+  t->access = access;
+  t->done = !access;
+  t->error = 0;
+  t->parcels = t->local_parcels;
+  t->parcel_count = 0;
+  t->parcel_room = LOCAL_PARCELS;
+  memset(t->buffers, 0, sizeof t->buffers);
+  for (int i = 0; i < LOCAL_BUFFERS; i++) t->buffers[i].bytes = room + (size_t)i * engine->shape.line_bytes;
+}
+
+static void close_transaction(struct transaction *t)
+{
+  if (t->parcels != t->local_parcels) free(t->parcels);
+  for (int i = LOCAL_BUFFERS; i < BUFFERS && t->buffers[i].bytes; i++) free(t->buffers[i].bytes);
+}
+
+static void add_parcel(struct transaction *t, const struct coh_message *message, int buffer)
+{
+  if (t->parcel_count == t->parcel_room) {
+    struct parcel *larger = malloc(2 * (size_t)t->parcel_room * sizeof *larger);
+    if (!larger) abort(); /* a message would be lost */
+    memcpy(larger, t->parcels, (size_t)t->parcel_room * sizeof *larger);
+    if (t->parcels != t->local_parcels) free(t->parcels);
+    t->parcels = larger;
+    t->parcel_room *= 2;
+  }
+  t->parcels[t->parcel_count++] = (struct parcel){*message, (int8_t)buffer};
+  if (buffer >= 0) t->buffers[buffer].parcels++;
+}
+
+/* A free buffer with a copy of the line. */
+static int fill_buffer(struct transaction *t, const unsigned char *bytes)
+{
+  for (int i = 0; i < BUFFERS; i++) {
+    struct buffer *buffer = &t->buffers[i];
+    if (buffer->parcels) continue;
+    if (!buffer->bytes && !(buffer->bytes = malloc(t->engine->shape.line_bytes))) abort();
+    memcpy(buffer->bytes, bytes, t->engine->shape.line_bytes);
+    return i;
+  }
+  abort(); /* that many lines are under way in no protocol that has 8 actions a cell and is proved */
+}
+
+static bool sends_data(const struct coh_outcome *outcome)
+{
+  for (int i = 0; i < outcome->send_count; i++)
+    if (outcome->sends[i].data) return true;
+  return false;
+}
+
+/* Under the sender's lock: from here on the data is the transaction's. */
+static int take_data(struct transaction *t, const struct coh_outcome *outcome, const unsigned char *bytes)
+{
+  return sends_data(outcome) ? fill_buffer(t, bytes) : NO_BUFFER;
+}
+
+static void send_all(struct transaction *t, const struct coh_outcome *outcome, int buffer)
+{
+  const struct coh_sharer_kind *kind = &t->engine->sharers;
+  for (int i = 0; i < outcome->send_count; i++) {
+    struct coh_message message = outcome->sends[i].message;
+    int data = outcome->sends[i].data ? buffer : NO_BUFFER;
+    if (!outcome->sends[i].many) {
+      add_parcel(t, &message, data);
+      continue;
+    }
+    for (int d = coh_outcome_target(kind, outcome, 0); d >= 0; d = coh_outcome_target(kind, outcome, d + 1)) {
+      message.target = (int16_t)d;
+      add_parcel(t, &message, data);
+    }
+  }
+}
+
+/* ---- The directory ----------------------------------------------------------------------------------------------- */
+
+static struct coh_directory_entry *directory_of(struct coh_engine *engine, uint64_t line)
+{
+  return (struct coh_directory_entry *)(engine->directories + line * engine->directory_bytes);
+}
+
+/* False when its holder died: nobody can know how far it came. */
+static bool lock_directory(struct coh_engine *engine, struct coh_directory_entry *entry)
+{
+  struct coh_patience patience = {0};
+  for (;;) {
+    uint16_t held = __atomic_load_n(&entry->lock, __ATOMIC_RELAXED), mine = (uint16_t)(engine->me + 1);
+    if (!held && __atomic_compare_exchange_n(&entry->lock, &held, mine, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return true;
+    coh_wait_turn(&patience);
+    if (patience.turns % LOOK_EVERY == 0 && held && engine->is_lost(held - 1)) return false;
+  }
+}
+
+static void unlock_directory(struct coh_directory_entry *entry)
+{
+  __atomic_store_n(&entry->lock, 0, __ATOMIC_RELEASE); /* pairs with the acquire in lock_directory */
+}
+
+static enum coh_result step_directory(struct transaction *t, const struct parcel *parcel)
+{
+  struct coh_engine *engine = t->engine;
+  struct coh_directory_entry *entry = directory_of(engine, t->line);
+  unsigned char *memory = engine->memory + (t->line << engine->line_shift);
+  struct coh_outcome outcome;
+  int buffer = NO_BUFFER;
+  if (!lock_directory(engine, entry)) {
+    t->error = -EHOSTDOWN;
+    return COH_DONE;
+  }
+  coh_directory_step(engine->protocol, &engine->sharers, entry, &parcel->message, &outcome);
+  if (outcome.result == COH_DONE) {
+    if (outcome.deeds & COH_DEED_WRITE_MEMORY && parcel->buffer >= 0)
+      memcpy(memory, t->buffers[parcel->buffer].bytes, engine->shape.line_bytes);
+    buffer = take_data(t, &outcome, memory);
+    if (engine->tally) coh_tally_step(engine, t->line, &parcel->message, &outcome, NULL, NULL);
+  }
+  unlock_directory(entry);
+  if (outcome.result == COH_UNHANDLED) fault(t, &parcel->message, outcome.from, "has no cell for");
+  if (outcome.result == COH_DONE) send_all(t, &outcome, buffer);
+  return outcome.result;
+}
+
+/* ---- The caches -------------------------------------------------------------------------------------------------- */
+
+static void perform(struct coh_access *access, unsigned char *line)
+{
+  switch ((enum coh_deed)access->deed) {
+  case COH_GET: memcpy(access->get, line + access->offset, access->bytes); break;
+  case COH_PUT: memcpy(line + access->offset, access->put, access->bytes); break;
+  case COH_ATOMIC:
+    access->old = coh_apply((enum fab_atomic)access->op, line + access->offset, access->bytes, access->operand, access->expected);
+  }
+}
+
+/* The program's access that a step of this input may do; NULL when there is none. */
+static struct coh_access *waiting_access(const struct transaction *t, const struct coh_message *input)
+{
+  return input->target == t->engine->me && !t->done ? t->access : NULL;
+}
+
+/* The deeds of a step on the frame's data, in the order that core.h gives them. Returns the buffer of what is sent. */
+static int do_deeds(struct transaction *t, struct coh_frame *frame, const struct coh_message *input, const struct coh_outcome *outcome,
+                    const unsigned char *arrived)
+{
+  unsigned char *data = coh_frame_data(t->engine, frame);
+  if (outcome->deeds & COH_DEED_FILL && arrived) memcpy(data, arrived, t->engine->shape.line_bytes);
+  int buffer = take_data(t, outcome, data);
+  struct coh_access *access = waiting_access(t, input);
+  if (outcome->deeds & (COH_DEED_LOAD | COH_DEED_STORE) && access) {
+    perform(access, data);
+    t->done = true;
+  }
+  return buffer;
+}
+
+/* The entry is changed by one store, so that it is whole whenever its holder dies. */
+static void set_entry(struct coh_frame *frame, const struct coh_cache_entry *entry)
+{
+  __atomic_store(&frame->entry, (struct coh_cache_entry *)entry, __ATOMIC_RELAXED);
+}
+
+/* The frame is locked and holds the line; it is unlocked here. */
+static void step_frame(struct transaction *t, struct coh_frame *frame, const struct coh_message *input, int data,
+                       struct coh_outcome *outcome)
+{
+  struct coh_engine *engine = t->engine;
+  struct coh_cache_entry entry = frame->entry;
+  int buffer = NO_BUFFER;
+  coh_cache_step(engine->protocol, &entry, input, outcome);
+  if (outcome->result == COH_DONE) {
+    set_entry(frame, &entry);
+    if (engine->tally) coh_tally_step(engine, t->line, input, outcome, frame, waiting_access(t, input));
+    buffer = do_deeds(t, frame, input, outcome, data >= 0 ? t->buffers[data].bytes : NULL);
+  }
+  coh_frame_unlock(engine, frame);
+  if (outcome->result == COH_UNHANDLED) fault(t, input, outcome->from, "has no cell for");
+  if (outcome->result == COH_DONE) send_all(t, outcome, buffer);
+}
+
+/* A message to a cache that has no frame for the line: its controller is in the initial state, and has to stay there. */
+static enum coh_result step_absent(struct transaction *t, const struct coh_message *input)
+{
+  static const unsigned char nothing[COH_LINE_MOST];
+  struct coh_cache_entry entry = {0};
+  struct coh_outcome outcome;
+  coh_cache_step(t->engine->protocol, &entry, input, &outcome);
+  if (outcome.result == COH_UNHANDLED) fault(t, input, 0, "has no cell for");
+  if (outcome.result != COH_DONE) return outcome.result;
+  if (entry.state || entry.acks) fault(t, input, 0, "leaves it without an access, on");
+  if (t->engine->tally) coh_tally_step(t->engine, t->line, input, &outcome, NULL, NULL);
+  send_all(t, &outcome, take_data(t, &outcome, nothing));
+  return COH_DONE;
+}
+
+/* ---- Delivery ---------------------------------------------------------------------------------------------------- */
+
+static enum coh_result deliver(struct transaction *t, const struct parcel *parcel)
+{
+  if (parcel->message.target == COH_HOME) return step_directory(t, parcel);
+  struct coh_frame *frame = coh_frame_find(t->engine, parcel->message.target, t->line);
+  if (!frame) return step_absent(t, &parcel->message);
+  struct coh_outcome outcome;
+  step_frame(t, frame, &parcel->message, parcel->buffer, &outcome);
+  return outcome.result;
+}
+
+/* Delivers the newest parcel that does not stall; false when all do. */
+static bool deliver_one(struct transaction *t)
+{
+  for (int i = t->parcel_count - 1; i >= 0; i--) {
+    struct parcel parcel = t->parcels[i];
+    t->parcels[i] = t->parcels[--t->parcel_count];
+    enum coh_result result = deliver(t, &parcel);
+    if (parcel.buffer >= 0) t->buffers[parcel.buffer].parcels--;
+    if (result != COH_STALLED) return true;
+    add_parcel(t, &parcel.message, parcel.buffer);
+    struct parcel last = t->parcels[t->parcel_count - 1]; /* back to its place */
+    t->parcels[t->parcel_count - 1] = t->parcels[i];
+    t->parcels[i] = last;
+  }
+  return false;
+}
+
+/* Is the directory at work for a device that died? */
+static bool is_line_lost(struct transaction *t)
+{
+  int requestor = __atomic_load_n(&directory_of(t->engine, t->line)->requestor_1, __ATOMIC_RELAXED) - 1;
+  return requestor >= 0 && requestor != t->engine->me && t->engine->is_lost(requestor);
+}
+
+/* The line is lost. The request was not taken, so the cache goes back to where it was, unless it was sent a message meanwhile. */
+static void take_back(struct transaction *t)
+{
+  const struct coh_state *states = t->engine->protocol->controllers[COH_CACHE].states;
+  struct coh_frame *frame = coh_frame_find(t->engine, t->engine->me, t->line);
+  if (!frame) return;
+  struct coh_cache_entry entry = {0};
+  if (frame->entry.state == t->begun) entry.state = t->before;
+  else if (states[frame->entry.state].stable) entry = frame->entry;
+  set_entry(frame, &entry);
+  coh_frame_unlock(t->engine, frame);
+}
+
+/* Until nothing is under way any more, or nothing ever will be. */
+static void run(struct transaction *t)
+{
+  struct coh_patience patience = {0};
+  while (t->parcel_count && !t->error) {
+    if (deliver_one(t)) {
+      patience = (struct coh_patience){0};
+      continue;
+    }
+    coh_wait_turn(&patience);
+    if (patience.turns % LOOK_EVERY == 0 && is_line_lost(t)) t->error = -EHOSTDOWN;
+  }
+  if (t->error) take_back(t);
+}
+
+/* ---- Accesses ---------------------------------------------------------------------------------------------------- */
+
+/* Steps the access into the locked frame and carries out what comes of it; COH_STALLED: the line is at work for somebody else. */
+static enum coh_result begin(struct transaction *t, struct coh_frame *frame, int input)
+{
+  struct coh_message message = coh_access(input, t->engine->me);
+  struct coh_outcome outcome;
+  step_frame(t, frame, &message, NO_BUFFER, &outcome);
+  t->before = outcome.from;
+  t->begun = outcome.state;
+  if (outcome.result == COH_DONE) run(t);
+  return outcome.result;
+}
+
+/* 0, -EHOSTDOWN, or -EAGAIN: it is at work. */
+static int evict(struct coh_engine *engine, uint64_t line)
+{
+  unsigned char room[LOCAL_BUFFERS * COH_LINE_MOST];
+  struct transaction t;
+  struct coh_frame *frame = coh_frame_find(engine, engine->me, line);
+  if (!frame) return 0;
+  if (frame->entry.state == 0) {
+    coh_frame_unlock(engine, frame);
+    return 0;
+  }
+  open_transaction(&t, engine, line, NULL, room);
+  enum coh_result result = begin(&t, frame, COH_EVICT);
+  close_transaction(&t);
+  return result == COH_STALLED ? -EAGAIN : t.error;
+}
+
+/* Makes a frame free in the line's set; what cannot be evicted because it is lost goes to the end of the queue. */
+static void make_room(struct coh_engine *engine, uint64_t victim, int *lost, struct coh_patience *patience)
+{
+  int result = victim == UINT64_MAX ? -EAGAIN : evict(engine, victim);
+  if (result == -EAGAIN) coh_wait_turn(patience);
+  if (result != -EHOSTDOWN) return;
+  struct coh_frame *frame = coh_frame_find(engine, engine->me, victim);
+  if (!frame) return;
+  coh_frame_use(engine, frame);
+  coh_frame_unlock(engine, frame);
+  ++*lost;
+}
+
+int coh_access_line(struct coh_engine *engine, uint64_t line, struct coh_access *access)
+{
+  unsigned char room[LOCAL_BUFFERS * COH_LINE_MOST];
+  struct coh_patience patience = {0};
+  struct transaction t;
+  uint64_t victim;
+  int lost = 0;
+  open_transaction(&t, engine, line, access, room);
+  while (!t.done && !t.error && lost <= engine->shape.ways) {
+    struct coh_frame *frame = coh_frame_claim(engine, line, &victim);
+    if (!frame) {
+      make_room(engine, victim, &lost, &patience);
+      continue;
+    }
+    coh_frame_note(engine, frame);
+    atomic_store_explicit(&engine->hints[line % COH_HINTS], (uint32_t)(frame - engine->frames), memory_order_relaxed);
+    if (begin(&t, frame, access->input) == COH_STALLED) coh_wait_turn(&patience);
+  }
+  close_transaction(&t);
+  return t.done ? 0 : -EHOSTDOWN;
+}
+
+/* ---- Ranges ------------------------------------------------------------------------------------------------------ */
+
+static bool hit_get(struct coh_engine *engine, uint64_t line, struct coh_access *access)
+{
+  struct coh_frame *frame = coh_hint(engine, line);
+  uint64_t control = atomic_load_explicit(&frame->control, memory_order_acquire);
+  bool held = atomic_load_explicit(&frame->line_1, memory_order_relaxed) == line + 1 &&
+              (control & (COH_FRAME_TOKEN | COH_FRAME_READ)) == COH_FRAME_READ;
+  if (!COH_LOCKLESS || !held) return false;
+  perform(access, coh_frame_data(engine, frame));
+  atomic_thread_fence(memory_order_acquire); /* the data before the second look */
+  if (atomic_load_explicit(&frame->control, memory_order_relaxed) != control) return false;
+  coh_frame_note(engine, frame);
+  return true;
+}
+
+static bool hit_put(struct coh_engine *engine, uint64_t line, struct coh_access *access)
+{
+  uint64_t control;
+  struct coh_frame *frame = coh_hit_lock(engine, line, &control);
+  if (!frame) return false;
+  perform(access, coh_frame_data(engine, frame));
+  coh_hit_unlock(engine, frame, control);
+  return true;
+}
+
+static int do_range(struct coh_engine *engine, struct coh_access *access, uint64_t offset, size_t bytes)
+{
+  for (size_t part; bytes; bytes -= part, offset += part) {
+    size_t left = engine->shape.line_bytes - (offset & engine->line_mask);
+    uint64_t line = offset >> engine->line_shift;
+    part = bytes < left ? bytes : left;
+    access->offset = (uint32_t)(offset & engine->line_mask);
+    access->bytes = (uint32_t)part;
+    bool hit = access->deed == COH_GET ? hit_get(engine, line, access) : hit_put(engine, line, access);
+    int result = hit ? 0 : coh_access_line(engine, line, access);
+    if (result) return result;
+    if (access->get) access->get = (unsigned char *)access->get + part;
+    if (access->put) access->put = (const unsigned char *)access->put + part;
+  }
+  return 0;
+}
+
+int coh_get(struct coh_engine *engine, void *local, uint64_t offset, size_t bytes)
+{
+  struct coh_access access = {.input = COH_LOAD, .deed = COH_GET, .get = local};
+  return do_range(engine, &access, offset, bytes);
+}
+
+int coh_put(struct coh_engine *engine, uint64_t offset, const void *local, size_t bytes)
+{
+  struct coh_access access = {.input = COH_STORE, .deed = COH_PUT, .put = local};
+  return do_range(engine, &access, offset, bytes);
+}
+
+int coh_atomic(struct coh_engine *engine, enum fab_atomic op, uint64_t offset, unsigned bytes, uint64_t operand, uint64_t expected,
+               uint64_t *old)
+{
+  struct coh_access access = {.input = op == FAB_LOAD ? COH_LOAD : COH_STORE,
+                              .deed = COH_ATOMIC,
+                              .op = (uint8_t)op,
+                              .offset = (uint32_t)(offset & engine->line_mask),
+                              .bytes = bytes,
+                              .operand = operand,
+                              .expected = expected};
+  int result = coh_access_line(engine, offset >> engine->line_shift, &access);
+  *old = access.old;
+  return result;
+}
+
+int coh_flush(struct coh_engine *engine)
+{
+  int first = 0;
+  if (engine->tally) coh_tally_flush(engine);
+  for (size_t i = 0; i < engine->frame_count; i++) {
+    struct coh_patience patience = {0};
+    uint64_t line_1 = atomic_load_explicit(&engine->frames[i].line_1, memory_order_relaxed);
+    int result = line_1 ? evict(engine, line_1 - 1) : 0;
+    for (; result == -EAGAIN; result = evict(engine, line_1 - 1)) coh_wait_turn(&patience);
+    if (result && !first) first = result;
+  }
+  return first;
+}
+
+/* ---- Invariants -------------------------------------------------------------------------------------------------- */
+
+const struct coh_invariant *coh_engine_broken(struct coh_engine *engine, uint64_t line, struct coh_breach *breach)
+{
+  struct coh_cache_entry entries[COH_MAX_DEVICES] = {0};
+  struct coh_view view = {
+      .protocol = engine->protocol, .kind = &engine->sharers, .directory = directory_of(engine, line), .caches = entries, .resting = true};
+  for (int d = 0; d < engine->shape.devices; d++) {
+    struct coh_frame *frame = coh_frame_find(engine, d, line);
+    if (!frame) continue;
+    entries[d] = frame->entry;
+    coh_frame_unlock(engine, frame);
+  }
+  return coh_broken_invariant(&view, breach);
+}

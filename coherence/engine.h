@@ -1,0 +1,287 @@
+/* The live engine: the caches of all devices of a domain in shared memory, run by whoever misses.
+ *
+ * Glossary
+ *   area     what the devices of a domain share for it: the protocol, directories, caches. All zero but for its head when it is created
+ *   frame    a place of a cache: which line it holds, the controller's entry, a lock, and line_bytes of data
+ *   memory   the windows, mapped at an address of the engine's own; only directories read and write it
+ *   line     numbered through all windows of the domain: (address - first window) / line_bytes
+ *   device   numbered within the domain, from 0; `first` is what people add
+ *
+ * Helping. A thread that misses steps its own cache's controller, then delivers what that sent, and what those send, one after the other
+ * and each under the lock of the one controller that it is given to, until nothing is left. So a transaction is carried out by one
+ * thread; caches and directories of others are passive. What stalls is kept and given again.
+ *
+ * Locks. A frame's lock guards its tag, its entry and its data; a directory entry's lock guards the entry and the line's memory. Nobody
+ * waits for anything while holding one, and no two are held at once. Besides, threads of a device that look for a free frame in one set
+ * take turns by a lock that is private to their process; it is held while frame locks of that set are taken, never the other way round.
+ *
+ * Hits take no lock to load: the frame's control word is read before and after the data, and is the same only if nothing
+ * changed between. A store is one compare-and-swap of that word, the store, and a plain store of the word. Why that is
+ * sequentially consistent, and why the caller's processor matters: coherence/README.md.
+ *
+ * Death. Who dies holding a frame's lock leaves the entry whole (it is one word), so the lock is taken over. Who dies in the middle of a
+ * transaction leaves the directory busy, and nobody will end it: that line is lost, and who wants it is told -EHOSTDOWN. Everything
+ * else of a dead device goes on being served, out of its cache as out of its window.
+ */
+#ifndef COH_ENGINE_H
+#define COH_ENGINE_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+
+#include "coherence/core.h"
+#include "fabric/fabric.h"
+#include "fabric/futex.h"
+
+enum { COH_LINE_LEAST = 64, COH_LINE_MOST = 4096, COH_WAYS_MOST = 64, COH_TEXT_SIZE = 64 << 10, COH_HINTS = 1024, COH_SET_LOCKS = 64 };
+
+/* What all devices of a domain agree on. Numbers are checked by whoever fills it in. */
+struct coh_shape {
+  int devices, first;
+  uintptr_t base;      /* address of the domain's first window, for people */
+  size_t window_bytes; /* a multiple of line_bytes */
+  size_t line_bytes;   /* COH_LINE_LEAST to COH_LINE_MOST, a power of two */
+  int sets, ways;      /* of each device's cache; sets is a power of two */
+  char sharers[12];    /* as for coh_sharer_kind_make */
+  bool tracked;        /* counters are kept: every access takes the long way */
+  bool traced;         /* and recorded (then it is tracked, too) */
+};
+
+/* The control word of a frame. The version changes with everything that is changed in the frame: a reader would have to be kept from
+ * running for exactly 2^32 changes to take two of them for one. */
+#define COH_FRAME_TOKEN 0xffffull  /* of the lock: its holder's device + 1, 0 when free */
+#define COH_FRAME_READ 0x10000ull  /* the program may read it without a step, */
+#define COH_FRAME_WRITE 0x20000ull /* or write it; neither when accesses are tracked, so that every one makes a step */
+#define COH_FRAME_VERSION 0x100000000ull
+
+struct coh_frame {
+  _Atomic uint64_t control;
+  _Atomic uint64_t line_1; /* the line + 1; 0: never used. Changes under the lock */
+  struct coh_cache_entry entry;
+  uint32_t unused;
+  _Atomic uint64_t used; /* the cache's clock at the last use */
+};
+_Static_assert(sizeof(struct coh_frame) == 32, "lies in shared memory");
+
+struct coh_cache_clock { /* counts how often another frame became the one used last */
+  _Alignas(FAB_CACHE_LINE) _Atomic uint64_t now;
+};
+
+struct coh_counters; /* tally.h */
+struct coh_tally;
+struct coh_area;
+
+/* One process's view. Written by coh_engine_open only, except for hints and set locks. */
+struct coh_engine {
+  const struct coh_protocol *protocol;
+  struct coh_shape shape;
+  struct coh_sharer_kind sharers;
+  struct coh_area *area;
+  unsigned char *memory;
+  int me;
+  unsigned line_shift;
+  size_t bytes;                                /* of all windows */
+  size_t line_mask, window_lines, frame_count; /* frame_count: of one device */
+  unsigned char *directories;
+  size_t directory_bytes;
+  struct coh_frame *frames; /* of this device, as data and clock; those of all begin at all_* */
+  unsigned char *data;
+  struct coh_cache_clock *clock;
+  struct coh_frame *all_frames;
+  unsigned char *all_data;
+  uint32_t controls[COH_MAX_STATES]; /* by cache state: COH_FRAME_READ and _WRITE */
+  bool (*is_lost)(int device);
+  struct coh_tally *tally; /* NULL: not tracked */
+  int spool;
+  _Atomic uint32_t hints[COH_HINTS];    /* by line: the frame where it was seen last */
+  atomic_flag set_locks[COH_SET_LOCKS]; /* by set */
+};
+
+/* What a program does to (a part of) one line. */
+enum coh_deed { COH_GET, COH_PUT, COH_ATOMIC };
+struct coh_access {
+  uint8_t input; /* COH_LOAD or COH_STORE */
+  uint8_t deed;  /* enum coh_deed */
+  uint8_t op;    /* enum fab_atomic, of COH_ATOMIC */
+  uint32_t offset, bytes;
+  void *get;       /* COH_GET: where the bytes go */
+  const void *put; /* COH_PUT: where they come from */
+  uint64_t operand, expected, old;
+};
+
+/* ---- area.c ------------------------------------------------------------------------------------------------------ */
+
+size_t coh_area_bytes(const struct coh_shape *shape); /* a hole-y file: only what is used costs memory */
+/* The head of a zeroed area. The protocol was parsed from `text`, which is kept for traces (at most COH_TEXT_SIZE - 1 bytes). */
+void coh_area_format(struct coh_area *area, const struct coh_shape *shape, const struct coh_protocol *protocol, const char *text);
+const struct coh_shape *coh_area_shape(const struct coh_area *area);
+const struct coh_protocol *coh_area_protocol(const struct coh_area *area);
+const char *coh_area_text(const struct coh_area *area);
+struct coh_counters *coh_area_counters(struct coh_area *area, int device);
+uint64_t coh_area_next(struct coh_area *area); /* counts up, for records and stamps; never 0 */
+/* Of tracked sessions: when each byte was written last, by offset; how a frame came to lose its line. Of traced ones: the buffers. */
+uint32_t *coh_area_stamps(struct coh_area *area);
+struct coh_frame_record *coh_area_record(struct coh_area *area, size_t frame);
+struct coh_trace_buffer *coh_area_trace(struct coh_area *area, int device);
+
+/* This process as device `me` of the area. `memory`: the windows of the domain; `is_lost`: has this device died? `spool`: the file of a
+ * traced session (trace.h). 0 or -ENOMEM. */
+int coh_engine_open(struct coh_area *area, int me, unsigned char *memory, bool (*is_lost)(int device), int spool,
+                    struct coh_engine **engine);
+void coh_engine_close(struct coh_engine *engine); /* does not flush */
+
+/* ---- engine.c ---------------------------------------------------------------------------------------------------- */
+
+/* Does it, with the line in this device's cache. 0, or -EHOSTDOWN when the line is lost. */
+int coh_access_line(struct coh_engine *engine, uint64_t line, struct coh_access *access);
+/* Offsets are bytes from the first window. Not atomic as a whole: each line is. */
+int coh_get(struct coh_engine *engine, void *local, uint64_t offset, size_t bytes);
+int coh_put(struct coh_engine *engine, uint64_t offset, const void *local, size_t bytes);
+/* A naturally aligned word of 1, 2, 4 or 8 bytes. */
+int coh_atomic(struct coh_engine *engine, enum fab_atomic op, uint64_t offset, unsigned bytes, uint64_t operand, uint64_t expected,
+               uint64_t *old);
+/* Gives up all that this device's cache holds; modified lines go home. 0, or -EHOSTDOWN when a line is lost (the others were flushed). */
+int coh_flush(struct coh_engine *engine);
+/* All of the line's controllers at one moment at which no device is inside the engine: NULL, or the invariant that does not hold. */
+const struct coh_invariant *coh_engine_broken(struct coh_engine *engine, uint64_t line, struct coh_breach *breach);
+
+/* ---- line_cache.c ------------------------------------------------------------------------------------------------ */
+
+/* The frame that holds the line in the device's cache, locked; NULL when there is none. */
+struct coh_frame *coh_frame_find(struct coh_engine *engine, int device, uint64_t line);
+/* The same for this device, with a free one taken for the line where none holds it; NULL with the line to evict first, *victim, or
+ * with UINT64_MAX there when all are at work. */
+struct coh_frame *coh_frame_claim(struct coh_engine *engine, uint64_t line, uint64_t *victim);
+void coh_frame_unlock(struct coh_engine *engine, struct coh_frame *frame);
+void coh_frame_use(struct coh_engine *engine, struct coh_frame *frame); /* for LRU; it becomes the one used last */
+
+static inline unsigned char *coh_frame_data(const struct coh_engine *engine, const struct coh_frame *frame)
+{
+  return engine->all_data + ((size_t)(frame - engine->all_frames) << engine->line_shift);
+}
+
+/* Waiting: a spin, then giving way to others; says so once when it takes long. */
+struct coh_patience {
+  unsigned turns;
+  uint64_t since_ns;
+};
+void coh_wait_turn(struct coh_patience *patience);
+
+/* ---- Hits, inline ------------------------------------------------------------------------------------------------ */
+
+static inline struct coh_frame *coh_hint(struct coh_engine *engine, uint64_t line)
+{
+  return &engine->frames[atomic_load_explicit(&engine->hints[line % COH_HINTS], memory_order_relaxed)];
+}
+
+static inline uint64_t coh_read_word(const void *at, unsigned bytes)
+{
+  switch (bytes) {
+  case 1: return __atomic_load_n((const uint8_t *)at, __ATOMIC_RELAXED);
+  case 2: return __atomic_load_n((const uint16_t *)at, __ATOMIC_RELAXED);
+  case 4: return __atomic_load_n((const uint32_t *)at, __ATOMIC_RELAXED);
+  default: return __atomic_load_n((const uint64_t *)at, __ATOMIC_RELAXED);
+  }
+}
+
+static inline void coh_write_word(void *at, unsigned bytes, uint64_t value)
+{
+  switch (bytes) {
+  case 1: __atomic_store_n((uint8_t *)at, (uint8_t)value, __ATOMIC_RELAXED); break;
+  case 2: __atomic_store_n((uint16_t *)at, (uint16_t)value, __ATOMIC_RELAXED); break;
+  case 4: __atomic_store_n((uint32_t *)at, (uint32_t)value, __ATOMIC_RELAXED); break;
+  default: __atomic_store_n((uint64_t *)at, value, __ATOMIC_RELAXED);
+  }
+}
+
+static inline void coh_frame_note(struct coh_engine *engine, struct coh_frame *frame)
+{
+  if (atomic_load_explicit(&frame->used, memory_order_relaxed) != atomic_load_explicit(&engine->clock->now, memory_order_relaxed))
+    coh_frame_use(engine, frame);
+}
+
+/* ThreadSanitizer does not know a reader that looks twice; under it loads take the lock as well (engine.c). */
+#if defined(__SANITIZE_THREAD__)
+#define COH_LOCKLESS 0
+#else
+#define COH_LOCKLESS 1
+#endif
+
+/* An aligned word that this device's cache holds; false when it cannot be had like this. */
+static inline bool coh_hit_load(struct coh_engine *engine, uint64_t offset, unsigned bytes, uint64_t *value)
+{
+  uint64_t line = offset >> engine->line_shift;
+  struct coh_frame *frame = coh_hint(engine, line);
+  uint64_t control = atomic_load_explicit(&frame->control, memory_order_acquire); /* pairs with the release in coh_frame_unlock */
+  bool held = atomic_load_explicit(&frame->line_1, memory_order_relaxed) == line + 1 &&
+              (control & (COH_FRAME_TOKEN | COH_FRAME_READ)) == COH_FRAME_READ;
+  if (!COH_LOCKLESS || !held || offset & (bytes - 1)) return false;
+  *value = coh_read_word(coh_frame_data(engine, frame) + (offset & engine->line_mask), bytes);
+  atomic_thread_fence(memory_order_acquire); /* the data before the second look */
+  if (atomic_load_explicit(&frame->control, memory_order_relaxed) != control) return false;
+  coh_frame_note(engine, frame);
+  return true;
+}
+
+/* Locks the frame when it may be written and holds the line; NULL when it cannot be had like this. */
+static inline struct coh_frame *coh_hit_lock(struct coh_engine *engine, uint64_t line, uint64_t *control)
+{
+  struct coh_frame *frame = coh_hint(engine, line);
+  *control = atomic_load_explicit(&frame->control, memory_order_relaxed);
+  bool held = atomic_load_explicit(&frame->line_1, memory_order_relaxed) == line + 1 &&
+              (*control & (COH_FRAME_TOKEN | COH_FRAME_WRITE)) == COH_FRAME_WRITE;
+  if (!held) return NULL;
+  /* The version is the one read before the tag, so the tag is still right. Acquire: pairs with the release of whoever unlocked. */
+  uint64_t locked = *control | (uint64_t)(engine->me + 1);
+  return atomic_compare_exchange_strong(&frame->control, control, locked) ? frame : NULL;
+}
+
+static inline void coh_hit_unlock(struct coh_engine *engine, struct coh_frame *frame, uint64_t control)
+{
+  atomic_store_explicit(&frame->control, control + COH_FRAME_VERSION, memory_order_release);
+  coh_frame_note(engine, frame);
+}
+
+static inline bool coh_hit_store(struct coh_engine *engine, uint64_t offset, unsigned bytes, uint64_t value)
+{
+  uint64_t control;
+  if (offset & (bytes - 1)) return false;
+  struct coh_frame *frame = coh_hit_lock(engine, offset >> engine->line_shift, &control);
+  if (!frame) return false;
+  coh_write_word(coh_frame_data(engine, frame) + (offset & engine->line_mask), bytes, value);
+  coh_hit_unlock(engine, frame, control);
+  return true;
+}
+
+/* The deed of an atomic operation on a word that nobody else touches meanwhile; returns the old value. */
+static inline uint64_t coh_apply(enum fab_atomic op, void *at, unsigned bytes, uint64_t operand, uint64_t expected)
+{
+  uint64_t old = coh_read_word(at, bytes), mask = bytes == 8 ? ~0ull : (1ull << 8 * bytes) - 1;
+  switch (op) {
+  case FAB_LOAD: return old;
+  case FAB_CAS:
+    if (old != (expected & mask)) return old;
+    /* fall through */
+  case FAB_STORE:
+  case FAB_SWAP: coh_write_word(at, bytes, operand); break;
+  case FAB_ADD: coh_write_word(at, bytes, old + operand); break;
+  case FAB_AND: coh_write_word(at, bytes, old & operand); break;
+  case FAB_OR: coh_write_word(at, bytes, old | operand); break;
+  case FAB_XOR: coh_write_word(at, bytes, old ^ operand); break;
+  }
+  return old;
+}
+
+static inline bool coh_hit_atomic(struct coh_engine *engine, enum fab_atomic op, uint64_t offset, unsigned bytes, uint64_t operand,
+                                  uint64_t expected, uint64_t *old)
+{
+  uint64_t control;
+  if (offset & (bytes - 1)) return false;
+  struct coh_frame *frame = coh_hit_lock(engine, offset >> engine->line_shift, &control);
+  if (!frame) return false;
+  *old = coh_apply(op, coh_frame_data(engine, frame) + (offset & engine->line_mask), bytes, operand, expected);
+  coh_hit_unlock(engine, frame, control);
+  return true;
+}
+
+#endif

@@ -1,0 +1,276 @@
+/* Counting: see tally.h for what is counted.
+ *
+ * Counters of a device are changed by whoever steps one of its controllers, so they are atomic. What tells the kinds of misses apart belongs to
+ * the device that misses alone: a history of all lines it ever had and a fully associative LRU cache of the same size, without data
+ * ("shadow"), both private to its process and guarded by one mutex, which is taken while the frame's lock is held and nothing inside.
+ * Who takes a line away from a frame notes the time in the frame's record, under the frame's lock. Times are numbers of coh_area_next;
+ * the 32 bits of a byte's stamp are compared by their difference, which is right for 2^31 events.
+ */
+#include "coherence/tally.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+#include <utlist.h>
+
+#include "coherence/trace.h"
+
+const char *const coh_counter_names[COH_COUNTERS] = {
+    "loads",
+    "stores",
+    "hits",
+    "cold misses",
+    "capacity misses",
+    "conflict misses",
+    "true sharing misses",
+    "false sharing misses",
+    "upgrades",
+    "evictions",
+    "invalidations sent",
+    "invalidations received",
+    "writebacks",
+    "request messages",
+    "forward messages",
+    "response messages",
+    "request bytes",
+    "forward bytes",
+    "response bytes",
+    "hops",
+};
+const char *const coh_miss_names[] = {"", "cold", "capacity", "conflict", "true sharing", "false sharing", "upgrade"};
+
+struct history {
+  uint64_t line, lost_stamp; /* 0: it was not lost to another device, but evicted */
+  bool in_shadow;
+  struct history *prev, *next; /* in the shadow */
+  UT_hash_handle hh;
+};
+
+struct coh_tally {
+  pthread_mutex_t mutex;
+  struct history *lines, *shadow; /* the shadow: the one used last first */
+  size_t shadow_count;
+  struct coh_counters *counters; /* [devices] */
+  uint32_t *stamps;
+};
+
+int coh_tally_open(struct coh_engine *engine)
+{
+  struct coh_tally *tally = calloc(1, sizeof *tally);
+  if (!tally) return -ENOMEM;
+  pthread_mutex_init(&tally->mutex, NULL);
+  tally->counters = coh_area_counters(engine->area, 0);
+  tally->stamps = coh_area_stamps(engine->area);
+  engine->tally = tally;
+  return 0;
+}
+
+void coh_tally_flush(struct coh_engine *engine)
+{
+  struct history *line, *following;
+  pthread_mutex_lock(&engine->tally->mutex);
+  HASH_ITER(hh, engine->tally->lines, line, following)
+  {
+    HASH_DEL(engine->tally->lines, line);
+    free(line);
+  }
+  engine->tally->shadow = NULL;
+  engine->tally->shadow_count = 0;
+  pthread_mutex_unlock(&engine->tally->mutex);
+}
+
+void coh_tally_close(struct coh_engine *engine)
+{
+  coh_tally_flush(engine);
+  pthread_mutex_destroy(&engine->tally->mutex);
+  free(engine->tally);
+  engine->tally = NULL;
+}
+
+static void add(struct coh_engine *engine, int device, int counter, uint64_t amount)
+{
+  atomic_fetch_add_explicit(&engine->tally->counters[device].values[counter], amount, memory_order_relaxed);
+}
+
+static int home_of(const struct coh_engine *engine, uint64_t line)
+{
+  return (int)(line / engine->window_lines);
+}
+
+/* ---- Why it missed ----------------------------------------------------------------------------------------------- */
+
+/* The line's history, in the first place of the shadow from now on; *known: was it there before, *near: in the shadow? */
+static struct history *visit(struct coh_engine *engine, uint64_t line, bool *known, bool *near)
+{
+  struct coh_tally *tally = engine->tally;
+  struct history *found;
+  HASH_FIND(hh, tally->lines, &line, sizeof line, found);
+  *known = found;
+  if (!found) {
+    found = calloc(1, sizeof *found);
+    if (!found) abort(); /* counters that are not exact are of no use */
+    found->line = line;
+    HASH_ADD(hh, tally->lines, line, sizeof line, found);
+  }
+  *near = found->in_shadow;
+  if (found->in_shadow) DL_DELETE(tally->shadow, found);
+  else tally->shadow_count++;
+  DL_PREPEND(tally->shadow, found);
+  found->in_shadow = true;
+  if (tally->shadow_count > engine->frame_count) {
+    struct history *last = tally->shadow->prev;
+    DL_DELETE(tally->shadow, last);
+    last->in_shadow = false;
+    tally->shadow_count--;
+  }
+  return found;
+}
+
+static bool was_written_since(const struct coh_engine *engine, uint64_t line, const struct coh_access *access, uint64_t since)
+{
+  const uint32_t *stamps = engine->tally->stamps + (line << engine->line_shift) + access->offset;
+  for (uint32_t i = 0; i < access->bytes; i++) {
+    uint32_t stamp = __atomic_load_n(&stamps[i], __ATOMIC_RELAXED);
+    if (stamp && (int32_t)(stamp - (uint32_t)since) > 0) return true;
+  }
+  return false;
+}
+
+/* Visits the line, and tells why it was not there if it was not. */
+static enum coh_miss classify(struct coh_engine *engine, uint64_t line, struct coh_frame_record *record, const struct coh_access *access)
+{
+  bool known, near;
+  pthread_mutex_lock(&engine->tally->mutex);
+  struct history *history = visit(engine, line, &known, &near);
+  uint64_t lost = record->lost_stamp ? record->lost_stamp : history->lost_stamp;
+  history->lost_stamp = 0;
+  pthread_mutex_unlock(&engine->tally->mutex);
+  if (!known) return COH_MISS_COLD;
+  if (lost) return was_written_since(engine, line, access, lost) ? COH_MISS_TRUE : COH_MISS_FALSE;
+  return near ? COH_MISS_CONFLICT : COH_MISS_CAPACITY;
+}
+
+void coh_tally_reuse(struct coh_engine *engine, const struct coh_frame *frame)
+{
+  struct coh_frame_record *record = coh_area_record(engine->area, (size_t)(frame - engine->all_frames));
+  struct history *history;
+  uint64_t line = frame->line_1 - 1;
+  pthread_mutex_lock(&engine->tally->mutex);
+  HASH_FIND(hh, engine->tally->lines, &line, sizeof line, history);
+  if (history) history->lost_stamp = record->lost_stamp;
+  pthread_mutex_unlock(&engine->tally->mutex);
+  record->lost_stamp = 0;
+}
+
+/* ---- What was touched -------------------------------------------------------------------------------------------- */
+
+static uint64_t *touched_of(const struct coh_engine *engine, struct coh_frame_record *record, int input)
+{
+  return record->touched + (input == COH_STORE ? engine->shape.line_bytes / 64 : 0);
+}
+
+/* True when some of the bytes had not been touched like this before. */
+static bool touch(const struct coh_engine *engine, struct coh_frame_record *record, const struct coh_access *access)
+{
+  uint64_t *touched = touched_of(engine, record, access->input);
+  bool any = false;
+  for (uint32_t at = access->offset; at < access->offset + access->bytes; at++) {
+    any |= !(touched[at / 64] >> at % 64 & 1);
+    touched[at / 64] |= 1ull << at % 64;
+  }
+  return any;
+}
+
+static void forget_touched(const struct coh_engine *engine, struct coh_frame_record *record)
+{
+  memset(record->touched, 0, 2 * engine->shape.line_bytes / 64 * sizeof record->touched[0]);
+}
+
+static void stamp(struct coh_engine *engine, uint64_t line, const struct coh_access *access)
+{
+  uint32_t now = (uint32_t)coh_area_next(engine->area), *stamps = engine->tally->stamps + (line << engine->line_shift) + access->offset;
+  for (uint32_t i = 0; i < access->bytes; i++) __atomic_store_n(&stamps[i], now ? now : 1, __ATOMIC_RELAXED);
+}
+
+/* ---- Steps ------------------------------------------------------------------------------------------------------- */
+
+static enum coh_miss count_access(struct coh_engine *engine, uint64_t line, const struct coh_outcome *outcome,
+                                  struct coh_frame_record *record, const struct coh_access *access)
+{
+  bool hit = !outcome->send_count, known, near;
+  bool readable = engine->protocol->controllers[COH_CACHE].states[outcome->from].right >= COH_RIGHT_READ;
+  enum coh_miss miss = COH_NO_MISS;
+  add(engine, engine->me, access->input == COH_STORE ? COH_STORES : COH_LOADS, 1);
+  if (hit || readable) {
+    pthread_mutex_lock(&engine->tally->mutex);
+    visit(engine, line, &known, &near);
+    pthread_mutex_unlock(&engine->tally->mutex);
+    miss = hit ? COH_NO_MISS : COH_MISS_UPGRADE;
+    add(engine, engine->me, hit ? COH_HITS : COH_UPGRADES, 1);
+  } else {
+    miss = classify(engine, line, record, access);
+    add(engine, engine->me, COH_MISSES_COLD + (int)miss - COH_MISS_COLD, 1);
+    record->lost_stamp = 0;
+    forget_touched(engine, record);
+  }
+  return miss;
+}
+
+static void count_sends(struct coh_engine *engine, uint64_t line, const struct coh_message *input, const struct coh_outcome *outcome)
+{
+  int home = home_of(engine, line), sender = input->target < 0 ? home : input->target;
+  for (int i = 0; i < outcome->send_count; i++) {
+    const struct coh_send *send = &outcome->sends[i];
+    int class = engine->protocol->messages[send->message.type].class - COH_REQUEST, away = 0;
+    uint64_t count = send->many ? (uint64_t)outcome->target_count : 1;
+    if (!send->many) away = (send->message.target < 0 ? home : send->message.target) != sender;
+    for (int d = send->many ? coh_outcome_target(&engine->sharers, outcome, 0) : -1; d >= 0;
+         d = coh_outcome_target(&engine->sharers, outcome, d + 1))
+      away += d != sender;
+    if (send->many) add(engine, home, COH_INVALIDATIONS_SENT, count);
+    add(engine, sender, COH_MESSAGES_REQUEST + class, count);
+    add(engine, sender, COH_BYTES_REQUEST + class, count * (COH_WIRE_BYTES + (send->data ? engine->shape.line_bytes : 0)));
+    add(engine, sender, COH_HOPS, (uint64_t)away);
+  }
+}
+
+/* Did a message take away what the program could read? */
+static bool is_invalidated(const struct coh_engine *engine, const struct coh_message *input, const struct coh_outcome *outcome)
+{
+  const struct coh_state *states = engine->protocol->controllers[COH_CACHE].states;
+  return input->type >= COH_FIRST_MESSAGE && states[outcome->from].right > COH_RIGHT_NONE && states[outcome->state].right == COH_RIGHT_NONE;
+}
+
+static enum coh_miss count_frame(struct coh_engine *engine, uint64_t line, const struct coh_message *input,
+                                 const struct coh_outcome *outcome, struct coh_frame_record *record, const struct coh_access *access)
+{
+  enum coh_miss miss = COH_NO_MISS;
+  if (input->type == COH_EVICT) add(engine, engine->me, COH_EVICTIONS, 1);
+  else if (input->type < COH_FIRST_MESSAGE) miss = count_access(engine, line, outcome, record, access);
+  if (is_invalidated(engine, input, outcome)) {
+    add(engine, input->target, COH_INVALIDATIONS_RECEIVED, 1);
+    record->lost_stamp = coh_area_next(engine->area);
+  }
+  if (outcome->deeds & COH_DEED_STORE && access) stamp(engine, line, access);
+  return miss;
+}
+
+void coh_tally_step(struct coh_engine *engine, uint64_t line, const struct coh_message *input, const struct coh_outcome *outcome,
+                    const struct coh_frame *frame, const struct coh_access *access)
+{
+  bool is_access = input->type < COH_FIRST_MESSAGE && access, fresh = false;
+  enum coh_miss miss = COH_NO_MISS;
+  if (frame) {
+    struct coh_frame_record *record = coh_area_record(engine->area, (size_t)(frame - engine->all_frames));
+    miss = count_frame(engine, line, input, outcome, record, access);
+    if (is_access) fresh = touch(engine, record, access);
+  }
+  if (input->target < 0 && outcome->deeds & COH_DEED_WRITE_MEMORY) add(engine, input->source, COH_WRITEBACKS, 1);
+  count_sends(engine, line, input, outcome);
+  if (!engine->shape.traced) return;
+  if (!is_access || outcome->send_count || outcome->from != outcome->state)
+    coh_trace_step(engine, line, input, outcome, is_access ? access : NULL, miss);
+  else if (fresh) coh_trace_touch(engine, line, access);
+}

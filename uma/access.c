@@ -1,0 +1,81 @@
+/* uma_ld, uma_st and the atomics where the processor's own instructions do not do: on cached windows, and on windows of other domains.
+ *
+ * A hit in this device's cache is done here without a call (coherence/engine.h); a miss is the engine's. Words that are not aligned are
+ * not atomic: loads and stores of them are ranges, anything else of them is refused, as are operations that cannot be completed because
+ * a device was lost: there is no way to return an error, and no value to go on with, so the process ends with a message. */
+#include <stdlib.h>
+
+#include "uma/coherent.h"
+#include "uma/remote.h"
+#include "uma/session.h"
+#include "uma/wait.h"
+
+static void give_up(const void *pointer, const char *why)
+{
+  fprintf(stderr, "libuma: device %d: an atomic operation on %p (device %d) failed: %s\n", uma_self.device, pointer, uma_home(pointer),
+          why);
+  abort();
+}
+
+static bool is_aligned(const void *pointer, size_t size)
+{
+  return ((uintptr_t)pointer & (size - 1)) == 0;
+}
+
+/* Whether the cache of this device is the way; *offset is what the engine calls the address. */
+static inline bool is_cached(const void *pointer, uint64_t *offset)
+{
+  struct coh_engine *engine = uma_self.engine;
+  if (!engine) return false;
+  *offset = (uintptr_t)pointer - engine->shape.base;
+  return *offset < engine->bytes;
+}
+
+static __attribute__((noinline)) uint64_t miss(enum uma_atomic op, const void *pointer, uint64_t offset, size_t size, uint64_t operand,
+                                               uint64_t expected)
+{
+  uint64_t old = 0;
+  int result;
+  uma_crossing();
+  if (is_aligned(pointer, size)) result = coh_atomic(uma_self.engine, (enum fab_atomic)op, offset, (unsigned)size, operand, expected, &old);
+  else if (op == UMA_ATOMIC_LOAD) result = coh_get(uma_self.engine, &old, offset, size);
+  else if (op == UMA_ATOMIC_STORE) result = coh_put(uma_self.engine, offset, &operand, size);
+  else give_up(pointer, "the address is not aligned to the size of the word"), result = 0;
+  if (result) give_up(pointer, uma_strerror(result));
+  return old;
+}
+
+/* Memory of another domain; or, for those that ask for a range that is partly theirs, of this one. */
+static __attribute__((noinline)) uint64_t ask(enum uma_atomic op, void *pointer, size_t size, uint64_t operand, uint64_t expected)
+{
+  uint64_t old = 0;
+  int home, result;
+  if (!uma_range_in_windows(pointer, size, &home) || uma_is_local(home))
+    return fab_atomic_apply((enum fab_atomic)op, pointer, size, operand, expected);
+  result = uma_remote_atomic(home, op, pointer, size, operand, expected, &old);
+  if (result) give_up(pointer, uma_strerror(result));
+  return old;
+}
+
+uint64_t uma_load_slow_(const void *pointer, size_t size)
+{
+  uint64_t offset, value;
+  if (!is_cached(pointer, &offset)) return ask(UMA_ATOMIC_LOAD, (void *)pointer, size, 0, 0);
+  if (coh_hit_load(uma_self.engine, offset, (unsigned)size, &value)) return value;
+  return miss(UMA_ATOMIC_LOAD, pointer, offset, size, 0, 0);
+}
+
+void uma_store_slow_(void *pointer, size_t size, uint64_t value)
+{
+  uint64_t offset;
+  if (!is_cached(pointer, &offset)) ask(UMA_ATOMIC_STORE, pointer, size, value, 0);
+  else if (!coh_hit_store(uma_self.engine, offset, (unsigned)size, value)) miss(UMA_ATOMIC_STORE, pointer, offset, size, value, 0);
+}
+
+uint64_t uma_atomic_slow_(enum uma_atomic op, void *pointer, size_t size, uint64_t operand, uint64_t expected)
+{
+  uint64_t offset, old;
+  if (!is_cached(pointer, &offset)) return ask(op, pointer, size, operand, expected);
+  if (coh_hit_atomic(uma_self.engine, (enum fab_atomic)op, offset, (unsigned)size, operand, expected, &old)) return old;
+  return miss(op, pointer, offset, size, operand, expected);
+}
