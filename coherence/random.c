@@ -29,6 +29,11 @@ struct parked {
   struct parked *next;
 };
 
+/* From which state to which a cache went when an access sent a request. */
+struct begun {
+  uint8_t before, state;
+};
+
 struct record {
   struct coh_message input;
   int line;
@@ -48,12 +53,12 @@ struct world {
   uint8_t *directories;
   uint32_t *memory_versions, *last_versions, *versions; /* per line; per line; per line and device */
   struct coh_cache_entry *caches;
+  struct begun *begun; /* per line and device: its last request */
   struct record *ring;
   uint64_t recorded;
   struct letter delivered; /* the last one */
   uint64_t lose_step;      /* UINT64_MAX: nobody is lost any more */
   int lost_1;              /* the lost device + 1 */
-  bool *lost;              /* per line */
   bool failed;             /* the run is over: broken, or `error` */
   int error;
 };
@@ -188,9 +193,19 @@ static struct coh_directory_entry *directory_of(struct world *world, int line)
   return (struct coh_directory_entry *)(world->directories + (size_t)line * coh_directory_entry_size(&world->options->sharers));
 }
 
+static size_t entry_of(const struct world *world, int line, int device)
+{
+  return (size_t)line * (size_t)world->options->sharers.devices + (size_t)device;
+}
+
+static bool is_lost(struct world *world, int line)
+{
+  return world->lost_1 && directory_of(world, line)->requestor_1 == world->lost_1;
+}
+
 static void check(struct world *world, int line, bool resting)
 {
-  size_t first = (size_t)line * (size_t)world->options->sharers.devices;
+  size_t first = entry_of(world, line, 0);
   struct coh_view view = {world->protocol,
                           &world->options->sharers,
                           directory_of(world, line),
@@ -198,7 +213,7 @@ static void check(struct world *world, int line, bool resting)
                           world->versions + first,
                           world->memory_versions[line],
                           world->last_versions[line],
-                          resting && !world->lost[line],
+                          resting,
                           world->lost_1};
   struct coh_breach breach;
   const struct coh_invariant *broken = coh_broken_invariant(&view, &breach);
@@ -228,7 +243,7 @@ static void send_all(struct world *world, int line, uint32_t version, const stru
 
 static void do_cache(struct world *world, const struct coh_message *input, int line, uint32_t version, const struct coh_outcome *outcome)
 {
-  uint32_t *held = &world->versions[(size_t)line * (size_t)world->options->sharers.devices + (size_t)input->target];
+  uint32_t *held = &world->versions[entry_of(world, line, input->target)];
   if (outcome->deeds & COH_DEED_FILL) *held = version;
   if (outcome->deeds & COH_DEED_LOAD && *held != world->last_versions[line])
     fail(world, line, "a load returns older data than the last completed store wrote", at(input));
@@ -250,14 +265,14 @@ static bool step(struct world *world, const struct coh_message *input, int line,
   struct coh_outcome outcome;
   bool at_home = input->target == COH_HOME;
   if (at_home) coh_directory_step(world->protocol, &world->options->sharers, directory_of(world, line), input, &outcome);
-  else
-    coh_cache_step(world->protocol, &world->caches[(size_t)line * (size_t)world->options->sharers.devices + (size_t)input->target], input,
-                   &outcome);
+  else coh_cache_step(world->protocol, &world->caches[entry_of(world, line, input->target)], input, &outcome);
   world->result->steps++;
   if (outcome.result == COH_STALLED) {
     world->result->stalls++;
     return false;
   }
+  if (input->type < COH_FIRST_MESSAGE && outcome.send_count)
+    world->begun[entry_of(world, line, input->target)] = (struct begun){outcome.from, outcome.state};
   record(world, input, line, &outcome);
   if (outcome.result == COH_UNHANDLED) fail(world, line, "unhandled event (the last step has no cell)", at(input));
   else if (at_home) do_directory(world, line, version, &outcome);
@@ -274,6 +289,15 @@ static void vanish(struct world *world, const struct letter *letter)
   if (world->parked[letter->line]) unpark(world, letter->line, letter->message.target);
 }
 
+/* A request that the directory of a lost line will never take: the access that sent it ends. */
+static void refuse(struct world *world, const struct letter *letter)
+{
+  size_t entry = entry_of(world, letter->line, letter->message.requestor);
+  world->result->refused++;
+  coh_cache_take_back(world->protocol, &world->caches[entry], world->begun[entry].before, world->begun[entry].state);
+  check(world, letter->line, false);
+}
+
 /* The sink of all endpoints: no message has a payload; no endpoint leaves the network, for the caches of a lost device still answer. */
 static void *on_arrive(void *context, int device, int channel, const struct fab_header *header, size_t *room, void **cookie)
 {
@@ -287,7 +311,7 @@ static void on_complete(void *context, int device, int channel, const struct fab
   world->result->messages++;
   if (letter.message.requestor + 1 == world->lost_1) vanish(world, &letter);
   else if (step(world, &letter.message, letter.line, letter.version)) return;
-  else if (world->lost[letter.line] && letter.message.target == COH_HOME) world->result->refused++;
+  else if (is_lost(world, letter.line) && letter.message.target == COH_HOME) refuse(world, &letter);
   else park(world, &letter);
 }
 
@@ -298,11 +322,11 @@ static void begin_access(struct world *world)
   int hot = (world->options->lines + 3) / 4, line = below(world, below(world, 4) ? hot : world->options->lines);
   int device = below(world, world->options->sharers.devices), access = accesses[below(world, sizeof accesses)];
   struct coh_message input = coh_access(access, device);
-  bool absent = !world->caches[(size_t)line * (size_t)world->options->sharers.devices + (size_t)device].state;
+  bool absent = !world->caches[entry_of(world, line, device)].state;
   if (device + 1 == world->lost_1 || (access == COH_EVICT && absent)) return;
   world->result->accesses++;
   fab_sim_wait(world->sim, (uint64_t)below(world, 10));
-  if (!step(world, &input, line, 0) && world->lost[line]) world->result->refused++;
+  step(world, &input, line, 0);
 }
 
 /* ---- Losing a device --------------------------------------------------------------------------------------------- */
@@ -312,11 +336,14 @@ static void lose_parked(struct world *world, int line)
 {
   for (struct parked **place = &world->parked[line]; *place;) {
     const struct coh_message *message = &(*place)->letter.message;
-    bool vanishes = message->requestor + 1 == world->lost_1, refused = !vanishes && world->lost[line] && message->target == COH_HOME;
-    world->result->vanished += vanishes;
-    world->result->refused += refused;
-    if (vanishes || refused) take_parked(world, place);
-    else place = &(*place)->next;
+    bool vanishes = message->requestor + 1 == world->lost_1;
+    if (!vanishes && (!is_lost(world, line) || message->target != COH_HOME)) {
+      place = &(*place)->next;
+      continue;
+    }
+    struct letter letter = take_parked(world, place);
+    if (vanishes) world->result->vanished++;
+    else refuse(world, &letter);
   }
 }
 
@@ -328,8 +355,7 @@ static void lose_when_due(struct world *world)
   world->lose_step = UINT64_MAX;
   result->lost_step = result->steps;
   for (int line = 0; line < world->options->lines; line++) {
-    world->lost[line] = directory_of(world, line)->requestor_1 == world->lost_1;
-    result->lines_lost += world->lost[line];
+    result->lines_lost += is_lost(world, line);
     lose_parked(world, line);
   }
 }
@@ -337,10 +363,10 @@ static void lose_when_due(struct world *world)
 /* ---- The run ----------------------------------------------------------------------------------------------------- */
 
 /* The first message that is parked at a line that is not lost; NULL when there is none. */
-static const struct letter *first_parked(const struct world *world)
+static const struct letter *first_parked(struct world *world)
 {
   for (int line = 0; line < world->options->lines; line++)
-    if (world->parked[line] && !world->lost[line]) return &world->parked[line]->letter;
+    if (world->parked[line] && !is_lost(world, line)) return &world->parked[line]->letter;
   return NULL;
 }
 
@@ -398,7 +424,7 @@ static void close_world(struct world *world)
   free(world->versions);
   free(world->caches);
   free(world->ring);
-  free(world->lost);
+  free(world->begun);
 }
 
 static bool open_sim(struct world *world)
@@ -424,9 +450,9 @@ static bool open_world(struct world *world)
   world->versions = calloc(entries, sizeof(uint32_t));
   world->caches = calloc(entries, sizeof *world->caches);
   world->ring = calloc(RING, sizeof *world->ring);
-  world->lost = calloc(lines, sizeof *world->lost);
+  world->begun = calloc(entries, sizeof *world->begun);
   return world->directories && world->parked && world->memory_versions && world->last_versions && world->versions && world->caches &&
-         world->ring && world->lost && open_sim(world);
+         world->ring && world->begun && open_sim(world);
 }
 
 static uint64_t choose_lose_step(struct world *world)

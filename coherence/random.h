@@ -8,11 +8,12 @@
  * On request one device is lost. Caches and directories are passive and lie in shared memory, so those of the lost device go on to answer;
  * what is lost is its thread, which delivered the messages of the transactions that it began. So from that step on
  *   it begins no access, and every message whose requestor it is vanishes;
- *   a line whose directory works on its transaction is lost: it stays busy for ever, what others ask of it is refused ("device lost"), and
- *   only what a cache may already do there goes on;
+ *   a line whose directory works on its transaction is lost: it stays busy for ever, what others ask of it is refused ("device lost") and
+ *   their caches go back to where they were; what they may already do there goes on;
  *   on all other lines everything goes on, and a cache of the lost device that waited for an answer keeps waiting, and answering.
  * A message that vanishes is one that is late for ever, and protocols must be right however late a message is. So losing a device can
- * stop a line, but never make a load wrong: all invariants stay in force, but that lost lines need not come to rest, nor that cache. */
+ * stop a line, but never make a load wrong. All invariants stay in force; only the lost device's caches and the directories of lost lines
+ * need not come to rest. */
 #ifndef COH_RANDOM_H
 #define COH_RANDOM_H
 
