@@ -358,7 +358,7 @@ static void make_room(struct coh_engine *engine, uint64_t victim, int *lost, str
   if (result != -EHOSTDOWN) return;
   struct coh_frame *frame = coh_frame_find(engine, engine->me, victim);
   if (!frame) return;
-  coh_frame_use(engine, frame);
+  coh_frame_use(engine, (uint32_t)(frame - engine->frames));
   coh_frame_unlock(engine, frame);
   ++*lost;
 }
@@ -377,8 +377,9 @@ int coh_access_line(struct coh_engine *engine, uint64_t line, struct coh_access 
       make_room(engine, victim, &lost, &patience);
       continue;
     }
-    coh_frame_note(engine, frame);
-    atomic_store_explicit(&engine->hints[line % COH_HINTS], (uint32_t)(frame - engine->frames), memory_order_relaxed);
+    uint32_t index = (uint32_t)(frame - engine->frames);
+    coh_frame_note(engine, index);
+    atomic_store_explicit(&engine->hints[line % COH_HINTS], index, memory_order_relaxed);
     if (begin(&t, frame, access->input) == COH_STALLED) coh_wait_turn(&patience);
   }
   close_transaction(&t);
@@ -389,25 +390,23 @@ int coh_access_line(struct coh_engine *engine, uint64_t line, struct coh_access 
 
 static bool hit_get(struct coh_engine *engine, uint64_t line, struct coh_access *access)
 {
-  struct coh_frame *frame = coh_hint(engine, line);
-  uint64_t control = atomic_load_explicit(&frame->control, memory_order_acquire);
-  bool held = atomic_load_explicit(&frame->line_1, memory_order_relaxed) == line + 1 &&
-              (control & (COH_FRAME_TOKEN | COH_FRAME_READ)) == COH_FRAME_READ;
-  if (!COH_LOCKLESS || !held) return false;
+  uint64_t control;
+  uint32_t index = coh_hint(engine, line);
+  struct coh_frame *frame = &engine->frames[index];
+  if (!coh_is_readable(frame, line, &control)) return false;
   perform(access, coh_frame_data(engine, frame));
-  atomic_thread_fence(memory_order_acquire); /* the data before the second look */
-  if (atomic_load_explicit(&frame->control, memory_order_relaxed) != control) return false;
-  coh_frame_note(engine, frame);
+  if (!coh_is_unchanged(frame, control)) return false;
+  coh_frame_note(engine, index);
   return true;
 }
 
 static bool hit_put(struct coh_engine *engine, uint64_t line, struct coh_access *access)
 {
   uint64_t control;
-  struct coh_frame *frame = coh_hit_lock(engine, line, &control);
-  if (!frame) return false;
-  perform(access, coh_frame_data(engine, frame));
-  coh_hit_unlock(engine, frame, control);
+  uint32_t index = coh_hint(engine, line);
+  if (!coh_hit_lock(engine, index, line, &control)) return false;
+  perform(access, coh_frame_data(engine, &engine->frames[index]));
+  coh_hit_unlock(engine, index, control);
   return true;
 }
 
