@@ -293,15 +293,13 @@ static bool is_line_lost(struct transaction *t)
   return requestor >= 0 && requestor != t->engine->me && t->engine->is_lost(requestor);
 }
 
-/* The line is lost. The request was not taken, so the cache goes back to where it was, unless it was sent a message meanwhile. */
+/* The line is lost, and the request was not taken. */
 static void take_back(struct transaction *t)
 {
-  const struct coh_state *states = t->engine->protocol->controllers[COH_CACHE].states;
   struct coh_frame *frame = coh_frame_find(t->engine, t->engine->me, t->line);
   if (!frame) return;
-  struct coh_cache_entry entry = {0};
-  if (frame->entry.state == t->begun) entry.state = t->before;
-  else if (states[frame->entry.state].stable) entry = frame->entry;
+  struct coh_cache_entry entry = frame->entry;
+  coh_cache_take_back(t->engine->protocol, &entry, t->before, t->begun);
   set_entry(frame, &entry);
   coh_frame_unlock(t->engine, frame);
 }

@@ -379,8 +379,8 @@ const struct coh_invariant *coh_world_broken(const struct coh_world_kind *kind, 
       caches[c] = part_entry(line->parts[c]);
       versions[c] = line->parts[c] >> FRESH_AT & 1;
     }
-    struct coh_view view = {kind->protocol,           &kind->sharers, &line->directory, caches, versions, line->memory_fresh, 1,
-                            world->message_count == 0};
+    struct coh_view view = {
+        kind->protocol, &kind->sharers, &line->directory, caches, versions, line->memory_fresh, 1, world->message_count == 0, 0};
     const struct coh_invariant *broken = coh_broken_invariant(&view, breach);
     if (broken) return broken;
   }
