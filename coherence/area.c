@@ -126,6 +126,7 @@ static void place(struct coh_engine *engine)
   struct layout layout = layout_of(shape);
   size_t me = (size_t)engine->me;
   engine->line_shift = (unsigned)__builtin_ctzll(shape->line_bytes);
+  engine->base = shape->base;
   engine->line_mask = shape->line_bytes - 1;
   engine->bytes = (size_t)shape->devices * shape->window_bytes;
   engine->window_lines = shape->window_bytes >> engine->line_shift;
@@ -135,6 +136,8 @@ static void place(struct coh_engine *engine)
   engine->all_frames = at(engine->area, layout.frames);
   engine->all_data = at(engine->area, layout.data);
   engine->frames = engine->all_frames + me * engine->frame_count;
+  engine->data = engine->all_data + (me * engine->frame_count << engine->line_shift);
+  engine->last = UINT32_MAX;
   engine->clock = (struct coh_cache_clock *)at(engine->area, layout.clocks) + me;
 }
 

@@ -293,15 +293,13 @@ static bool is_line_lost(struct transaction *t)
   return requestor >= 0 && requestor != t->engine->me && t->engine->is_lost(requestor);
 }
 
-/* The line is lost. The request was not taken, so the cache goes back to where it was, unless it was sent a message meanwhile. */
+/* The line is lost, and the request was not taken. */
 static void take_back(struct transaction *t)
 {
-  const struct coh_state *states = t->engine->protocol->controllers[COH_CACHE].states;
   struct coh_frame *frame = coh_frame_find(t->engine, t->engine->me, t->line);
   if (!frame) return;
-  struct coh_cache_entry entry = {0};
-  if (frame->entry.state == t->begun) entry.state = t->before;
-  else if (states[frame->entry.state].stable) entry = frame->entry;
+  struct coh_cache_entry entry = frame->entry;
+  coh_cache_take_back(t->engine->protocol, &entry, t->before, t->begun);
   set_entry(frame, &entry);
   coh_frame_unlock(t->engine, frame);
 }
@@ -360,7 +358,7 @@ static void make_room(struct coh_engine *engine, uint64_t victim, int *lost, str
   if (result != -EHOSTDOWN) return;
   struct coh_frame *frame = coh_frame_find(engine, engine->me, victim);
   if (!frame) return;
-  coh_frame_use(engine, frame);
+  coh_frame_use(engine, (uint32_t)(frame - engine->frames));
   coh_frame_unlock(engine, frame);
   ++*lost;
 }
@@ -379,8 +377,9 @@ int coh_access_line(struct coh_engine *engine, uint64_t line, struct coh_access 
       make_room(engine, victim, &lost, &patience);
       continue;
     }
-    coh_frame_note(engine, frame);
-    atomic_store_explicit(&engine->hints[line % COH_HINTS], (uint32_t)(frame - engine->frames), memory_order_relaxed);
+    uint32_t index = (uint32_t)(frame - engine->frames);
+    coh_frame_note(engine, index);
+    atomic_store_explicit(&engine->hints[line % COH_HINTS], index, memory_order_relaxed);
     if (begin(&t, frame, access->input) == COH_STALLED) coh_wait_turn(&patience);
   }
   close_transaction(&t);
@@ -391,25 +390,23 @@ int coh_access_line(struct coh_engine *engine, uint64_t line, struct coh_access 
 
 static bool hit_get(struct coh_engine *engine, uint64_t line, struct coh_access *access)
 {
-  struct coh_frame *frame = coh_hint(engine, line);
-  uint64_t control = atomic_load_explicit(&frame->control, memory_order_acquire);
-  bool held = atomic_load_explicit(&frame->line_1, memory_order_relaxed) == line + 1 &&
-              (control & (COH_FRAME_TOKEN | COH_FRAME_READ)) == COH_FRAME_READ;
-  if (!COH_LOCKLESS || !held) return false;
+  uint64_t control;
+  uint32_t index = coh_hint(engine, line);
+  struct coh_frame *frame = &engine->frames[index];
+  if (!coh_is_readable(frame, line, &control)) return false;
   perform(access, coh_frame_data(engine, frame));
-  atomic_thread_fence(memory_order_acquire); /* the data before the second look */
-  if (atomic_load_explicit(&frame->control, memory_order_relaxed) != control) return false;
-  coh_frame_note(engine, frame);
+  if (!coh_is_unchanged(frame, control)) return false;
+  coh_frame_note(engine, index);
   return true;
 }
 
 static bool hit_put(struct coh_engine *engine, uint64_t line, struct coh_access *access)
 {
   uint64_t control;
-  struct coh_frame *frame = coh_hit_lock(engine, line, &control);
-  if (!frame) return false;
-  perform(access, coh_frame_data(engine, frame));
-  coh_hit_unlock(engine, frame, control);
+  uint32_t index = coh_hint(engine, line);
+  if (!coh_hit_lock(engine, index, line, &control)) return false;
+  perform(access, coh_frame_data(engine, &engine->frames[index]));
+  coh_hit_unlock(engine, index, control);
   return true;
 }
 

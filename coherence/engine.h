@@ -71,30 +71,33 @@ struct coh_counters; /* tally.h */
 struct coh_tally;
 struct coh_area;
 
-/* One process's view. Written by coh_engine_open only, except for hints and set locks. */
+/* One process's view. Written by coh_engine_open only, except for what is said to change. */
 struct coh_engine {
+  uintptr_t base; /* what a hit needs comes first; `bytes` are of all windows */
+  size_t bytes, line_mask;
+  unsigned line_shift;
+  _Atomic uint32_t last;    /* of this device's frames the one used last; changes */
+  struct coh_frame *frames; /* of this device, and their data */
+  unsigned char *data;
+  int me;
+  _Atomic uint32_t hints[COH_HINTS]; /* by line: the frame where it was seen last; change */
+
   const struct coh_protocol *protocol;
   struct coh_shape shape;
   struct coh_sharer_kind sharers;
   struct coh_area *area;
   unsigned char *memory;
-  int me;
-  unsigned line_shift;
-  size_t bytes;                                /* of all windows */
-  size_t line_mask, window_lines, frame_count; /* frame_count: of one device */
+  size_t window_lines, frame_count; /* frame_count: of one device */
   unsigned char *directories;
   size_t directory_bytes;
-  struct coh_frame *frames; /* of this device, as data and clock; those of all begin at all_* */
-  unsigned char *data;
-  struct coh_cache_clock *clock;
-  struct coh_frame *all_frames;
+  struct coh_cache_clock *clock; /* this device's */
+  struct coh_frame *all_frames;  /* of all devices, and their data */
   unsigned char *all_data;
   uint32_t controls[COH_MAX_STATES]; /* by cache state: COH_FRAME_READ and _WRITE */
   bool (*is_lost)(int device);
   struct coh_tally *tally; /* NULL: not tracked */
   int spool;
-  _Atomic uint32_t hints[COH_HINTS];    /* by line: the frame where it was seen last */
-  atomic_flag set_locks[COH_SET_LOCKS]; /* by set */
+  atomic_flag set_locks[COH_SET_LOCKS]; /* by set; change */
 };
 
 /* What a program does to (a part of) one line. */
@@ -153,7 +156,7 @@ struct coh_frame *coh_frame_find(struct coh_engine *engine, int device, uint64_t
  * with UINT64_MAX there when all are at work. */
 struct coh_frame *coh_frame_claim(struct coh_engine *engine, uint64_t line, uint64_t *victim);
 void coh_frame_unlock(struct coh_engine *engine, struct coh_frame *frame);
-void coh_frame_use(struct coh_engine *engine, struct coh_frame *frame); /* for LRU; it becomes the one used last */
+void coh_frame_use(struct coh_engine *engine, uint32_t index); /* for LRU: this device's frame becomes the one used last */
 
 static inline unsigned char *coh_frame_data(const struct coh_engine *engine, const struct coh_frame *frame)
 {
@@ -169,9 +172,9 @@ void coh_wait_turn(struct coh_patience *patience);
 
 /* ---- Hits, inline ------------------------------------------------------------------------------------------------ */
 
-static inline struct coh_frame *coh_hint(struct coh_engine *engine, uint64_t line)
+static inline uint32_t coh_hint(struct coh_engine *engine, uint64_t line)
 {
-  return &engine->frames[atomic_load_explicit(&engine->hints[line % COH_HINTS], memory_order_relaxed)];
+  return atomic_load_explicit(&engine->hints[line % COH_HINTS], memory_order_relaxed);
 }
 
 static inline uint64_t coh_read_word(const void *at, unsigned bytes)
@@ -194,10 +197,18 @@ static inline void coh_write_word(void *at, unsigned bytes, uint64_t value)
   }
 }
 
-static inline void coh_frame_note(struct coh_engine *engine, struct coh_frame *frame)
+/* The word at a place of a line without asking for its size: the eight bytes around it, shifted; the highest mean nothing. */
+static inline uint64_t coh_read_around(const unsigned char *line, size_t offset)
 {
-  if (atomic_load_explicit(&frame->used, memory_order_relaxed) != atomic_load_explicit(&engine->clock->now, memory_order_relaxed))
-    coh_frame_use(engine, frame);
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the value must be in the lowest bytes"
+#endif
+  return __atomic_load_n((const uint64_t *)(line + (offset & ~(size_t)7)), __ATOMIC_RELAXED) >> (offset & 7) * 8;
+}
+
+static inline void coh_frame_note(struct coh_engine *engine, uint32_t index)
+{
+  if (__builtin_expect(atomic_load_explicit(&engine->last, memory_order_relaxed) != index, 0)) coh_frame_use(engine, index);
 }
 
 /* ThreadSanitizer does not know a reader that looks twice; under it loads take the lock as well (engine.c). */
@@ -207,49 +218,57 @@ static inline void coh_frame_note(struct coh_engine *engine, struct coh_frame *f
 #define COH_LOCKLESS 1
 #endif
 
-/* An aligned word that this device's cache holds; false when it cannot be had like this. */
+/* May the line be read in this frame, as far as one look tells? The control word is read first: it must be the same after the data. */
+static inline bool coh_is_readable(const struct coh_frame *frame, uint64_t line, uint64_t *control)
+{
+  *control = atomic_load_explicit(&frame->control, memory_order_acquire); /* pairs with the release in coh_frame_unlock */
+  return COH_LOCKLESS && atomic_load_explicit(&frame->line_1, memory_order_relaxed) == line + 1 &&
+         (*control & (COH_FRAME_TOKEN | COH_FRAME_READ)) == COH_FRAME_READ;
+}
+
+static inline bool coh_is_unchanged(const struct coh_frame *frame, uint64_t control)
+{
+  atomic_thread_fence(memory_order_acquire); /* the data before the second look */
+  return atomic_load_explicit(&frame->control, memory_order_relaxed) == control;
+}
+
+/* An aligned word that this device's cache holds, in the lowest bytes of *value; false when it cannot be had like this. */
 static inline bool coh_hit_load(struct coh_engine *engine, uint64_t offset, unsigned bytes, uint64_t *value)
 {
-  uint64_t line = offset >> engine->line_shift;
-  struct coh_frame *frame = coh_hint(engine, line);
-  uint64_t control = atomic_load_explicit(&frame->control, memory_order_acquire); /* pairs with the release in coh_frame_unlock */
-  bool held = atomic_load_explicit(&frame->line_1, memory_order_relaxed) == line + 1 &&
-              (control & (COH_FRAME_TOKEN | COH_FRAME_READ)) == COH_FRAME_READ;
-  if (!COH_LOCKLESS || !held || offset & (bytes - 1)) return false;
-  *value = coh_read_word(coh_frame_data(engine, frame) + (offset & engine->line_mask), bytes);
-  atomic_thread_fence(memory_order_acquire); /* the data before the second look */
-  if (atomic_load_explicit(&frame->control, memory_order_relaxed) != control) return false;
-  coh_frame_note(engine, frame);
+  uint64_t line = offset >> engine->line_shift, control;
+  uint32_t index = coh_hint(engine, line);
+  const struct coh_frame *frame = &engine->frames[index];
+  if (!coh_is_readable(frame, line, &control) || offset & (bytes - 1)) return false;
+  *value = coh_read_around(engine->data + ((size_t)index << engine->line_shift), offset & engine->line_mask);
+  if (!coh_is_unchanged(frame, control)) return false;
+  coh_frame_note(engine, index);
   return true;
 }
 
-/* Locks the frame when it may be written and holds the line; NULL when it cannot be had like this. */
-static inline struct coh_frame *coh_hit_lock(struct coh_engine *engine, uint64_t line, uint64_t *control)
+/* Locks the frame when it may be written and holds the line; false when it cannot be had like this. */
+static inline bool coh_hit_lock(struct coh_engine *engine, uint32_t index, uint64_t line, uint64_t *control)
 {
-  struct coh_frame *frame = coh_hint(engine, line);
+  struct coh_frame *frame = &engine->frames[index];
   *control = atomic_load_explicit(&frame->control, memory_order_relaxed);
   bool held = atomic_load_explicit(&frame->line_1, memory_order_relaxed) == line + 1 &&
               (*control & (COH_FRAME_TOKEN | COH_FRAME_WRITE)) == COH_FRAME_WRITE;
-  if (!held) return NULL;
   /* The version is the one read before the tag, so the tag is still right. Acquire: pairs with the release of whoever unlocked. */
-  uint64_t locked = *control | (uint64_t)(engine->me + 1);
-  return atomic_compare_exchange_strong(&frame->control, control, locked) ? frame : NULL;
+  return held && atomic_compare_exchange_strong(&frame->control, control, *control | (uint64_t)(engine->me + 1));
 }
 
-static inline void coh_hit_unlock(struct coh_engine *engine, struct coh_frame *frame, uint64_t control)
+static inline void coh_hit_unlock(struct coh_engine *engine, uint32_t index, uint64_t control)
 {
-  atomic_store_explicit(&frame->control, control + COH_FRAME_VERSION, memory_order_release);
-  coh_frame_note(engine, frame);
+  atomic_store_explicit(&engine->frames[index].control, control + COH_FRAME_VERSION, memory_order_release);
+  coh_frame_note(engine, index);
 }
 
 static inline bool coh_hit_store(struct coh_engine *engine, uint64_t offset, unsigned bytes, uint64_t value)
 {
-  uint64_t control;
-  if (offset & (bytes - 1)) return false;
-  struct coh_frame *frame = coh_hit_lock(engine, offset >> engine->line_shift, &control);
-  if (!frame) return false;
-  coh_write_word(coh_frame_data(engine, frame) + (offset & engine->line_mask), bytes, value);
-  coh_hit_unlock(engine, frame, control);
+  uint64_t line = offset >> engine->line_shift, control;
+  uint32_t index = coh_hint(engine, line);
+  if (offset & (bytes - 1) || !coh_hit_lock(engine, index, line, &control)) return false;
+  coh_write_word(engine->data + ((size_t)index << engine->line_shift) + (offset & engine->line_mask), bytes, value);
+  coh_hit_unlock(engine, index, control);
   return true;
 }
 
@@ -275,12 +294,11 @@ static inline uint64_t coh_apply(enum fab_atomic op, void *at, unsigned bytes, u
 static inline bool coh_hit_atomic(struct coh_engine *engine, enum fab_atomic op, uint64_t offset, unsigned bytes, uint64_t operand,
                                   uint64_t expected, uint64_t *old)
 {
-  uint64_t control;
-  if (offset & (bytes - 1)) return false;
-  struct coh_frame *frame = coh_hit_lock(engine, offset >> engine->line_shift, &control);
-  if (!frame) return false;
-  *old = coh_apply(op, coh_frame_data(engine, frame) + (offset & engine->line_mask), bytes, operand, expected);
-  coh_hit_unlock(engine, frame, control);
+  uint64_t line = offset >> engine->line_shift, control;
+  uint32_t index = coh_hint(engine, line);
+  if (offset & (bytes - 1) || !coh_hit_lock(engine, index, line, &control)) return false;
+  *old = coh_apply(op, engine->data + ((size_t)index << engine->line_shift) + (offset & engine->line_mask), bytes, operand, expected);
+  coh_hit_unlock(engine, index, control);
   return true;
 }
 

@@ -90,11 +90,12 @@ struct coh_frame *coh_frame_find(struct coh_engine *engine, int device, uint64_t
   return NULL;
 }
 
-void coh_frame_use(struct coh_engine *engine, struct coh_frame *frame)
+void coh_frame_use(struct coh_engine *engine, uint32_t index)
 {
   uint64_t now = atomic_load_explicit(&engine->clock->now, memory_order_relaxed) + 1;
   atomic_store_explicit(&engine->clock->now, now, memory_order_relaxed);
-  atomic_store_explicit(&frame->used, now, memory_order_relaxed);
+  atomic_store_explicit(&engine->frames[index].used, now, memory_order_relaxed);
+  atomic_store_explicit(&engine->last, index, memory_order_relaxed);
 }
 
 /* The frame whose turn it is to go, of those that no transaction holds; NULL when all are at work. Looks without locks: what has changed

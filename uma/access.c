@@ -23,30 +23,27 @@ static bool is_aligned(const void *pointer, size_t size)
 }
 
 /* Whether the cache of this device is the way; *offset is what the engine calls the address. */
-static inline bool is_cached(const void *pointer, uint64_t *offset)
+static inline bool is_cached(const struct coh_engine *engine, const void *pointer, uint64_t *offset)
 {
-  struct coh_engine *engine = uma_self.engine;
-  if (!engine) return false;
-  *offset = (uintptr_t)pointer - engine->shape.base;
-  return *offset < engine->bytes;
+  *offset = (uintptr_t)pointer - (engine ? engine->base : 0);
+  return engine && *offset < engine->bytes;
 }
 
-static __attribute__((noinline)) uint64_t miss(enum uma_atomic op, const void *pointer, uint64_t offset, size_t size, uint64_t operand,
-                                               uint64_t expected)
+static uint64_t miss(enum uma_atomic op, void *pointer, uint64_t offset, size_t size, uint64_t operand, uint64_t expected)
 {
   uint64_t old = 0;
-  int result;
+  int result = 0;
   uma_crossing();
   if (is_aligned(pointer, size)) result = coh_atomic(uma_self.engine, (enum fab_atomic)op, offset, (unsigned)size, operand, expected, &old);
   else if (op == UMA_ATOMIC_LOAD) result = coh_get(uma_self.engine, &old, offset, size);
   else if (op == UMA_ATOMIC_STORE) result = coh_put(uma_self.engine, offset, &operand, size);
-  else give_up(pointer, "the address is not aligned to the size of the word"), result = 0;
+  else give_up(pointer, "the address is not aligned to the size of the word");
   if (result) give_up(pointer, uma_strerror(result));
   return old;
 }
 
-/* Memory of another domain; or, for those that ask for a range that is partly theirs, of this one. */
-static __attribute__((noinline)) uint64_t ask(enum uma_atomic op, void *pointer, size_t size, uint64_t operand, uint64_t expected)
+/* Memory of another domain; or of this one, which the processor reaches, when the session has several. */
+static uint64_t ask(enum uma_atomic op, void *pointer, size_t size, uint64_t operand, uint64_t expected)
 {
   uint64_t old = 0;
   int home, result;
@@ -57,25 +54,40 @@ static __attribute__((noinline)) uint64_t ask(enum uma_atomic op, void *pointer,
   return old;
 }
 
+/* All but the hit, out of its way. */
+static __attribute__((noinline)) uint64_t otherwise(enum uma_atomic op, void *pointer, size_t size, uint64_t operand, uint64_t expected)
+{
+  uint64_t offset;
+  if (is_cached(uma_self.engine, pointer, &offset)) return miss(op, pointer, offset, size, operand, expected);
+  return ask(op, pointer, size, operand, expected);
+}
+
+static __attribute__((noinline)) uint64_t load_otherwise(const void *pointer, size_t size)
+{
+  return otherwise(UMA_ATOMIC_LOAD, (void *)pointer, size, 0, 0);
+}
+
 uint64_t uma_load_slow_(const void *pointer, size_t size)
 {
+  struct coh_engine *engine = uma_self.engine;
   uint64_t offset, value;
-  if (!is_cached(pointer, &offset)) return ask(UMA_ATOMIC_LOAD, (void *)pointer, size, 0, 0);
-  if (coh_hit_load(uma_self.engine, offset, (unsigned)size, &value)) return value;
-  return miss(UMA_ATOMIC_LOAD, pointer, offset, size, 0, 0);
+  if (is_cached(engine, pointer, &offset) && coh_hit_load(engine, offset, (unsigned)size, &value)) return value;
+  return load_otherwise(pointer, size);
 }
 
 void uma_store_slow_(void *pointer, size_t size, uint64_t value)
 {
+  struct coh_engine *engine = uma_self.engine;
   uint64_t offset;
-  if (!is_cached(pointer, &offset)) ask(UMA_ATOMIC_STORE, pointer, size, value, 0);
-  else if (!coh_hit_store(uma_self.engine, offset, (unsigned)size, value)) miss(UMA_ATOMIC_STORE, pointer, offset, size, value, 0);
+  if (is_cached(engine, pointer, &offset) && coh_hit_store(engine, offset, (unsigned)size, value)) return;
+  otherwise(UMA_ATOMIC_STORE, pointer, size, value, 0);
 }
 
 uint64_t uma_atomic_slow_(enum uma_atomic op, void *pointer, size_t size, uint64_t operand, uint64_t expected)
 {
+  struct coh_engine *engine = uma_self.engine;
   uint64_t offset, old;
-  if (!is_cached(pointer, &offset)) return ask(op, pointer, size, operand, expected);
-  if (coh_hit_atomic(uma_self.engine, (enum fab_atomic)op, offset, (unsigned)size, operand, expected, &old)) return old;
-  return miss(op, pointer, offset, size, operand, expected);
+  bool cached = is_cached(engine, pointer, &offset);
+  if (cached && coh_hit_atomic(engine, (enum fab_atomic)op, offset, (unsigned)size, operand, expected, &old)) return old;
+  return otherwise(op, pointer, size, operand, expected);
 }

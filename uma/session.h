@@ -117,7 +117,7 @@ struct uma_session {
   int lifeline_fd;           /* its hang-up is the death of the keeper, and ends this process */
   struct uma_mailbox *mailbox[FAB_CHANNELS]; /* [FAB_ENGINE] is NULL when there is one domain */
 };
-extern struct uma_session uma_self;
+extern struct uma_session uma_self __attribute__((visibility("hidden"))); /* not exported: found without a detour */
 
 /* Descriptors that a device inherits; -1 where there is none. */
 struct uma_inheritance {
