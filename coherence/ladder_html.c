@@ -125,8 +125,8 @@ static const char page_style[] =
     "<style>\n"
     "#bar{position:sticky;top:0;background:#fff;padding:.5em 0;border-bottom:1px solid #c5ccd6;z-index:2}\n"
     "#bar button{font:inherit;min-width:2.6em}#say{margin-left:1em}#verdict.wrong,em{color:#b3261e;font-style:normal}\n"
-    "#page{display:flex;gap:1.5em;align-items:flex-start;margin-top:.6em}#left{flex:none;max-height:86vh;overflow:auto}\n"
-    "#right{overflow:auto;max-height:86vh}\n"
+    "#page{display:flex;gap:1.5em;align-items:flex-start;margin-top:.6em}#left{flex:none;max-width:62vw;max-height:86vh;overflow:auto}\n"
+    "#right{flex:1;min-width:0;overflow:auto;max-height:86vh}\n"
     ".lane{stroke:#c5ccd6}.who{font-weight:700}svg text{text-anchor:middle}.step{cursor:pointer}\n"
     ".step rect{fill:#fff;stroke:#55657a}.number{fill:#8a94a3}.access{fill:#7a4b00}\n"
     ".arrow line{stroke:#3b6ea5}.arrow text{fill:#3b6ea5}.arrow.open line{stroke-dasharray:4 3}\n"
@@ -142,7 +142,7 @@ static const char page_script[] =
     "  g.classList.toggle('later',s>now);g.classList.toggle('now',s==now||r==now)});\n"
     " document.querySelectorAll('.lit').forEach(c=>c.classList.remove('lit'));\n"
     " const step=steps[now];if(!step)return;bar.innerHTML=step.say;count.textContent=(now+1+skipped)+' of '+(steps.length+skipped);\n"
-    " const cell=document.getElementById(step.cell),g=document.querySelector('.step.now');\n"
+    " const cell=document.getElementById(step.cell),g=document.querySelector('.step.now rect');\n"
     " if(cell){cell.classList.add('lit');cell.scrollIntoView({block:'nearest',inline:'nearest'})}\n"
     " if(g)g.scrollIntoView({block:'nearest'})}\n"
     "document.addEventListener('keydown',e=>{const to={ArrowRight:now+1,ArrowDown:now+1,' ':now+1,ArrowLeft:now-1,ArrowUp:now-1,Home:0,\n"
@@ -154,7 +154,9 @@ void coh_ladder_html(FILE *out, const struct coh_ladder *ladder)
 {
   struct coh_lanes lanes;
   coh_ladder_lanes(ladder, MOST_LANES, &lanes);
-  fprintf(out, "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>%s</title>\n", ladder->protocol->name);
+  fputs("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>", out);
+  put_text(out, ladder->protocol->name);
+  fputs("</title>\n", out);
   coh_print_html_style(out);
   fprintf(out, "%s<h1>", page_style);
   put_text(out, ladder->title);
