@@ -72,8 +72,8 @@ void coh_tally_flush(struct coh_engine *engine)
 {
   struct history *line, *following;
   pthread_mutex_lock(&engine->tally->mutex);
-  HASH_ITER(hh, engine->tally->lines, line, following)
-  {
+  for (line = engine->tally->lines; line; line = following) {
+    following = line->hh.next;
     line->in_shadow = false;
     if (line->pending) continue; /* another thread's */
     HASH_DEL(engine->tally->lines, line);
