@@ -49,7 +49,7 @@ struct coh_trace_buffer {
 void coh_trace_step(struct coh_engine *engine, uint64_t line, const struct coh_message *input, const struct coh_outcome *outcome,
                     const struct coh_access *access, enum coh_miss miss);
 void coh_trace_touch(struct coh_engine *engine, uint64_t line, const struct coh_access *access);
-/* `number`: drawn from coh_area_next before the block was given back, so that the next one there comes later; 0: now. */
+/* `number`: from coh_area_next, drawn when the block was taken and nobody else knew, or before it was given back; 0: now. */
 void coh_trace_block(struct coh_engine *engine, enum coh_record_kind kind, uint64_t address, uint64_t bytes, const char *site,
                      uint64_t number);
 /* At the end, by whoever ends the session: what is left in the area's buffers goes to the spool. Returns the number of records dropped. */

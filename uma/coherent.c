@@ -211,14 +211,14 @@ static bool is_traced(void)
   return uma_self.engine && uma_self.engine->shape.traced;
 }
 
-void uma_coherent_allocated(const void *block, size_t bytes, const char *site)
-{
-  if (is_traced()) coh_trace_block(uma_self.engine, COH_RECORD_ALLOC, (uintptr_t)block, bytes, site ? site : "", 0);
-}
-
 uint64_t uma_coherent_moment(void)
 {
   return is_traced() ? coh_area_next(uma_self.engine->area) : 0;
+}
+
+void uma_coherent_allocated(const void *block, size_t bytes, const char *site, uint64_t moment)
+{
+  if (is_traced()) coh_trace_block(uma_self.engine, COH_RECORD_ALLOC, (uintptr_t)block, bytes, site ? site : "", moment);
 }
 
 void uma_coherent_freed(const void *block, uint64_t moment)

@@ -28,9 +28,10 @@ bool uma_is_cached(const void *pointer, size_t bytes);
 int uma_cached_get(void *local, const void *global, size_t bytes);
 int uma_cached_put(void *global, const void *local, size_t bytes);
 
-/* For the trace: a block was allocated by the call at `site` ("file.c:12", or NULL); or it was freed, which began after the moment. */
-void uma_coherent_allocated(const void *block, size_t bytes, const char *site);
+/* For the trace: a block was allocated by the call at `site` ("file.c:12", or NULL), or freed, at a moment: after it was taken and before
+ * anybody else could know, or before it was given back. 0: now. */
 uint64_t uma_coherent_moment(void);
+void uma_coherent_allocated(const void *block, size_t bytes, const char *site, uint64_t moment);
 void uma_coherent_freed(const void *block, uint64_t moment);
 
 #endif
