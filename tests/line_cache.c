@@ -181,6 +181,25 @@ Test(line_cache, true_and_false_sharing)
   run_with((struct uma_config){.stats = UMA_ON}, 2, share);
 }
 
+/* All devices at once: the store that takes the line away may still be under way when whoever lost it misses. */
+static int contend(void *unused)
+{
+  enum { TIMES = 20000 };
+  struct uma_counters d;
+  uint64_t *counter = uma_symmetric(uma_alloc_symmetric(LINE), 0);
+  CHECK(!uma_barrier());
+  for (int i = 0; i < TIMES; i++) uma_fetch_add(counter, 1);
+  CHECK(!uma_counters(uma_device(), &d));
+  CHECK(d.misses_false_sharing == 0 && d.misses_cold == 1 && d.stores == TIMES);
+  CHECK(d.stores == d.hits + d.misses_cold + d.misses_true_sharing);
+  return uma_barrier();
+}
+
+Test(line_cache, a_counter_is_not_shared_falsely)
+{
+  run_with((struct uma_config){.stats = UMA_ON}, 3, contend);
+}
+
 /* What a read miss on a clean line of another home costs is what the table of MSI says: GetS, Data, Unblock. */
 static int count_messages(void *unused)
 {

@@ -150,6 +150,7 @@ Test(trace_command, what_nobody_shares)
     cr_expect_eq(number(line, "home"), d);
   }
   expect_verdict(line_at(lines, session->at.table), "read only");
+  for (int d = 0; d < TRACED_DEVICES; d++) expect_block(line_at(lines, session->even[d]), 0, session->even_line, TRACED_LINE);
   json_decref(lines);
   traced_end(session);
 }

@@ -6,6 +6,7 @@
  *   cleared   device 0 clears the line, then 1 and 2 each store bytes of their own
  *   table     all devices load it, nobody stores to it
  *   own       each device's own array
+ *   even      a symmetric block: each device stores to the next one's as soon as it returns
  *   reused    a block that is freed, and allocated again at the same place by another call
  */
 #ifndef TESTS_TRACED_H
@@ -25,10 +26,10 @@ struct traced_places {
 
 struct traced_session {
   struct traced_places at;
-  unsigned char *own[TRACED_DEVICES];
-  int apart_line, cleared_line, own_line, first_line, second_line; /* of this file: where they were allocated */
-  bool is_reused;                                                  /* the second block lies where the first one did */
-  struct uma_counters counters[TRACED_DEVICES];                    /* before devices left */
+  unsigned char *own[TRACED_DEVICES], *even[TRACED_DEVICES];
+  int apart_line, cleared_line, own_line, even_line, first_line, second_line; /* of this file: where they were allocated */
+  bool is_reused;                                                             /* the second block lies where the first one did */
+  struct uma_counters counters[TRACED_DEVICES];                               /* before devices left */
   char folder[32], path[64];
 };
 
@@ -74,6 +75,9 @@ static inline int traced_play(void *argument)
   CHECK(!uma_barrier());
   if (!me) session->own_line = __LINE__ + 1;
   uint32_t *own = uma_memalign_on(me, TRACED_LINE, TRACED_OWN);
+  if (!me) session->even_line = __LINE__ + 1;
+  session->even[me] = uma_alloc_symmetric(TRACED_LINE);
+  uma_st((unsigned char *)uma_symmetric(session->even[me], (me + 1) % TRACED_DEVICES), 1);
   session->own[me] = (unsigned char *)own;
   for (int i = 0; i < TRACED_OWN / 4; i++) uma_st(own + i, (uint32_t)i);
   for (int turn = 0; turn < TRACED_ROUNDS * TRACED_DEVICES; turn++) {
