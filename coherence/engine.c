@@ -289,7 +289,10 @@ static bool deliver_one(struct transaction *t)
 /* Is the directory at work for a device that died? */
 static bool is_line_lost(struct transaction *t)
 {
-  int requestor = __atomic_load_n(&directory_of(t->engine, t->line)->requestor_1, __ATOMIC_RELAXED) - 1;
+  struct coh_directory_entry *entry = directory_of(t->engine, t->line);
+  if (!lock_directory(t->engine, entry)) return true;
+  int requestor = entry->requestor_1 - 1;
+  unlock_directory(entry);
   return requestor >= 0 && requestor != t->engine->me && t->engine->is_lost(requestor);
 }
 
