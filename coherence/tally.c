@@ -155,8 +155,8 @@ static void begin_miss(struct coh_engine *engine, uint64_t line, struct coh_fram
   record->lost_stamp = 0;
 }
 
-/* The access is about to be done, and with it ends the miss, if it is one. Only now is it known what was written since the line was lost: the
- * store that took it away may have been under way still when the miss began. */
+/* The access is about to be done, and with it ends the miss, if it is one. Only now is it known what was written since the line was lost:
+ * the store that took it away may have been under way still when the miss began. */
 static enum coh_miss end_miss(struct coh_engine *engine, uint64_t line, struct coh_frame_record *record, const struct coh_access *access)
 {
   enum coh_miss miss = COH_NO_MISS;

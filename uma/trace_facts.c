@@ -1,9 +1,9 @@
 /* Gathering facts about lines; see trace_facts.h.
  *
- * The verdict. A line that one device touches is private, one that nobody stores to is read only. Else, when no byte that one device stores is
- * touched by another, its sharing is false. Where bytes overlap, the misses tell what the overlap amounts to: a block that was cleared by one
- * device and then used by several, each in its own bytes, has false sharing misses and no true ones. With both kinds it is "mostly" the one of
- * which there are more. When no miss was due to sharing (each copy was fetched once), the overlap alone decides.
+ * The verdict. A line that one device touches is private, one that nobody stores to is read only. Else, when no byte that one device
+ * stores is touched by another, its sharing is false. Where bytes overlap, the misses tell what the overlap amounts to: a block that was
+ * cleared by one device and then used by several, each in its own bytes, has false sharing misses and no true ones. With both kinds it
+ * is "mostly" the one of which there are more. When no miss was due to sharing (each copy was fetched once), the overlap alone decides.
  *
  * Blocks that are allocated at one time do not overlap, so they form a tree in which "neither before nor after" means "the one that
  * contains it"; an access is counted for the block that is in the tree when it happens.

@@ -1,4 +1,4 @@
-/* Lines of a trace into events: see trace_read.h. The first line is the head up to the beginning of the list of events, the last one "]}". */
+/* Lines of a trace into events: see trace_read.h. The first line is the head, with the beginning of the list of events; the last is "]}". */
 #include "uma/trace_read.h"
 
 #include <ctype.h>
@@ -293,7 +293,7 @@ static int read_event(struct uma_trace *trace, json_t *root)
   return 0;
 }
 
-/* Names of tracks and arrows between steps say nothing that steps do not; arrows are half of the lines, so they are told by their beginning. */
+/* Arrows say nothing that steps do not, and are half of the lines: they are told by their beginning. */
 static bool is_arrow(const char *text)
 {
   return !strncmp(text, "{\"ph\":\"s\"", 9) || !strncmp(text, "{\"ph\":\"f\"", 9);

@@ -1,7 +1,7 @@
 /* Reading a trace that a session wrote (`uma run --trace`; coherence/trace.h documents the format), one event after the other.
  *
- * The file has one event a line, so that it is read line by line, whatever its size. It may come from anywhere: every field is checked against
- * the head before it is used, and what is wrong is said with the file's name and line.
+ * The file has one event a line, so that it is read line by line, whatever its size. It may come from anywhere: every field is checked
+ * against the head before it is used, and what is wrong is said with the file's name and line.
  */
 #ifndef UMA_TRACE_READ_H
 #define UMA_TRACE_READ_H
