@@ -1,4 +1,4 @@
-/* Lines of a trace into events: see trace_read.h. The first line is the head, with the beginning of the list of events; the last is "]}". */
+/* Lines of a trace into events: see trace_read.h. The first line is the head, up to where the list of events begins; the last is "]}". */
 #include "uma/trace_read.h"
 
 #include <ctype.h>
