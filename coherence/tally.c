@@ -43,7 +43,7 @@ const char *const coh_miss_names[] = {"", "cold", "capacity", "conflict", "true 
 
 struct history {
   uint64_t line, lost_stamp; /* 0: it was not lost to another device, but evicted */
-  bool in_shadow;
+  bool had, in_shadow; /* ever, and in the shadow now */
   uint8_t pending;             /* enum coh_miss: a miss that has begun; COH_MISS_FALSE until the end tells whether it is */
   struct history *prev, *next; /* in the shadow */
   UT_hash_handle hh;
@@ -68,16 +68,13 @@ int coh_tally_open(struct coh_engine *engine)
   return 0;
 }
 
+/* A miss of another thread may be pending. */
 void coh_tally_flush(struct coh_engine *engine)
 {
-  struct history *line, *following;
   pthread_mutex_lock(&engine->tally->mutex);
-  for (line = engine->tally->lines; line; line = following) {
-    following = line->hh.next;
-    line->in_shadow = false;
-    if (line->pending) continue; /* another thread's */
-    HASH_DEL(engine->tally->lines, line);
-    free(line);
+  for (struct history *line = engine->tally->lines; line; line = line->hh.next) {
+    line->had = line->in_shadow = false;
+    if (!line->pending) line->lost_stamp = 0;
   }
   engine->tally->shadow = NULL;
   engine->tally->shadow_count = 0;
@@ -86,7 +83,12 @@ void coh_tally_flush(struct coh_engine *engine)
 
 void coh_tally_close(struct coh_engine *engine)
 {
-  coh_tally_flush(engine);
+  struct history *line, *following;
+  HASH_ITER(hh, engine->tally->lines, line, following)
+  {
+    HASH_DEL(engine->tally->lines, line);
+    free(line);
+  }
   pthread_mutex_destroy(&engine->tally->mutex);
   free(engine->tally);
   engine->tally = NULL;
@@ -110,13 +112,14 @@ static struct history *visit(struct coh_engine *engine, uint64_t line, bool *kno
   struct coh_tally *tally = engine->tally;
   struct history *found;
   HASH_FIND(hh, tally->lines, &line, sizeof line, found);
-  *known = found;
+  *known = found && found->had;
   if (!found) {
     found = calloc(1, sizeof *found);
     if (!found) abort(); /* counters that are not exact are of no use */
     found->line = line;
     HASH_ADD(hh, tally->lines, line, sizeof line, found);
   }
+  found->had = true;
   *near = found->in_shadow;
   if (found->in_shadow) DL_DELETE(tally->shadow, found);
   else tally->shadow_count++;
