@@ -42,8 +42,8 @@ const char *const coh_counter_names[COH_COUNTERS] = {
 const char *const coh_miss_names[] = {"", "cold", "capacity", "conflict", "true sharing", "false sharing", "upgrade"};
 
 struct history {
-  uint64_t line, lost_stamp; /* 0: it was not lost to another device, but evicted */
-  bool had, in_shadow; /* ever, and in the shadow now */
+  uint64_t line, lost_stamp;   /* 0: it was not lost to another device, but evicted */
+  bool had, in_shadow;         /* ever, and in the shadow now */
   uint8_t pending;             /* enum coh_miss: a miss that has begun; COH_MISS_FALSE until the end tells whether it is */
   struct history *prev, *next; /* in the shadow */
   UT_hash_handle hh;
@@ -83,10 +83,10 @@ void coh_tally_flush(struct coh_engine *engine)
 
 void coh_tally_close(struct coh_engine *engine)
 {
-  struct history *line, *following;
-  HASH_ITER(hh, engine->tally->lines, line, following)
-  {
-    HASH_DEL(engine->tally->lines, line);
+  struct history *line = engine->tally->lines, *following;
+  HASH_CLEAR(hh, engine->tally->lines); /* the table; the lines are still a list */
+  for (; line; line = following) {
+    following = line->hh.next;
     free(line);
   }
   pthread_mutex_destroy(&engine->tally->mutex);
