@@ -254,10 +254,10 @@ static void put_all(struct writer *w, struct coh_area *const *areas, int domains
 
 static void free_arrows(struct writer *w)
 {
-  struct arrow *arrow, *following;
-  HASH_ITER(hh, w->arrows, arrow, following)
-  {
-    HASH_DEL(w->arrows, arrow);
+  struct arrow *arrow = w->arrows, *following;
+  HASH_CLEAR(hh, w->arrows); /* the table; the arrows are still a list */
+  for (; arrow; arrow = following) {
+    following = arrow->hh.next;
     free(arrow);
   }
 }

@@ -162,12 +162,12 @@ int uma_trace_facts_add(struct uma_trace_facts *facts)
 
 void uma_trace_facts_free(struct uma_trace_facts *facts)
 {
-  struct uma_trace_line *line, *following;
+  struct uma_trace_line *line = facts->lines, *following;
   while (facts->live) tdelete(*(void **)facts->live, &facts->live, compare_blocks);
   for (struct uma_trace_block *block; (block = facts->blocks); free(block)) facts->blocks = block->next;
-  HASH_ITER(hh, facts->lines, line, following)
-  {
-    HASH_DEL(facts->lines, line);
+  HASH_CLEAR(hh, facts->lines); /* the table; the lines are still a list */
+  for (; line; line = following) {
+    following = line->hh.next;
     for (int d = 0; d < line->device_count; d++) free(line->devices[d].loads);
     free(line->devices);
     free(line->uses);
