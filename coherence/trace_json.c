@@ -67,7 +67,7 @@ static int index_records(struct writer *w, size_t bytes)
     }
     w->records[w->count++] = (const struct coh_record *)(w->spool + at);
   }
-  qsort(w->records, w->count, sizeof *w->records, compare);
+  if (w->count) qsort(w->records, w->count, sizeof *w->records, compare);
   return at == bytes ? 0 : -EIO;
 }
 
