@@ -95,19 +95,15 @@ static long calibrate(const struct bench_variant *variant, double *round_ns)
 static void record(const struct bench_variant *variant, double ns_per_count)
 {
   double operations = variant->operations > 0 ? variant->operations : 1, ns = ns_per_count / operations;
-  struct bench_row row = {.clock = "measured", .profile = "-", .devices = uma_device_count(), .bytes = variant->bytes};
-  const char *mode = uma_domain_count() > 1 ? "stacked" : "supernode";
+  const char *mode = variant->mode ? variant->mode : uma_domain_count() > 1 ? "stacked" : "supernode";
   static const struct {
     int metric;
     const char *name, *unit;
   } metrics[] = {{BENCH_LATENCY, "latency", "ns"}, {BENCH_BANDWIDTH, "bandwidth", "GB/s"}, {BENCH_RATE, "rate", "M/s"}};
-  snprintf(row.bench, sizeof row.bench, "%s", variant->bench);
-  snprintf(row.path, sizeof row.path, "%s", variant->path);
-  snprintf(row.mode, sizeof row.mode, "%s", variant->mode ? variant->mode : mode);
   for (int i = 0; i < 3; i++) {
     if (!(variant->metrics & metrics[i].metric)) continue;
-    snprintf(row.metric, sizeof row.metric, "%s", metrics[i].name);
-    snprintf(row.unit, sizeof row.unit, "%s", metrics[i].unit);
+    struct bench_row row =
+        bench_row_of(variant->bench, variant->path, mode, uma_device_count(), variant->bytes, metrics[i].name, metrics[i].unit);
     bench_record(&row, i == 0 ? ns : i == 1 ? (double)variant->bytes / ns : 1e3 / ns);
   }
 }
