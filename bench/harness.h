@@ -79,6 +79,7 @@ extern const struct bench_case bench_sync_cases[];
 extern const struct bench_case bench_collective_cases[];
 extern const struct bench_case bench_stream_cases[];
 extern const struct bench_case bench_coherence_cases[];
+extern const struct bench_case bench_transition_cases[];
 extern const struct bench_case bench_traffic_cases[];
 extern const struct bench_case bench_session_cases[];
 extern const struct bench_case bench_kvpool_cases[];
@@ -150,6 +151,8 @@ void bench_die(const char *format, ...) __attribute__((noreturn, format(printf, 
     if (!(condition)) bench_die(__VA_ARGS__); \
   } while (0)
 long bench_share(long value); /* collective: device 0's value */
+void bench_barrier(void);     /* uma_barrier and uma_flush, which do not fail here */
+void bench_flush(void);
 
 enum { BENCH_LATENCY = 1, BENCH_BANDWIDTH = 2, BENCH_RATE = 4 };
 struct bench_variant {

@@ -35,17 +35,22 @@ void bench_die(const char *format, ...)
   _exit(1);
 }
 
-static void barrier(void)
+void bench_barrier(void)
 {
   bench_check(uma_barrier(), "uma_barrier");
+}
+
+void bench_flush(void)
+{
+  bench_check(uma_flush(), "uma_flush");
 }
 
 long bench_share(long value)
 {
   if (!uma_device()) atomic_store(&bench_run.board->shared, value);
-  barrier();
+  bench_barrier();
   value = atomic_load(&bench_run.board->shared);
-  barrier();
+  bench_barrier();
   return value;
 }
 
@@ -55,15 +60,15 @@ static double stretch(const struct bench_variant *variant, long count)
   uint64_t begin, total = 0;
   if (variant->warm) variant->warm(variant->context);
   if (!variant->prepare) {
-    barrier();
+    bench_barrier();
     begin = fab_now_ns();
     variant->step(variant->context, count);
     return (double)(fab_now_ns() - begin);
   }
   for (long i = 0; i < count; i++) {
-    barrier();
+    bench_barrier();
     variant->prepare(variant->context);
-    barrier();
+    bench_barrier();
     begin = fab_now_ns();
     variant->step(variant->context, 1);
     total += fab_now_ns() - begin;

@@ -14,11 +14,6 @@
 
 enum { DEVICES = 4, LINES = 64, LINE = 64, ROUNDS = 8, SOME = 8 };
 
-static void barrier(void)
-{
-  bench_check(uma_barrier(), "uma_barrier");
-}
-
 static uint64_t *word_of(unsigned char *lines, int line)
 {
   return (uint64_t *)(lines + line * LINE);
@@ -53,7 +48,7 @@ static void private_lines(unsigned char *lines, unsigned char *mine)
 {
   for (int round = 0; round < ROUNDS; round++) {
     add_to_all(mine);
-    bench_check(uma_flush(), "uma_flush");
+    bench_flush();
   }
 }
 
@@ -61,7 +56,7 @@ static void migratory(unsigned char *lines, unsigned char *mine)
 {
   for (int turn = 0; turn < ROUNDS * DEVICES; turn++) {
     if (turn % DEVICES == uma_device()) add_to_all(lines);
-    barrier();
+    bench_barrier();
   }
 }
 
@@ -69,9 +64,9 @@ static void producer(unsigned char *lines, unsigned char *mine)
 {
   for (uint64_t round = 1; round <= ROUNDS; round++) {
     if (uma_device() == 0) write_lines(lines, 1, round);
-    barrier();
+    bench_barrier();
     if (uma_device() == 1) read_lines(lines, 1, round);
-    barrier();
+    bench_barrier();
   }
 }
 
@@ -80,10 +75,10 @@ static void read_mostly(unsigned char *lines, unsigned char *mine)
   for (uint64_t round = 0; round < ROUNDS; round++) {
     for (int reader = 0; reader < DEVICES; reader++) {
       if (reader == uma_device()) read_lines(lines, SOME, round);
-      barrier();
+      bench_barrier();
     }
     if (round % DEVICES == (uint64_t)uma_device()) write_lines(lines, SOME, round + 1);
-    barrier();
+    bench_barrier();
   }
 }
 
@@ -137,17 +132,17 @@ static void count_pattern(const struct pattern *pattern, const char *protocol)
   bench_require(mine, "no device memory: %s", uma_last_error());
   unsigned char *first = mine + (-(uintptr_t)mine & (LINE - 1));
   write_lines(first, 1, 0);
-  bench_check(uma_flush(), "uma_flush");
-  barrier();
+  bench_flush();
+  bench_barrier();
   before = traffic_so_far();
-  barrier();
+  bench_barrier();
   pattern->run(uma_symmetric(first, 1), first);
-  barrier();
+  bench_barrier();
   after = traffic_so_far();
-  barrier();
+  bench_barrier();
   if (!uma_device()) record(pattern->bench, protocol, &before, &after);
   if (uma_device() == 1) read_lines(first, pattern->step, pattern->left);
-  barrier();
+  bench_barrier();
   bench_check(uma_free_symmetric(mine), "uma_free_symmetric");
 }
 
