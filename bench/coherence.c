@@ -1,8 +1,8 @@
 /* What the coherent caches cost (access mode `line`, protocol MESI): hits, misses, a line that goes to and fro; and what the checker does.
  *
- * Misses are loads of many lines, one word of each, that lie in another device's window. A preparation that is not timed empties the cache
- * by uma_flush. "raw" is the same work on a plain mapping: of a line that the other core has modified, which is what the processor's own
- * protocol does for such a miss.
+ * Misses are loads of many lines, one word of each, that lie in another device's window; that device has written them and given them up
+ * (uma_flush) before, which is not timed. "raw" is the same on a plain mapping: loads of lines that the other core has modified, which is
+ * what the processor's own protocol does for such a miss.
  */
 #include "bench/harness.h"
 
@@ -62,9 +62,14 @@ static int run_hit(void)
 
 #define LINE_MOST (4 * KiB)
 
+/* Device 1 writes the lines and gives them up: its core was the last to touch what device 0 will fetch. */
 static void prepare_miss(void *context)
 {
   if (!uma_device()) bench_flush();
+  bench_barrier();
+  if (uma_device() != 1) return;
+  lines_link(context);
+  bench_flush();
 }
 
 static void miss(void *context, long count)
@@ -106,11 +111,6 @@ static void miss_body(void *argument)
   const struct miss_case *one = argument;
   size_t count = one->bytes / one->line;
   struct lines lines = {lines_memory(one->bytes, one->line), count, one->line}, plain = {one->raw, count, one->line};
-  if (uma_device() == 1) {
-    lines_link(&lines);
-    bench_flush();
-  }
-  bench_barrier();
   struct bench_variant variants[] = {
       {"coherence.miss", "line", NULL, one->line, BENCH_LATENCY, (double)count, prepare_miss, miss, &lines, NULL},
       {"coherence.miss", "raw", "-", one->line, BENCH_LATENCY, (double)count, prepare_plain, read_plain, &plain, NULL},

@@ -9,18 +9,18 @@
  *   i_to_m    clean home memory, no copies           m_to_m   the owner hands the line over
  *
  * Device 0 makes the transition of many lines; before it, not timed, all devices bring their caches into the states that it needs. Every
- * store has a value of its own, so that loads can check what they get.
+ * round of stores has a value of its own, so that loads can check what they get.
  */
 #include "bench/harness.h"
 
 #include "bench/lines.h"
 
-enum { LINES = 512, WRITER = 2, SHARERS_MOST = 8 };
+enum { LINES = 512, WRITER = 3, SHARERS_MOST = 8 };
 
 struct transition {
   const char *bench;
   bool stores;    /* what device 0 does, and is timed */
-  bool written;   /* before it, another device has modified the lines */
+  bool owned;     /* before it, another device has the lines modified; otherwise it has given them up to their home */
   bool shared;    /* device 0 has a copy */
   int readers;    /* so many others as well, from device 1 on */
   bool forgotten; /* which give them up again */
@@ -60,6 +60,8 @@ static void load_all(struct lab *lab)
   bench_require(!wrong, "%s: %zu of %zu lines do not hold what was written last", lab->transition->bench, wrong, lab->lines->count);
 }
 
+/* Another device writes all lines first, so that what is fetched is not in the processor's caches already (WRITER is on another core than
+ * device 0, which matters where there are two). */
 static void prepare_transition(void *context)
 {
   struct lab *lab = context;
@@ -67,8 +69,10 @@ static void prepare_transition(void *context)
   int me = uma_device();
   bench_flush();
   bench_barrier();
-  if (transition->written) ++*lab->written;
-  if (transition->written && me == WRITER) store_all(lab);
+  ++*lab->written;
+  if (me == WRITER) store_all(lab);
+  if (me == WRITER && !transition->owned) bench_flush();
+  bench_barrier();
   if (me ? me <= transition->readers : transition->shared) load_all(lab);
   bench_barrier();
   if (transition->forgotten && me) bench_flush();

@@ -303,7 +303,7 @@ Test(bench, traffic_orders_the_protocols_as_textbooks_do, .timeout = 120)
     for (int p = 0; p < 2; p++) {
       double without = traffic(&rows, sharing[p], "mesi", metrics[m]), owned = traffic(&rows, sharing[p], "moesi", metrics[m]);
       cr_expect_lt(owned, without, "MOESI saves the writeback of %s lines: %g, MESI %g", sharing[p], owned, without);
-      cr_expect_leq(without, traffic(&rows, sharing[p], "msi", metrics[m]));
+      cr_expect_geq(traffic(&rows, sharing[p], "msi", metrics[m]), without);
     }
   }
   bench_rows_free(&rows);
