@@ -180,10 +180,10 @@ static const struct bench_group caches[] = {
     {"miss, 4 KiB", "coherence.miss", 2, 4096},          {"ping-pong, a turn", "coherence.pingpong", 2, 64},
 };
 static const struct bench_group transitions[] = {
-    {"I to S", "coherence.transition.i_to_s", 9, 64},      {"M to S", "coherence.transition.m_to_s", 9, 64},
-    {"I to M", "coherence.transition.i_to_m", 9, 64},      {"M to M", "coherence.transition.m_to_m", 9, 64},
-    {"S to M", "coherence.transition.s_to_m.0", 9, 64},    {"1 sharer", "coherence.transition.s_to_m.1", 9, 64},
-    {"4 sharers", "coherence.transition.s_to_m.4", 9, 64}, {"8 sharers", "coherence.transition.s_to_m.8", 9, 64},
+    {"I to S", "coherence.transition.i_to_s", 9, 64},        {"M to S", "coherence.transition.m_to_s", 9, 64},
+    {"I to M", "coherence.transition.i_to_m", 9, 64},        {"M to M", "coherence.transition.m_to_m", 9, 64},
+    {"S to M", "coherence.transition.s_to_m.0", 9, 64},      {"+ 1 sharer", "coherence.transition.s_to_m.1", 9, 64},
+    {"+ 4 sharers", "coherence.transition.s_to_m.4", 9, 64}, {"+ 8 sharers", "coherence.transition.s_to_m.8", 9, 64},
 };
 static const struct bench_group traffic[] = {
     {"private", "coherence.traffic.private", 4, 64},
