@@ -49,7 +49,7 @@ all: $B/uma $B/libuma.so $B/libuma.a $(EXAMPLES:%=$B/examples/%) $(PEERS)
 help:
 	@echo "make            build everything into build/"
 	@echo "make demo       install what is missing, build, measure the communication wall, write build/report/index.html"
-	@echo "make test       install what is missing, build, run all tests   (SAN=address|undefined|thread)"
+	@echo "make test       install what is missing, build, run all tests   (SAN=address|undefined|thread; LONG=1 for many more runs)"
 	@echo "make bench      the whole benchmark suite, into build/bench/"
 	@echo "make install    into PREFIX=$(PREFIX)"
 	@echo "make tidy       clang-tidy, cppcheck, format"
@@ -122,7 +122,7 @@ demo:
 test:
 	$(call provide,$(NEED_TEST),install)
 	@$(MAKE) --no-print-directory -j$$(nproc) all $B/tests/all
-	$(TEST_WRAPPER) env UMA_BUILD=$B $B/tests/all --timeout 300 $(TESTFLAGS)
+	$(TEST_WRAPPER) env UMA_BUILD=$B $(if $(LONG),UMA_TEST_LONG=1) $B/tests/all --timeout $(if $(LONG),3600,300) $(TESTFLAGS)
 
 bench: all
 	$B/uma bench --json $B/bench/rows.json --report $B/bench

@@ -68,6 +68,13 @@ void coh_cache_step(const struct coh_protocol *protocol, struct coh_cache_entry 
   entry->state = cell->next;
 }
 
+void coh_cache_take_back(const struct coh_protocol *protocol, struct coh_cache_entry *entry, int before, int begun)
+{
+  bool stable = protocol->controllers[COH_CACHE].states[entry->state].stable;
+  if (entry->state == begun) *entry = (struct coh_cache_entry){.state = (uint8_t)before};
+  else if (!stable) *entry = (struct coh_cache_entry){0};
+}
+
 /* ---- Directory --------------------------------------------------------------------------------------------------- */
 
 static int directory_facts(int wanted, const struct coh_sharer_kind *kind, const struct coh_directory_entry *entry,

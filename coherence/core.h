@@ -106,6 +106,10 @@ void coh_cache_step(const struct coh_protocol *protocol, struct coh_cache_entry 
 void coh_directory_step(const struct coh_protocol *protocol, const struct coh_sharer_kind *kind, struct coh_directory_entry *entry,
                         const struct coh_message *message, struct coh_outcome *outcome);
 
+/* The request with which an access took the entry from `before` to `begun` was not taken and never will be. Back to where it was, unless
+ * a message has moved it meanwhile: then it stays where it is when that is stable, and gives the line up when not. */
+void coh_cache_take_back(const struct coh_protocol *protocol, struct coh_cache_entry *entry, int before, int begun);
+
 /* The first target >= `from` of the sends to many, or -1. */
 int coh_outcome_target(const struct coh_sharer_kind *kind, const struct coh_outcome *outcome, int from);
 
@@ -121,6 +125,7 @@ struct coh_view {
   uint32_t memory_version;
   uint32_t last_version; /* of the last completed store */
   bool resting;          /* no message is under way and no access waits */
+  int lost_1;            /* a device that is lost, + 1, or 0. Its cache, and a directory that works for it, may wait for ever */
 };
 
 /* Each is true when it holds, else it has named the devices that break it (COH_NOBODY where fewer do). */

@@ -224,6 +224,26 @@ static void set_entry(struct coh_frame *frame, const struct coh_cache_entry *ent
   __atomic_store(&frame->entry, (struct coh_cache_entry *)entry, __ATOMIC_RELAXED);
 }
 
+/* In sanitizer builds every step that gives a right is checked against all other caches. */
+#if defined(UMA_SAN)
+enum { CHECKED = 1 };
+#else
+enum { CHECKED = 0 };
+#endif
+
+static void check_rights(const struct transaction *t, const struct coh_message *input, const struct coh_outcome *outcome)
+{
+  struct coh_engine *engine = t->engine;
+  const struct coh_state *states = engine->protocol->controllers[COH_CACHE].states;
+  if (!CHECKED || states[outcome->state].right <= states[outcome->from].right) return;
+  int rival = coh_frame_rival(engine, input->target, t->line, (enum coh_right)states[outcome->state].right);
+  if (rival < 0) return;
+  fprintf(stderr, "libuma: the invariant \"%s\" does not hold: device %d has the right %s, but device %d has one as well\n",
+          coh_invariants[0].name, engine->shape.first + input->target, coh_right_names[states[outcome->state].right],
+          engine->shape.first + rival);
+  abort();
+}
+
 /* The frame is locked and holds the line; it is unlocked here. */
 static void step_frame(struct transaction *t, struct coh_frame *frame, const struct coh_message *input, int data,
                        struct coh_outcome *outcome)
@@ -234,6 +254,7 @@ static void step_frame(struct transaction *t, struct coh_frame *frame, const str
   coh_cache_step(engine->protocol, &entry, input, outcome);
   if (outcome->result == COH_DONE) {
     set_entry(frame, &entry);
+    check_rights(t, input, outcome);
     if (engine->tally) coh_tally_step(engine, t->line, input, outcome, frame, waiting_access(t, input));
     buffer = do_deeds(t, frame, input, outcome, data >= 0 ? t->buffers[data].bytes : NULL);
   }
@@ -289,19 +310,20 @@ static bool deliver_one(struct transaction *t)
 /* Is the directory at work for a device that died? */
 static bool is_line_lost(struct transaction *t)
 {
-  int requestor = __atomic_load_n(&directory_of(t->engine, t->line)->requestor_1, __ATOMIC_RELAXED) - 1;
+  struct coh_directory_entry *entry = directory_of(t->engine, t->line);
+  if (!lock_directory(t->engine, entry)) return true;
+  int requestor = entry->requestor_1 - 1;
+  unlock_directory(entry);
   return requestor >= 0 && requestor != t->engine->me && t->engine->is_lost(requestor);
 }
 
-/* The line is lost. The request was not taken, so the cache goes back to where it was, unless it was sent a message meanwhile. */
+/* The line is lost, and the request was not taken. */
 static void take_back(struct transaction *t)
 {
-  const struct coh_state *states = t->engine->protocol->controllers[COH_CACHE].states;
   struct coh_frame *frame = coh_frame_find(t->engine, t->engine->me, t->line);
   if (!frame) return;
-  struct coh_cache_entry entry = {0};
-  if (frame->entry.state == t->begun) entry.state = t->before;
-  else if (states[frame->entry.state].stable) entry = frame->entry;
+  struct coh_cache_entry entry = frame->entry;
+  coh_cache_take_back(t->engine->protocol, &entry, t->before, t->begun);
   set_entry(frame, &entry);
   coh_frame_unlock(t->engine, frame);
 }

@@ -156,6 +156,9 @@ struct coh_frame *coh_frame_find(struct coh_engine *engine, int device, uint64_t
  * with UINT64_MAX there when all are at work. */
 struct coh_frame *coh_frame_claim(struct coh_engine *engine, uint64_t line, uint64_t *victim);
 void coh_frame_unlock(struct coh_engine *engine, struct coh_frame *frame);
+/* A device whose rights exclude this one's: it may read where this one may write, or the other way round; COH_NOBODY. The frame is locked, and
+ * its state has just been given these rights, so nobody can have got others since: whoever is found broke the first invariant. */
+int coh_frame_rival(struct coh_engine *engine, int device, uint64_t line, enum coh_right right);
 void coh_frame_use(struct coh_engine *engine, uint32_t index); /* for LRU: this device's frame becomes the one used last */
 
 static inline unsigned char *coh_frame_data(const struct coh_engine *engine, const struct coh_frame *frame)

@@ -39,6 +39,12 @@ static bool is_stable(const struct coh_view *view)
   return view->protocol->controllers[COH_DIRECTORY].states[view->directory->state].stable;
 }
 
+/* The directory works on the transaction of a lost device, and nobody will end it. */
+static bool is_lost(const struct coh_view *view)
+{
+  return view->lost_1 && view->directory->requestor_1 == view->lost_1;
+}
+
 /* While the directory is not at work, it knows of every copy, and every writer is the owner. */
 bool coh_directory_covers(const struct coh_view *view, struct coh_breach *breach)
 {
@@ -54,25 +60,28 @@ bool coh_directory_covers(const struct coh_view *view, struct coh_breach *breach
   return true;
 }
 
-/* When nothing is under way any more, every controller is in a stable state and awaits nothing. */
+/* When nothing is under way any more, every controller is in a stable state and awaits nothing, but for the cache of a lost device
+ * and a directory that works for it. */
 bool coh_nothing_waits(const struct coh_view *view, struct coh_breach *breach)
 {
   const struct coh_state *states = view->protocol->controllers[COH_CACHE].states;
   *breach = (struct coh_breach){COH_NOBODY, COH_NOBODY};
   if (!view->resting) return true;
-  for (int device = 0; device < view->kind->devices; device++)
+  for (int device = 0; device < view->kind->devices; device++) {
+    if (device + 1 == view->lost_1) continue;
     if (!states[view->caches[device].state].stable || view->caches[device].acks) {
       breach->device = device;
       return false;
     }
-  return is_stable(view);
+  }
+  return is_stable(view) || is_lost(view);
 }
 
 /* When nothing is under way, the last store's data is somewhere: in the owner's line, or else in memory. */
 bool coh_data_is_kept(const struct coh_view *view, struct coh_breach *breach)
 {
   int owner = coh_owner(view->directory);
-  if (!view->resting || !view->versions) return true;
+  if (!view->resting || !view->versions || is_lost(view)) return true;
   *breach = (struct coh_breach){owner, COH_NOBODY};
   return (owner >= 0 ? view->versions[owner] : view->memory_version) == view->last_version;
 }

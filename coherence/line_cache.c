@@ -98,6 +98,31 @@ void coh_frame_use(struct coh_engine *engine, uint32_t index)
   atomic_store_explicit(&engine->last, index, memory_order_relaxed);
 }
 
+/* What the device may do with the line, if that can be seen without a lock; a frame that somebody is stepping shows nothing. */
+static enum coh_right seen_right(struct coh_engine *engine, int device, uint64_t line)
+{
+  struct coh_frame *set = set_of(engine, device, line);
+  for (int way = 0; way < engine->shape.ways; way++) {
+    uint64_t control = atomic_load_explicit(&set[way].control, memory_order_acquire);
+    if (!holds(&set[way], line) || control & COH_FRAME_TOKEN) continue;
+    uint8_t state = __atomic_load_n(&set[way].entry.state, __ATOMIC_RELAXED);
+    atomic_thread_fence(memory_order_acquire);
+    if (atomic_load_explicit(&set[way].control, memory_order_relaxed) != control) continue;
+    return (enum coh_right)engine->protocol->controllers[COH_CACHE].states[state].right;
+  }
+  return COH_RIGHT_NONE;
+}
+
+int coh_frame_rival(struct coh_engine *engine, int device, uint64_t line, enum coh_right right)
+{
+  for (int d = 0; d < engine->shape.devices; d++) {
+    if (d == device) continue;
+    enum coh_right other = seen_right(engine, d, line);
+    if ((right == COH_RIGHT_WRITE && other > COH_RIGHT_NONE) || (right == COH_RIGHT_READ && other == COH_RIGHT_WRITE)) return d;
+  }
+  return COH_NOBODY;
+}
+
 /* The frame whose turn it is to go, of those that no transaction holds; NULL when all are at work. Looks without locks: what has changed
  * by the time that it is locked is looked at again. */
 static struct coh_frame *choose(struct coh_engine *engine, struct coh_frame *set)

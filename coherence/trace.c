@@ -107,7 +107,7 @@ void coh_trace_step(struct coh_engine *engine, uint64_t line, const struct coh_m
   record.state = outcome->state;
   record.result = (uint8_t)outcome->result;
   record.send_count = (uint16_t)count;
-  record.size = (uint16_t)(sizeof record + (size_t)count * sizeof sends[0]);
+  record.size = (uint16_t)((sizeof record + (size_t)count * sizeof sends[0] + 7) / 8 * 8);
   append(engine, &record, sends, (size_t)count * sizeof sends[0]);
 }
 

@@ -25,7 +25,7 @@ struct coh_record {
   uint64_t address;         /* of the line; of the block */
   uint64_t bytes;           /* ALLOC; STEP and TOUCH: of the access, 0 when the input is no access */
   uint32_t offset;          /* of the access within the line */
-  uint16_t size;            /* of the record with all that follows */
+  uint16_t size;            /* of the record with all that follows, a multiple of 8 */
   uint8_t kind;             /* enum coh_record_kind */
   uint8_t miss;             /* enum coh_miss */
   int16_t actor;            /* the device whose thread did it */

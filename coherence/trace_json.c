@@ -44,7 +44,7 @@ struct writer {
 
 static bool is_record(const struct coh_record *record, size_t left)
 {
-  return left >= sizeof *record && record->size >= sizeof *record && record->size <= left && record->size % 2 == 0 &&
+  return left >= sizeof *record && record->size >= sizeof *record && record->size <= left && record->size % 8 == 0 &&
          record->kind <= COH_RECORD_FREE;
 }
 

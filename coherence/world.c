@@ -1,46 +1,64 @@
 /* Worlds of the checker: what can happen next, what it leads to, and the one spelling of worlds that are alike.
  *
- * Packed: the number of messages; per line the directory's state, owner and requestor, members and memory's bit; per line and cache its
- * state, acks and data bit; then three bytes a message, in ascending order. To choose among the spellings, each cache gets a signature
- * that does not depend on names; only renamings that put the signatures into ascending order are spelled out, mostly one.
+ * A cache's part in a line is 16 bits: its own entry, its data bit, and what the directory says of it; all of a line is the parts of its
+ * caches, the directory's state, memory's bit and the messages. Packed: the number of messages; per line the directory's state with
+ * memory's bit, and the parts; then three bytes a message, in ascending order.
+ *
+ * To choose among the spellings, each cache has a key that does not depend on names: its parts, and a sum over the messages that mention
+ * it. Each line has a key likewise, of its caches' keys. The spelling is the least of those that put the lines and then the caches in
+ * ascending order: which renamings these are does not depend on the names that a world happens to have, nor does, therefore, the least.
+ * Mostly it is one; caches of one key that no message mentions can trade names without a trace, so their order is left as it is.
  */
+#include <endian.h>
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
 
 #include "coherence/world.h"
 
-/* A message in 21 bits; source and target are a device or HOME_BITS. */
-enum { HOME_BITS = 7, ACKS_BIAS = 8 };
-enum { FRESH_AT = 0, ACKS_AT = 1, REQUESTOR_AT = 5, TARGET_AT = 8, SOURCE_AT = 11, LINE_AT = 14, TYPE_AT = 15 };
+/* A part. Zero is the initial one. */
+enum { STATE_AT = 0, ACKS_AT = 6, FRESH_AT = 12, MEMBER_AT = 13, OWNER_AT = 14, REQUESTOR_AT = 15 };
+enum { STATE_MASK = 63, ACKS_MASK = 63, ACKS_SIGN = 32, DIRECTORY_MASK = 1 << MEMBER_AT | 1 << OWNER_AT | 1 << REQUESTOR_AT };
+_Static_assert((int)COH_MAX_STATES <= STATE_MASK + 1, "a state fits into a part");
+_Static_assert((int)COH_WORLD_ACKS < ACKS_SIGN, "and so do the acks");
+
+/* A message in 20 bits; a device is its number or HOME_BITS. */
+enum { DEVICE_BITS = 3, DEVICES_BITS = 3 * DEVICE_BITS, DEVICE_MASK = 7, DEVICES_MASK = 511, HOME_BITS = 7, COUNT_BIAS = 8 };
+enum { M_FRESH_AT = 0, M_ACKS_AT = 1, M_REQUESTOR_AT = 5, M_TARGET_AT = 8, M_SOURCE_AT = 11, M_LINE_AT = 14, M_TYPE_AT = 15 };
+_Static_assert((int)COH_WORLD_CACHES <= HOME_BITS && (int)COH_WORLD_DEVICES == HOME_BITS + 1, "devices have three bits");
 
 static uint32_t device_bits(int device)
 {
-  return device < 0 ? HOME_BITS : (uint32_t)device;
+  return (uint32_t)device & DEVICE_MASK;
 }
 
 static int bits_device(uint32_t bits)
 {
-  return (bits & 7) == HOME_BITS ? COH_HOME : (int)(bits & 7);
+  return (bits & DEVICE_MASK) == HOME_BITS ? COH_HOME : (int)(bits & DEVICE_MASK);
 }
 
 static uint32_t pack_message(const struct coh_message *message, int line, bool fresh)
 {
-  return (uint32_t)fresh << FRESH_AT | (uint32_t)(message->acks + ACKS_BIAS) << ACKS_AT | device_bits(message->requestor) << REQUESTOR_AT |
-         device_bits(message->target) << TARGET_AT | device_bits(message->source) << SOURCE_AT | (uint32_t)line << LINE_AT |
-         (uint32_t)message->type << TYPE_AT;
+  return (uint32_t)fresh << M_FRESH_AT | (uint32_t)(message->acks + COUNT_BIAS) << M_ACKS_AT |
+         device_bits(message->requestor) << M_REQUESTOR_AT | device_bits(message->target) << M_TARGET_AT |
+         device_bits(message->source) << M_SOURCE_AT | (uint32_t)line << M_LINE_AT | (uint32_t)message->type << M_TYPE_AT;
+}
+
+static int line_of(uint32_t message)
+{
+  return (int)(message >> M_LINE_AT & 1);
 }
 
 static struct coh_move unpack_message(uint32_t bits, int place)
 {
-  return (struct coh_move){.input = {.type = (uint8_t)(bits >> TYPE_AT),
-                                     .acks = (int16_t)((int)(bits >> ACKS_AT & 15) - ACKS_BIAS),
-                                     .source = (int16_t)bits_device(bits >> SOURCE_AT),
-                                     .target = (int16_t)bits_device(bits >> TARGET_AT),
-                                     .requestor = (int16_t)bits_device(bits >> REQUESTOR_AT)},
-                           .line = (int)(bits >> LINE_AT & 1),
-                           .message = place,
-                           .fresh = bits >> FRESH_AT & 1};
+  return (struct coh_move){.input = {.type = (uint8_t)(bits >> M_TYPE_AT),
+                                     .acks = (int16_t)((int)(bits >> M_ACKS_AT & 15) - COUNT_BIAS),
+                                     .source = (int16_t)bits_device(bits >> M_SOURCE_AT),
+                                     .target = (int16_t)bits_device(bits >> M_TARGET_AT),
+                                     .requestor = (int16_t)bits_device(bits >> M_REQUESTOR_AT)},
+                           .line = (int8_t)line_of(bits),
+                           .message = (int8_t)place,
+                           .fresh = bits >> M_FRESH_AT & 1};
 }
 
 /* ---- The kind ---------------------------------------------------------------------------------------------------- */
@@ -83,12 +101,39 @@ static bool sets_follow(const struct coh_world_kind *kind, const uint8_t *renami
   return true;
 }
 
+static unsigned origins_index(const struct coh_world_kind *kind, const uint8_t *origins)
+{
+  unsigned index = 0;
+  for (int c = 0; c < kind->caches; c++) index |= (unsigned)origins[c] << 2 * c;
+  return index;
+}
+
+static unsigned place_bit(int name, int cache)
+{
+  return 1u << (name * COH_WORLD_CACHES + cache);
+}
+
+/* `devices` are those of a message, as they lie in it. */
+static uint16_t rename_devices(const struct coh_world_kind *kind, const uint8_t *renaming, unsigned devices)
+{
+  unsigned renamed = 0;
+  for (int at = 0; at < DEVICES_BITS; at += DEVICE_BITS) {
+    unsigned device = devices >> at & HOME_BITS;
+    renamed |= (device < (unsigned)kind->caches ? renaming[device] : device) << at;
+  }
+  return (uint16_t)renamed;
+}
+
 static void keep_renaming(struct coh_world_kind *kind, const uint8_t *renaming)
 {
+  struct coh_renaming *kept = &kind->renamings[kind->renaming_count];
   if (!sets_follow(kind, renaming)) return;
-  memcpy(kind->renamings[kind->renaming_count], renaming, COH_WORLD_CACHES);
-  for (int c = 0; c < kind->caches; c++) kind->origins[kind->renaming_count][renaming[c]] = (uint8_t)c;
-  kind->renaming_count++;
+  for (int c = 0; c < kind->caches; c++) {
+    kept->origins[renaming[c]] = (uint8_t)c;
+    kept->places |= (uint16_t)place_bit(renaming[c], c);
+  }
+  for (unsigned d = 0; d < 1u << DEVICES_BITS; d++) kept->devices[d] = rename_devices(kind, renaming, d);
+  kind->renaming_of[origins_index(kind, kept->origins)] = (uint8_t)kind->renaming_count++;
 }
 
 static void make_renamings(struct coh_world_kind *kind, uint8_t *renaming, int chosen, unsigned used)
@@ -101,8 +146,31 @@ static void make_renamings(struct coh_world_kind *kind, uint8_t *renaming, int c
   }
 }
 
+static void make_accesses(struct coh_world_kind *kind)
+{
+  for (int line = 0; line < kind->lines; line++)
+    for (int cache = 0; cache < kind->caches; cache++)
+      for (int access = 0; access < COH_FIRST_MESSAGE; access++)
+        kind->accesses[line][cache][access] = (struct coh_move){.input = coh_access(access, cache), .line = (int8_t)line, .message = -1};
+}
+
+/* Whether an access stalls is looked up here once for all worlds. One whose events have facts is always tried. */
+static void make_stalls(struct coh_world_kind *kind)
+{
+  const struct coh_controller *controller = &kind->protocol->controllers[COH_CACHE];
+  for (int state = 0; state < controller->state_count; state++)
+    for (int access = 0; access < COH_FIRST_MESSAGE; access++) {
+      int8_t event = controller->event_of[access][0];
+      if (!state && access == COH_EVICT) continue; /* there is nothing to evict */
+      if (!controller->facts_of[access] && event >= 0 && controller->cells[state][event].kind == COH_CELL_STALL)
+        kind->stalls[state] |= 1ull << event;
+      else kind->tried[state] |= (uint8_t)(1 << access);
+    }
+}
+
 int coh_world_kind_make(struct coh_world_kind *kind, const struct coh_protocol *protocol, const char *sharers, int caches, int lines)
 {
+  static const int all_renamings[COH_WORLD_CACHES + 1] = {1, 1, 2, 6, 24};
   uint8_t renaming[COH_WORLD_CACHES] = {0};
   /* so small that the set is inexact even here */
   int parameter = !strcmp(sharers, "limited") ? 1 : !strcmp(sharers, "coarse") ? 2 : 0;
@@ -110,17 +178,102 @@ int coh_world_kind_make(struct coh_world_kind *kind, const struct coh_protocol *
   int result = coh_sharer_kind_make(sharers, caches, parameter, &kind->sharers);
   if (result || kind->sharers.words != 1) return -EINVAL;
   make_sets(kind);
+  make_accesses(kind);
+  make_stalls(kind);
   make_renamings(kind, renaming, 0, 0);
+  kind->any_renaming = kind->renaming_count == all_renamings[caches];
   return 0;
 }
 
 void coh_world_init(const struct coh_world_kind *kind, struct coh_world *world)
 {
   memset(world, 0, sizeof *world);
-  for (int l = 0; l < kind->lines; l++) world->lines[l].memory_version = 1;
+  for (int l = 0; l < kind->lines; l++) world->lines[l].memory_fresh = true;
+}
+
+/* ---- Parts and mentions ------------------------------------------------------------------------------------------ */
+
+static struct coh_cache_entry part_entry(unsigned part)
+{
+  int acks = (int)((part >> ACKS_AT & ACKS_MASK) ^ ACKS_SIGN) - ACKS_SIGN;
+  return (struct coh_cache_entry){.state = part >> STATE_AT & STATE_MASK, .acks = (int16_t)acks};
+}
+
+static unsigned entry_part(const struct coh_cache_entry *entry)
+{
+  return (unsigned)entry->state << STATE_AT | ((unsigned)entry->acks & ACKS_MASK) << ACKS_AT;
+}
+
+/* Writes into the parts what the directory says of the caches. */
+static void spread_directory(const struct coh_world_kind *kind, struct coh_world_line *line)
+{
+  unsigned members = members_of(kind, line->directory.sharers);
+  for (int c = 0; c < kind->caches; c++) {
+    unsigned said = (members >> c & 1) << MEMBER_AT | (unsigned)(line->directory.owner_1 == c + 1) << OWNER_AT |
+                    (unsigned)(line->directory.requestor_1 == c + 1) << REQUESTOR_AT;
+    line->parts[c] = (uint16_t)((line->parts[c] & ~DIRECTORY_MASK) | said);
+  }
+}
+
+/* The same backwards. */
+static void gather_directory(const struct coh_world_kind *kind, struct coh_world_line *line, int state)
+{
+  unsigned members = 0;
+  line->directory = (struct coh_directory_entry){.state = (uint8_t)state};
+  for (int c = 0; c < kind->caches; c++) {
+    members |= (unsigned)(line->parts[c] >> MEMBER_AT & 1) << c;
+    if (line->parts[c] >> OWNER_AT & 1) line->directory.owner_1 = (uint16_t)(c + 1);
+    if (line->parts[c] >> REQUESTOR_AT & 1) line->directory.requestor_1 = (uint16_t)(c + 1);
+  }
+  line->directory.sharers[0] = kind->sets[members];
+}
+
+/* What a message adds to the sum of a device that it names in one of three roles: 1, so that the low byte counts the mentions (fewer than
+ * 256, so 0 is certain to mean none), and above it a signature of the message without names. It leaves out the data bit, which a store
+ * changes in many messages at once: two worlds of equal keys need not be alike, they are only more work to tell apart. */
+static uint32_t mention(uint32_t message, int role)
+{
+  uint64_t plain = message >> M_TYPE_AT << 4 | (message >> M_ACKS_AT & 15);
+  return ((uint32_t)(plain * 0x9e3779b97f4a7c15ull >> 16 * role) & ~255u) | 1;
+}
+_Static_assert(3 * COH_WORLD_MESSAGES < 256, "the mentions can be counted in a byte");
+
+static void mention_all(struct coh_world *world, uint32_t message, uint32_t sign)
+{
+  uint32_t *mentions = world->lines[line_of(message)].mentions;
+  mentions[message >> M_SOURCE_AT & DEVICE_MASK] += mention(message, 0) * sign;
+  mentions[message >> M_TARGET_AT & DEVICE_MASK] += mention(message, 1) * sign;
+  mentions[message >> M_REQUESTOR_AT & DEVICE_MASK] += mention(message, 2) * sign;
+}
+
+static bool add_message(struct coh_world *world, const struct coh_message *message, int line, bool fresh)
+{
+  if (world->message_count == COH_WORLD_MESSAGES) return false;
+  uint32_t bits = pack_message(message, line, fresh);
+  world->messages[world->message_count++] = bits;
+  mention_all(world, bits, 1);
+  return true;
+}
+
+/* *next becomes the world without the message that the move delivers. */
+static void copy_without(const struct coh_world *world, const struct coh_move *move, struct coh_world *next)
+{
+  int count = 0;
+  memcpy(next->lines, world->lines, sizeof next->lines);
+  for (int m = 0; m < world->message_count; m++) {
+    next->messages[count] = world->messages[m];
+    count += m != move->message;
+  }
+  next->message_count = count;
+  if (move->message >= 0) mention_all(next, world->messages[move->message], -1u);
 }
 
 /* ---- Moves ------------------------------------------------------------------------------------------------------- */
+
+int coh_world_cache_state(const struct coh_world *world, int line, int cache)
+{
+  return world->lines[line].parts[cache] >> STATE_AT & STATE_MASK;
+}
 
 int coh_world_moves(const struct coh_world_kind *kind, const struct coh_world *world, struct coh_move *moves)
 {
@@ -128,28 +281,21 @@ int coh_world_moves(const struct coh_world_kind *kind, const struct coh_world *w
   for (int m = 0; m < world->message_count; m++) /* equal messages stand side by side; which one comes makes no difference */
     if (!m || world->messages[m] != world->messages[m - 1]) moves[count++] = unpack_message(world->messages[m], m);
   for (int line = 0; line < kind->lines; line++)
-    for (int cache = 0; cache < kind->caches; cache++)
-      for (int access = 0; access < COH_FIRST_MESSAGE; access++) {
-        if (access == COH_EVICT && !world->lines[line].caches[cache].state) continue; /* there is nothing to evict */
-        moves[count++] = (struct coh_move){.input = coh_access(access, cache), .line = line, .message = -1};
-      }
+    for (int cache = 0; cache < kind->caches; cache++) {
+      unsigned tried = kind->tried[coh_world_cache_state(world, line, cache)];
+      for (int access = 0; tried; access++, tried >>= 1)
+        if (tried & 1) moves[count++] = kind->accesses[line][cache][access];
+    }
   return count;
 }
 
-static void forget_store(struct coh_world *world, int line)
+static void forget_store(const struct coh_world_kind *kind, struct coh_world *world, int line)
 {
   struct coh_world_line *at = &world->lines[line];
-  at->memory_version = 0;
-  memset(at->versions, 0, sizeof at->versions);
+  at->memory_fresh = false;
+  for (int c = 0; c < kind->caches; c++) at->parts[c] &= (uint16_t) ~(1u << FRESH_AT);
   for (int m = 0; m < world->message_count; m++)
-    if ((int)(world->messages[m] >> LINE_AT & 1) == line) world->messages[m] &= ~(1u << FRESH_AT);
-}
-
-static bool add_message(struct coh_world *world, const struct coh_message *message, int line, bool fresh)
-{
-  if (world->message_count == COH_WORLD_MESSAGES) return false;
-  world->messages[world->message_count++] = pack_message(message, line, fresh);
-  return true;
+    if (line_of(world->messages[m]) == line) world->messages[m] &= ~(1u << M_FRESH_AT);
 }
 
 static bool add_sends(const struct coh_world_kind *kind, struct coh_world *world, int line, bool fresh, const struct coh_outcome *outcome)
@@ -170,69 +316,71 @@ static bool add_sends(const struct coh_world_kind *kind, struct coh_world *world
   return fits;
 }
 
-static void sort_messages(struct coh_world *world)
+/* A load that hits leads back to where it came from. */
+static bool changes_nothing(const struct coh_move *move, const struct coh_outcome *outcome)
 {
-  for (int i = 1; i < world->message_count; i++) {
-    uint32_t message = world->messages[i];
-    int place = i;
-    for (; place && world->messages[place - 1] > message; place--) world->messages[place] = world->messages[place - 1];
-    world->messages[place] = message;
-  }
+  return move->message < 0 && outcome->from == outcome->state && !outcome->send_count && outcome->deeds == COH_DEED_LOAD;
 }
 
-/* The deeds of a cache. Its messages carry the line as it is before a store. */
-static enum coh_move_result do_cache(const struct coh_world_kind *kind, struct coh_world *next, const struct coh_move *move,
-                                     const struct coh_outcome *outcome)
+static enum coh_move_result undone(const struct coh_outcome *outcome)
 {
-  struct coh_world_line *line = &next->lines[move->line];
-  uint32_t *version = &line->versions[move->input.target];
-  if (outcome->deeds & COH_DEED_FILL) *version = move->fresh;
-  if (outcome->deeds & COH_DEED_LOAD && !*version) return COH_MOVE_STALE_LOAD;
-  if (outcome->deeds & COH_DEED_STORE && !*version) return COH_MOVE_STALE_STORE;
-  if (!add_sends(kind, next, move->line, *version, outcome)) return COH_MOVE_CROWDED;
-  if (outcome->deeds & COH_DEED_STORE) {
-    forget_store(next, move->line);
-    *version = 1;
-  }
-  if (!kind->protocol->controllers[COH_CACHE].states[outcome->state].holds_data) *version = 0;
+  return outcome->result == COH_STALLED ? COH_MOVE_STALLED : COH_MOVE_UNHANDLED;
+}
+
+/* A cache's messages carry the line as it is before a store. */
+static enum coh_move_result move_cache(const struct coh_world_kind *kind, const struct coh_world *world, const struct coh_move *move,
+                                       struct coh_world *next, struct coh_outcome *outcome)
+{
+  unsigned part = world->lines[move->line].parts[move->input.target];
+  struct coh_cache_entry entry = part_entry(part);
+  coh_cache_step(kind->protocol, &entry, &move->input, outcome);
+  if (outcome->result != COH_DONE) return undone(outcome);
+  bool fresh = outcome->deeds & COH_DEED_FILL ? move->fresh : part >> FRESH_AT & 1;
+  if (outcome->deeds & COH_DEED_LOAD && !fresh) return COH_MOVE_STALE_LOAD;
+  if (outcome->deeds & COH_DEED_STORE && !fresh) return COH_MOVE_STALE_STORE;
+  if (entry.acks > COH_WORLD_ACKS || entry.acks < -COH_WORLD_ACKS) return COH_MOVE_ACKS;
+  if (changes_nothing(move, outcome)) return COH_MOVE_IDLE;
+  copy_without(world, move, next);
+  if (!add_sends(kind, next, move->line, fresh, outcome)) return COH_MOVE_CROWDED;
+  if (outcome->deeds & COH_DEED_STORE) forget_store(kind, next, move->line);
+  fresh = fresh && kind->protocol->controllers[COH_CACHE].states[outcome->state].holds_data;
+  next->lines[move->line].parts[move->input.target] =
+      (uint16_t)((part & DIRECTORY_MASK) | (unsigned)fresh << FRESH_AT | entry_part(&entry));
   return COH_MOVED;
 }
 
-static enum coh_move_result do_directory(const struct coh_world_kind *kind, struct coh_world *next, const struct coh_move *move,
-                                         const struct coh_outcome *outcome)
+static enum coh_move_result move_directory(const struct coh_world_kind *kind, const struct coh_world *world, const struct coh_move *move,
+                                           struct coh_world *next, struct coh_outcome *outcome)
 {
-  struct coh_world_line *line = &next->lines[move->line];
-  if (outcome->deeds & COH_DEED_WRITE_MEMORY) line->memory_version = move->fresh;
-  line->members = members_of(kind, line->directory.sharers);
-  return add_sends(kind, next, move->line, line->memory_version, outcome) ? COH_MOVED : COH_MOVE_CROWDED;
+  struct coh_world_line line = world->lines[move->line], *after = &next->lines[move->line];
+  coh_directory_step(kind->protocol, &kind->sharers, &line.directory, &move->input, outcome);
+  if (outcome->result != COH_DONE) return undone(outcome);
+  copy_without(world, move, next);
+  memcpy(after->room, line.room, sizeof line.room);
+  if (outcome->deeds & COH_DEED_WRITE_MEMORY) after->memory_fresh = move->fresh;
+  spread_directory(kind, after);
+  return add_sends(kind, next, move->line, after->memory_fresh, outcome) ? COH_MOVED : COH_MOVE_CROWDED;
 }
 
 enum coh_move_result coh_world_move(const struct coh_world_kind *kind, const struct coh_world *world, const struct coh_move *move,
                                     struct coh_world *next, struct coh_outcome *outcome)
 {
-  bool at_home = move->input.target == COH_HOME;
-  memcpy(next, world, offsetof(struct coh_world, messages) + sizeof(uint32_t) * (size_t)world->message_count);
-  struct coh_world_line *line = &next->lines[move->line];
-  if (at_home) coh_directory_step(kind->protocol, &kind->sharers, &line->directory, &move->input, outcome);
-  else coh_cache_step(kind->protocol, &line->caches[move->input.target], &move->input, outcome);
-  if (outcome->result != COH_DONE) return outcome->result == COH_STALLED ? COH_MOVE_STALLED : COH_MOVE_UNHANDLED;
-  if (move->message >= 0) {
-    next->message_count--;
-    for (int m = move->message; m < next->message_count; m++) next->messages[m] = next->messages[m + 1];
-  }
-  enum coh_move_result result = (at_home ? do_directory : do_cache)(kind, next, move, outcome);
-  sort_messages(next);
-  return result;
+  if (move->input.target == COH_HOME) return move_directory(kind, world, move, next, outcome);
+  return move_cache(kind, world, move, next, outcome);
 }
 
-const struct coh_invariant *coh_world_broken(const struct coh_world_kind *kind, const struct coh_world *world, struct coh_breach *breach,
-                                             int *line)
+const struct coh_invariant *coh_world_broken(const struct coh_world_kind *kind, const struct coh_world *world, struct coh_breach *breach)
 {
   for (int l = 0; l < kind->lines; l++) {
-    const struct coh_world_line *at = &world->lines[l];
-    struct coh_view view = {kind->protocol,           &kind->sharers, &at->directory, at->caches, at->versions, at->memory_version, 1,
-                            world->message_count == 0};
-    *line = l;
+    const struct coh_world_line *line = &world->lines[l];
+    struct coh_cache_entry caches[COH_WORLD_CACHES];
+    uint32_t versions[COH_WORLD_CACHES];
+    for (int c = 0; c < kind->caches; c++) {
+      caches[c] = part_entry(line->parts[c]);
+      versions[c] = line->parts[c] >> FRESH_AT & 1;
+    }
+    struct coh_view view = {
+        kind->protocol, &kind->sharers, &line->directory, caches, versions, line->memory_fresh, 1, world->message_count == 0, 0};
     const struct coh_invariant *broken = coh_broken_invariant(&view, breach);
     if (broken) return broken;
   }
@@ -241,137 +389,214 @@ const struct coh_invariant *coh_world_broken(const struct coh_world_kind *kind, 
 
 /* ---- Spelling ---------------------------------------------------------------------------------------------------- */
 
-static uint32_t mix(uint32_t value)
+/* Names for the caches: who each was, and the keys in that order. */
+struct order {
+  uint64_t key_of[COH_WORLD_CACHES]; /* by old name */
+  uint64_t keys[COH_WORLD_CACHES];   /* by new name */
+  uint8_t origins[COH_WORLD_CACHES];
+};
+
+static unsigned directory_byte(const struct coh_world_line *line)
 {
-  value *= 0x9e3779b1u;
-  return value ^ value >> 15;
+  return line->directory.state | (unsigned)line->memory_fresh << 7;
 }
 
-/* The messages as they concern each cache, without names. */
-static void sign_messages(const struct coh_world_kind *kind, const struct coh_world *world, const int *line_names, uint32_t *signatures)
+static uint64_t line_key(const struct coh_world_kind *kind, const struct coh_world_line *line)
 {
+  uint64_t sum = 0;
+  for (int c = 0; c < kind->caches; c++) {
+    uint64_t value = ((uint64_t)line->mentions[c] << 16 | line->parts[c]) * 0x9e3779b97f4a7c15ull;
+    sum += value ^ value >> 29;
+  }
+  return sum;
+}
+
+/* Of two lines: less than 0 when the first comes first whatever their names, 0 when that is not known. */
+static int compare_lines(const struct coh_world_kind *kind, const struct coh_world_line *line, const struct coh_world_line *other)
+{
+  int difference = (int)directory_byte(line) - (int)directory_byte(other);
+  if (difference) return difference;
+  uint64_t key = line_key(kind, line), other_key = line_key(kind, other);
+  return (key > other_key) - (key < other_key);
+}
+
+/* The parts, and below them the mentions, whose count remains in the lowest byte. */
+static uint64_t cache_key(const struct coh_world_kind *kind, const struct coh_world *world, int first_line, int cache)
+{
+  const struct coh_world_line *first = &world->lines[first_line], *second = &world->lines[!first_line];
+  uint64_t parts = (uint64_t)first->parts[cache] << 48;
+  uint32_t mentions = first->mentions[cache];
+  if (kind->lines > 1) {
+    parts |= (uint64_t)second->parts[cache] << 32;
+    mentions += second->mentions[cache] + (second->mentions[cache] & ~255u) * 4; /* so that it matters of which line they are */
+  }
+  return parts | mentions;
+}
+
+static bool is_mentioned(uint64_t key)
+{
+  return key & 255;
+}
+
+static void sort_caches(const struct coh_world_kind *kind, struct order *order)
+{
+  for (int c = 0; c < kind->caches; c++) {
+    uint64_t key = order->key_of[c];
+    int place = c;
+    for (; place && order->keys[place - 1] > key; place--) {
+      order->keys[place] = order->keys[place - 1];
+      order->origins[place] = order->origins[place - 1];
+    }
+    order->keys[place] = key;
+    order->origins[place] = (uint8_t)c;
+  }
+}
+
+static void take_order(const struct coh_world_kind *kind, struct order *order, const uint8_t *origins)
+{
+  memcpy(order->origins, origins, sizeof order->origins);
+  for (int c = 0; c < kind->caches; c++) order->keys[c] = order->key_of[origins[c]];
+}
+
+/* The place of the first key that another order has otherwise, or the number of caches. */
+static int first_difference(const struct coh_world_kind *kind, const struct order *order, const uint8_t *origins)
+{
+  int c = 0;
+  while (c < kind->caches && order->key_of[origins[c]] == order->keys[c]) c++;
+  return c;
+}
+
+/* Sorts as far as the renamings that are allowed can. */
+static void choose_order(const struct coh_world_kind *kind, struct order *order)
+{
+  take_order(kind, order, kind->renamings[0].origins);
+  for (int r = 1; r < kind->renaming_count; r++) {
+    int c = first_difference(kind, order, kind->renamings[r].origins);
+    if (c < kind->caches && order->key_of[kind->renamings[r].origins[c]] < order->keys[c])
+      take_order(kind, order, kind->renamings[r].origins);
+  }
+}
+
+/* Can caches trade names so that the keys stay in order? Where only some renamings are allowed, that is looked up anyway. */
+static bool has_ties(const struct coh_world_kind *kind, const struct order *order)
+{
+  bool tie = !kind->any_renaming;
+  for (int c = 1; c < kind->caches; c++) tie |= order->keys[c] == order->keys[c - 1] && is_mentioned(order->keys[c]);
+  return tie;
+}
+
+/* Which cache may have which name, as the bits of renamings' places: any with the name's key. Caches that no message mentions keep their
+ * names, since trading them changes nothing; but where only some renamings are allowed, the others may not be able to trade alone. */
+static unsigned tied_places(const struct coh_world_kind *kind, const struct order *order)
+{
+  unsigned places = 0;
+  for (int name = 0; name < kind->caches; name++) {
+    bool keeps = kind->any_renaming && !is_mentioned(order->keys[name]);
+    for (int cache = 0; cache < kind->caches; cache++)
+      if (keeps ? order->origins[name] == cache : order->key_of[cache] == order->keys[name]) places |= place_bit(name, cache);
+  }
+  return places;
+}
+
+/* The messages under their new names, in ascending order. */
+static uint8_t *spell_messages(const struct coh_world *world, int first_line, const struct coh_renaming *renaming, uint8_t *to)
+{
+  uint32_t sorted[COH_WORLD_MESSAGES];
   for (int m = 0; m < world->message_count; m++) {
-    uint32_t bits = world->messages[m];
-    uint32_t plain = bits >> TYPE_AT << 6 | (uint32_t)line_names[bits >> LINE_AT & 1] << 5 | (bits & 31);
-    int roles[] = {bits_device(bits >> SOURCE_AT), bits_device(bits >> TARGET_AT), bits_device(bits >> REQUESTOR_AT)};
-    for (int role = 0; role < 3; role++)
-      if (roles[role] >= 0) signatures[roles[role]] += mix(plain * 4 + (uint32_t)role + 1);
+    uint32_t bits = world->messages[m], devices = bits >> M_REQUESTOR_AT & DEVICES_MASK;
+    bits ^= (devices ^ renaming->devices[devices]) << M_REQUESTOR_AT ^ (uint32_t)first_line << M_LINE_AT;
+    int place = m;
+    for (; place && sorted[place - 1] > bits; place--) sorted[place] = sorted[place - 1];
+    sorted[place] = bits;
   }
-}
-
-static void sign(const struct coh_world_kind *kind, const struct coh_world *world, const int *line_names, uint32_t *signatures)
-{
-  for (int c = 0; c < kind->caches; c++) {
-    signatures[c] = 0;
-    for (int l = 0; l < kind->lines; l++) {
-      const struct coh_world_line *line = &world->lines[l];
-      uint32_t own = line->caches[c].state | (uint32_t)(line->caches[c].acks + ACKS_BIAS) << 8 | line->versions[c] << 12 |
-                     (uint32_t)(line->members >> c & 1) << 13 | (uint32_t)(line->directory.owner_1 == c + 1) << 14 |
-                     (uint32_t)(line->directory.requestor_1 == c + 1) << 15 | (uint32_t)line_names[l] << 16;
-      signatures[c] += mix(own);
-    }
-  }
-  sign_messages(kind, world, line_names, signatures);
-}
-
-/* The signatures in the order that a renaming puts the caches in, against another such order: less than, 0, greater than. */
-static int compare_orders(const uint32_t *signatures, const uint8_t *origins, const uint32_t *best, const uint8_t *best_origins, int caches)
-{
-  for (int c = 0; c < caches; c++) {
-    uint32_t a = signatures[origins[c]], b = best[best_origins[c]];
-    if (a != b) return a < b ? -1 : 1;
-  }
-  return 0;
-}
-
-static int rename_device(const uint8_t *renaming, int device)
-{
-  return device < 0 ? device : renaming[device];
-}
-
-static uint8_t *pack_line(const struct coh_world_kind *kind, const struct coh_world_line *line, const uint8_t *renaming, uint8_t *to)
-{
-  const struct coh_directory_entry *directory = &line->directory;
-  to[0] = directory->state;
-  to[1] = (uint8_t)((rename_device(renaming, directory->owner_1 - 1) + 1) | (rename_device(renaming, directory->requestor_1 - 1) + 1) << 4);
-  to[2] = (uint8_t)(rename_members(renaming, kind->caches, line->members) | line->memory_version << 7);
-  to += 3;
-  for (int c = 0; c < kind->caches; c++) {
-    to[2 * renaming[c]] = line->caches[c].state;
-    to[2 * renaming[c] + 1] = (uint8_t)((line->caches[c].acks + ACKS_BIAS) | (int)line->versions[c] << 7);
-  }
-  return to + 2 * kind->caches;
-}
-
-static uint32_t rename_message(uint32_t bits, const int *line_names, const uint8_t *names)
-{
-  uint32_t kept = bits & ~(7u << SOURCE_AT | 7u << TARGET_AT | 7u << REQUESTOR_AT | 1u << LINE_AT);
-  return kept | (uint32_t)names[bits >> SOURCE_AT & 7] << SOURCE_AT | (uint32_t)names[bits >> TARGET_AT & 7] << TARGET_AT |
-         (uint32_t)names[bits >> REQUESTOR_AT & 7] << REQUESTOR_AT | (uint32_t)line_names[bits >> LINE_AT & 1] << LINE_AT;
-}
-
-static int spell(const struct coh_world_kind *kind, const struct coh_world *world, const int *line_names, const uint8_t *renaming,
-                 uint8_t *packed)
-{
-  struct coh_world sorted;
-  uint8_t names[8] = {[HOME_BITS] = HOME_BITS}, *to = packed;
-  memcpy(names, renaming, COH_WORLD_CACHES);
-  *to++ = (uint8_t)world->message_count;
-  for (int l = 0; l < kind->lines; l++) to = pack_line(kind, &world->lines[kind->lines == 1 ? 0 : line_names[l]], renaming, to);
-  sorted.message_count = world->message_count;
-  for (int m = 0; m < world->message_count; m++) sorted.messages[m] = rename_message(world->messages[m], line_names, names);
-  sort_messages(&sorted);
   for (int m = 0; m < world->message_count; m++, to += 3) {
-    to[0] = (uint8_t)(sorted.messages[m] >> 16);
-    to[1] = (uint8_t)(sorted.messages[m] >> 8);
-    to[2] = (uint8_t)sorted.messages[m];
+    uint32_t little_endian = htole32(sorted[m]);
+    memcpy(to, &little_endian, 4);
   }
-  return (int)(to - packed);
+  return to;
 }
 
-/* Of the renamings, with either naming of the lines, the best by signatures. */
-static void find_best(const struct coh_world_kind *kind, uint32_t signatures[][COH_WORLD_CACHES], int *best_swap, int *best_renaming)
+static int spell(const struct coh_world_kind *kind, const struct coh_world *world, int first_line, const struct coh_renaming *renaming,
+                 uint64_t *packed)
 {
-  *best_swap = *best_renaming = 0;
-  for (int swap = 0; swap < kind->lines; swap++)
-    for (int r = 0; r < kind->renaming_count; r++)
-      if (compare_orders(signatures[swap], kind->origins[r], signatures[*best_swap], kind->origins[*best_renaming], kind->caches) < 0)
-        *best_swap = swap, *best_renaming = r;
+  uint8_t *to = (uint8_t *)packed;
+  *to++ = (uint8_t)world->message_count;
+  for (int l = 0; l < kind->lines; l++) {
+    const struct coh_world_line *line = &world->lines[l ^ first_line];
+    *to++ = (uint8_t)directory_byte(line);
+    for (int c = 0; c < kind->caches; c++, to += 2) memcpy(to, &line->parts[renaming->origins[c]], 2);
+  }
+  to = spell_messages(world, first_line, renaming, to);
+  memset(to, 0, 8);
+  return (int)(to - (uint8_t *)packed + 7) / 8;
 }
 
-int coh_world_pack(const struct coh_world_kind *kind, const struct coh_world *world, uint8_t *packed)
+static void keep_less(uint64_t *packed, const uint64_t *other, int words)
 {
-  static const int line_names[COH_WORLD_LINES][2] = {{0, 1}, {1, 0}};
-  uint32_t signatures[COH_WORLD_LINES][COH_WORLD_CACHES];
-  uint8_t other[COH_PACKED_SIZE] = {0};
-  int best_swap, best;
-  for (int swap = 0; swap < kind->lines; swap++) sign(kind, world, line_names[swap], signatures[swap]);
-  find_best(kind, signatures, &best_swap, &best);
-  int size = spell(kind, world, line_names[best_swap], kind->renamings[best], packed);
-  for (int swap = best_swap; swap < kind->lines; swap++)
-    for (int r = swap == best_swap ? best + 1 : 0; r < kind->renaming_count; r++) {
-      if (compare_orders(signatures[swap], kind->origins[r], signatures[best_swap], kind->origins[best], kind->caches) != 0) continue;
-      spell(kind, world, line_names[swap], kind->renamings[r], other);
-      if (memcmp(other, packed, (size_t)size) < 0) memcpy(packed, other, (size_t)size);
-    }
-  return size;
+  for (int w = 0; w < words; w++) {
+    if (packed[w] == other[w]) continue;
+    if (other[w] < packed[w]) memcpy(packed, other, sizeof *packed * (size_t)words);
+    return;
+  }
 }
 
-void coh_world_unpack(const struct coh_world_kind *kind, const uint8_t *packed, struct coh_world *world)
+/* The least spelling with the lines in this order. */
+static int pack_lines(const struct coh_world_kind *kind, const struct coh_world *world, int first_line, uint64_t *packed)
 {
-  world->message_count = *packed++;
+  struct order order;
+  uint64_t other[COH_PACKED_WORDS];
+  for (int c = 0; c < kind->caches; c++) order.key_of[c] = cache_key(kind, world, first_line, c);
+  if (kind->any_renaming) sort_caches(kind, &order);
+  else choose_order(kind, &order);
+  int chosen = kind->renaming_of[origins_index(kind, order.origins)];
+  int words = spell(kind, world, first_line, &kind->renamings[chosen], packed);
+  if (!has_ties(kind, &order)) return words;
+  unsigned places = tied_places(kind, &order);
+  for (int r = 0; r < kind->renaming_count; r++) {
+    if (r == chosen || kind->renamings[r].places & ~places) continue;
+    spell(kind, world, first_line, &kind->renamings[r], other);
+    keep_less(packed, other, words);
+  }
+  return words;
+}
+
+int coh_world_pack(const struct coh_world_kind *kind, const struct coh_world *world, uint64_t *packed)
+{
+  uint64_t other[COH_PACKED_WORDS];
+  if (kind->lines == 1) return pack_lines(kind, world, 0, packed);
+  int order = compare_lines(kind, &world->lines[0], &world->lines[1]);
+  int words = pack_lines(kind, world, order > 0, packed);
+  if (order) return words;
+  pack_lines(kind, world, 1, other);
+  keep_less(packed, other, words);
+  return words;
+}
+
+void coh_world_unpack(const struct coh_world_kind *kind, const uint64_t *packed, struct coh_world *world)
+{
+  const uint8_t *from = (const uint8_t *)packed;
+  world->message_count = *from++;
   for (int l = 0; l < kind->lines; l++) {
     struct coh_world_line *line = &world->lines[l];
-    line->directory = (struct coh_directory_entry){.state = packed[0], .owner_1 = packed[1] & 15, .requestor_1 = packed[1] >> 4};
-    line->members = packed[2] & 15;
-    line->directory.sharers[0] = kind->sets[line->members];
-    line->memory_version = packed[2] >> 7;
-    packed += 3;
-    for (int c = 0; c < kind->caches; c++, packed += 2) {
-      line->caches[c] = (struct coh_cache_entry){.state = packed[0], .acks = (int16_t)((packed[1] & 127) - ACKS_BIAS)};
-      line->versions[c] = packed[1] >> 7;
-    }
+    int directory = *from++;
+    line->memory_fresh = directory >> 7;
+    memset(line->mentions, 0, sizeof line->mentions);
+    memcpy(line->parts, from, 2 * (size_t)kind->caches);
+    gather_directory(kind, line, directory & 127);
+    from += 2 * kind->caches;
   }
-  for (int m = 0; m < world->message_count; m++, packed += 3)
-    world->messages[m] = (uint32_t)packed[0] << 16 | (uint32_t)packed[1] << 8 | packed[2];
+  for (int m = 0; m < world->message_count; m++, from += 3) {
+    world->messages[m] = (uint32_t)from[2] << 16 | (uint32_t)from[1] << 8 | from[0];
+    mention_all(world, world->messages[m], 1);
+  }
+}
+
+int coh_packed_messages(const uint64_t *packed)
+{
+  return *(const uint8_t *)packed;
+}
+
+int coh_packed_words(const struct coh_world_kind *kind, const uint64_t *packed)
+{
+  return (1 + kind->lines * (1 + 2 * kind->caches) + 3 * coh_packed_messages(packed) + 7) / 8;
 }

@@ -57,6 +57,8 @@ struct fab_sink {
   void (*lost)(void *context, int device);
 };
 
+struct fab_sim;
+
 struct fab_config {
   int device, devices;
   enum fab_channel channel;
@@ -73,6 +75,8 @@ struct fab_config {
   int listen_fd;
   const uint16_t *ports;
   unsigned char key[FAB_KEY_BYTES];
+  /* sim: the network (fabric/sim.h) */
+  struct fab_sim *sim;
 };
 
 struct fab_endpoint; /* each fabric's own; begins with `const struct fab_ops *ops` */
@@ -113,6 +117,7 @@ struct fab_endpoint {
 
 extern const struct fab_ops fab_shm;   /* shm.c: one host, shared memory: MAP, RMA, MSG */
 extern const struct fab_ops fab_uring; /* uring.c: TCP sockets by io_uring: MSG */
+extern const struct fab_ops fab_sim;   /* sim.c: one process, virtual time, a seeded adversary: MAP, RMA, MSG; no hardware */
 
 size_t fab_shm_bytes(int devices);       /* size of fab_config.rings (a hole-y file: only what is used costs memory) */
 const struct fab_ops *fab_at(int index); /* fabric.c: all fabrics, in order; NULL behind the last */

@@ -65,3 +65,52 @@ Test(check_mutants, all_are_caught)
   }
   free(protocol);
 }
+
+/* Each Ping that a cache gets it takes for an ack, and sends itself another. */
+static const char endless[] = "protocol Endless : counts acks without end\n"
+                              "messages\n"
+                              "  Req   request   -    : asks\n"
+                              "  Ans   response  data : answers\n"
+                              "  Ping  response  ack  : an ack to oneself\n"
+                              "cache states\n"
+                              "  I  none  stable    : idle\n"
+                              "  W  none  transient : waits for the answer\n"
+                              "cache events\n"
+                              "  Load   load      : the program reads\n"
+                              "  Store  store     : the program writes\n"
+                              "  Evict  evict     : the copy is given back\n"
+                              "  Ans    Ans       : the answer\n"
+                              "  Ping   Ping more : an ack of several\n"
+                              "  Last   Ping last : the last\n"
+                              "cache actions\n"
+                              "  req    send Req to home\n"
+                              "  ping   send Ping to requestor\n"
+                              "cache transitions\n"
+                              "  I  Load,Store        req       -> W\n"
+                              "  I  Ping,Last         ping\n"
+                              "  W  Load,Store,Evict  stall\n"
+                              "  W  Ans               fill ping -> I\n"
+                              "  W  Ping,Last         -\n"
+                              "directory states\n"
+                              "  I  stable : even\n"
+                              "  J  busy   : odd\n"
+                              "directory events\n"
+                              "  Req  Req : a request\n"
+                              "directory actions\n"
+                              "  ans  send Ans to requestor\n"
+                              "directory transitions\n"
+                              "  I  Req  ans -> J\n"
+                              "  J  Req  ans -> I\n";
+
+Test(check_mutants, acks_without_end_are_caught)
+{
+  struct coh_protocol *protocol = malloc(sizeof *protocol);
+  struct coh_check_options options = {.sharers = "full", .caches = 2, .lines = 1};
+  struct coh_check_result result;
+  cr_assert_eq(coh_protocol_parse(endless, "endless", protocol, stderr), 0);
+  cr_assert_eq(coh_check(protocol, &options, &result), 0);
+  cr_expect_eq(result.verdict, COH_BROKEN);
+  cr_expect(strstr(result.sentence, "acks"), "%s", result.sentence);
+  coh_ladder_free(&result.ladder);
+  free(protocol);
+}

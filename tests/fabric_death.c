@@ -3,7 +3,6 @@
 #include "tests/fabric_world.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -24,11 +23,11 @@ static int bystander(struct node *node)
   return 0;
 }
 
-static void receive_from_victim(struct node *node, pid_t pid)
+static void receive_from_victim(struct node *node)
 {
   while (node->arrived < 2) node_step(node);
-  kill(pid, SIGKILL);
-  cr_expect(!world_ended_well(pid));
+  world_kill(node->world, 1);
+  cr_expect(!world_ended_well(node->world, 1));
   struct world_message *small = node_receive(node);
   cr_expect(small->header.tag == 1 && small->error == 0);
   message_free(small);
@@ -48,16 +47,16 @@ static void kill_in_the_middle(const struct fab_ops *ops, size_t most_room)
   struct node node;
   world_create(&world, ops, 3);
   world.most_room = most_room;
-  pid_t pid = world_start(&world, 1, victim);
+  world_start(&world, 1, victim);
   cr_assert(node_open(&node, &world, 0) == 0);
-  receive_from_victim(&node, pid);
-  pid = world_start(&world, 2, bystander);
+  receive_from_victim(&node);
+  world_start(&world, 2, bystander);
   for (int i = 0; i < 1000; i++) {
     struct world_message *message = node_receive(&node);
     cr_expect(message->device == 2 && message->header.tag == 100 + i && message->error == 0);
     message_free(message);
   }
-  cr_expect(world_ended_well(pid));
+  cr_expect(world_ended_well(&world, 2));
   node_close(&node);
   world_destroy(&world);
 }
@@ -66,8 +65,8 @@ static void kill_in_the_middle(const struct fab_ops *ops, size_t most_room)
 static int sleeper(struct node *node)
 {
   atomic_store(&node->world->shared[0], 1);
-  pause();
-  return 1;
+  while (!atomic_load(&node->world->shared[1])) node_yield(node);
+  return 1; /* it is killed before */
 }
 
 static void send_to_the_dead(const struct fab_ops *ops)
@@ -75,18 +74,18 @@ static void send_to_the_dead(const struct fab_ops *ops)
   struct world world;
   struct node node;
   world_create(&world, ops, 2);
-  pid_t pid = world_start(&world, 1, sleeper);
+  world_start(&world, 1, sleeper);
   cr_assert(node_open(&node, &world, 0) == 0);
   close(world.listen_fd[1]);
   world.listen_fd[1] = -1;
-  while (!atomic_load(&world.shared[0])) usleep(1000);
+  while (!atomic_load(&world.shared[0])) node_yield(&node);
   unsigned char *data = calloc(1, LARGE);
   struct fab_send first = {.header = {.bytes = LARGE}, .payload = data}, second = {.header = {.bytes = 8}, .payload = data};
   node_post(&node, 1, &first);
   node_post(&node, 1, &second);
   for (int i = 0; i < 100; i++) node_step(&node);
-  kill(pid, SIGKILL);
-  cr_expect(!world_ended_well(pid));
+  world_kill(&world, 1);
+  cr_expect(!world_ended_well(&world, 1));
   node.ops->lose(node.endpoint, 1);
   cr_expect(node_finish(&node, &first) == -EHOSTDOWN && node_finish(&node, &second) == -EHOSTDOWN);
   while (!node.lost) node_step(&node);

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -41,6 +42,94 @@ static void *shared_memory(size_t bytes)
   return memory;
 }
 
+/* ---- Taking turns ------------------------------------------------------------------------------------------------ */
+
+static void hand_over(struct world *world)
+{
+  do world->turn = (world->turn + 1) % (WORLD_MAX + 1);
+  while (!world->actors[world->turn].running);
+  pthread_cond_signal(&world->actors[world->turn].handed);
+}
+
+/* Waits for the turn of `actor`; with the lock. A killed one goes no further. */
+static void await_turn(struct world *world, int actor)
+{
+  while (world->turn != actor) pthread_cond_wait(&world->actors[actor].handed, &world->lock);
+  if (!world->actors[actor].killed) return;
+  world->actors[actor].running = false;
+  hand_over(world);
+  pthread_mutex_unlock(&world->lock);
+  pthread_exit(NULL);
+}
+
+/* Whoever calls has the turn. */
+static void take_turns(void *context)
+{
+  struct world *world = context;
+  int actor = world->turn;
+  pthread_mutex_lock(&world->lock);
+  hand_over(world);
+  await_turn(world, actor);
+  pthread_mutex_unlock(&world->lock);
+}
+
+static int run_node(struct world *world, int device, int (*body)(struct node *node));
+
+static void *act(void *argument)
+{
+  struct world_actor *actor = argument;
+  struct world *world = actor->world;
+  int device = (int)(actor - world->actors);
+  pthread_mutex_lock(&world->lock);
+  await_turn(world, device);
+  pthread_mutex_unlock(&world->lock);
+  actor->well = run_node(world, device, actor->body) == 0;
+  pthread_mutex_lock(&world->lock);
+  actor->running = false;
+  hand_over(world);
+  pthread_mutex_unlock(&world->lock);
+  return NULL;
+}
+
+static void start_actor(struct world *world, int device, int (*body)(struct node *node))
+{
+  struct world_actor *actor = &world->actors[device];
+  actor->world = world;
+  actor->body = body;
+  actor->running = true;
+  actor->killed = actor->well = false;
+  cr_assert(pthread_create(&actor->thread, NULL, act, actor) == 0);
+}
+
+static bool actor_ended_well(struct world *world, int device)
+{
+  struct world_actor *actor = &world->actors[device];
+  while (actor->running) take_turns(world);
+  pthread_join(actor->thread, NULL);
+  return actor->well;
+}
+
+static uint64_t sim_seed(void)
+{
+  const char *given = getenv("UMA_TEST_SEED");
+  uint64_t seed = given ? strtoull(given, NULL, 0) : 1;
+  cr_log_info("UMA_TEST_SEED=%llu", (unsigned long long)seed);
+  return seed;
+}
+
+static void create_sim(struct world *world)
+{
+  struct fab_sim_options options = {.seed = sim_seed(), .devices = world->devices, .idle = take_turns, .idle_context = world};
+  world->config.sim = fab_sim_create(&options);
+  cr_assert(world->config.sim);
+  pthread_mutex_init(&world->lock, NULL);
+  for (int i = 0; i <= WORLD_MAX; i++) pthread_cond_init(&world->actors[i].handed, NULL);
+  world->turn = WORLD_MAX;
+  world->actors[WORLD_MAX].running = true;
+}
+
+/* ---- Worlds ------------------------------------------------------------------------------------------------------ */
+
 void world_create(struct world *world, const struct fab_ops *ops, int devices)
 {
   *world = (struct world){.ops = ops, .devices = devices, .shared = shared_memory(4096)};
@@ -52,6 +141,7 @@ void world_create(struct world *world, const struct fab_ops *ops, int devices)
     world->listen_fd[i] = listener(&world->ports[i * FAB_CHANNELS]);
     world->wake_fd[i] = eventfd(0, EFD_CLOEXEC);
   }
+  if (ops == &fab_sim) create_sim(world);
 }
 
 void world_destroy(struct world *world)
@@ -63,6 +153,7 @@ void world_destroy(struct world *world)
   munmap(world->config.windows, (size_t)world->devices * WORLD_WINDOW);
   munmap(world->config.rings, fab_shm_bytes(world->devices));
   munmap((void *)world->shared, 4096);
+  fab_sim_destroy(world->config.sim);
 }
 
 static void *on_arrive(void *context, int device, int channel, const struct fab_header *header, size_t *room, void **cookie)
@@ -123,49 +214,75 @@ void node_close(struct node *node)
   }
 }
 
-static void run_device(struct world *world, int device, int (*body)(struct node *node))
+/* What `body` returns, or 2. */
+static int run_node(struct world *world, int device, int (*body)(struct node *node))
 {
   struct node node;
-  alarm(60);
-  for (int i = 0; i < world->devices; i++)
-    if (i != device) close(world->listen_fd[i]); /* or connecting to a dead process would succeed */
   int error = node_open(&node, world, device);
   if (error) {
     fprintf(stderr, "%s: open: %s\n", world->ops->name, strerror(-error));
-    _exit(2);
+    return 2;
   }
   int result = body(&node);
   node_close(&node);
-  _exit(result);
+  return result;
 }
 
-pid_t world_start(struct world *world, int device, int (*body)(struct node *node))
+static void run_process(struct world *world, int device, int (*body)(struct node *node))
 {
-  pid_t pid = fork();
-  cr_assert(pid >= 0);
-  if (!pid) run_device(world, device, body);
-  return pid;
+  alarm(60);
+  for (int i = 0; i < world->devices; i++)
+    if (i != device) close(world->listen_fd[i]); /* or connecting to a dead process would succeed */
+  _exit(run_node(world, device, body));
 }
 
-bool world_ended_well(pid_t pid)
+void world_start(struct world *world, int device, int (*body)(struct node *node))
+{
+  if (world->ops == &fab_sim) {
+    alarm(60);
+    start_actor(world, device, body);
+    return;
+  }
+  world->pids[device] = fork();
+  cr_assert(world->pids[device] >= 0);
+  if (!world->pids[device]) run_process(world, device, body);
+}
+
+bool world_ended_well(struct world *world, int device)
 {
   int status;
-  cr_assert(waitpid(pid, &status, 0) == pid);
+  if (world->ops == &fab_sim) return actor_ended_well(world, device);
+  cr_assert(waitpid(world->pids[device], &status, 0) == world->pids[device]);
   return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+void world_kill(struct world *world, int device)
+{
+  if (world->ops != &fab_sim) {
+    kill(world->pids[device], SIGKILL);
+    return;
+  }
+  world->actors[device].killed = true;
+  cr_assert(fab_sim_lose(world->config.sim, device) == 0);
 }
 
 bool world_run(struct world *world, int (*body)(struct node *node))
 {
-  pid_t pids[WORLD_MAX];
   bool well = true;
-  for (int i = 0; i < world->devices; i++) pids[i] = world_start(world, i, body);
-  for (int i = 0; i < world->devices; i++) well &= world_ended_well(pids[i]);
+  for (int i = 0; i < world->devices; i++) world_start(world, i, body);
+  for (int i = 0; i < world->devices; i++) well &= world_ended_well(world, i);
   return well;
+}
+
+void node_yield(struct node *node)
+{
+  if (node->ops == &fab_sim) take_turns(node->world);
+  else sched_yield();
 }
 
 void node_step(struct node *node)
 {
-  if (!node->ops->progress(node->endpoint)) sched_yield();
+  if (!node->ops->progress(node->endpoint)) node_yield(node);
 }
 
 void node_post(struct node *node, int device, struct fab_send *send)

@@ -1,15 +1,20 @@
-/* Processes with endpoints of one fabric, for the tests of fabrics. */
+/* Nodes with endpoints of one fabric, for the tests of fabrics: each a process of its own. Over the simulated fabric, whose endpoints live
+ * in one process, each is a thread, and they take turns: node_step and node_yield hand over, in the same order in every run. */
 #ifndef TESTS_FABRIC_WORLD_H
 #define TESTS_FABRIC_WORLD_H
 
 #include <criterion/criterion.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/types.h>
 
-#include "fabric/fabric.h"
+#include "fabric/sim.h"
 
 #define WORLD_MAX 16
 #define WORLD_WINDOW 65536
+
+struct node;
 
 /* A message that arrived. The list of a node is in order of completion. */
 struct world_message {
@@ -29,6 +34,17 @@ struct world {
   int listen_fd[WORLD_MAX], wake_fd[WORLD_MAX];
   uint16_t ports[WORLD_MAX * FAB_CHANNELS];
   _Atomic uint64_t *shared; /* a page of zeroed words for the test's own use */
+  pid_t pids[WORLD_MAX];
+  /* sim: whose turn it is (WORLD_MAX: the test's own thread), and who takes part, under `lock` */
+  pthread_mutex_t lock;
+  int turn;
+  struct world_actor {
+    struct world *world;
+    int (*body)(struct node *node);
+    pthread_t thread;
+    pthread_cond_t handed; /* its turn has come */
+    bool running, killed, well;
+  } actors[WORLD_MAX + 1];
 };
 
 struct node {
@@ -46,14 +62,16 @@ const struct fab_ops *world_fabric(unsigned capability, int index);
 
 void world_create(struct world *world, const struct fab_ops *ops, int devices);
 void world_destroy(struct world *world);
-/* Runs `body` for each device in a process of its own, the endpoint open; true when all ended well. A minute without end is a failure. */
+/* Runs `body` for each device as a node of its own, the endpoint open; true when all ended well. A minute without end is a failure. */
 bool world_run(struct world *world, int (*body)(struct node *node));
-pid_t world_start(struct world *world, int device, int (*body)(struct node *node)); /* one of them */
-bool world_ended_well(pid_t pid);
+void world_start(struct world *world, int device, int (*body)(struct node *node)); /* one of them */
+bool world_ended_well(struct world *world, int device);                            /* waits for its end */
+void world_kill(struct world *world, int device);                                  /* in the middle of whatever it does */
 
 int node_open(struct node *node, struct world *world, int device);
 void node_close(struct node *node);
-void node_step(struct node *node);                                    /* progress; gives the processor away when nothing moved */
+void node_step(struct node *node);                                    /* progress; lets others run when nothing moved */
+void node_yield(struct node *node);                                   /* lets others run */
 void node_post(struct node *node, int device, struct fab_send *send); /* send on the application's channel */
 int node_finish(struct node *node, struct fab_send *send);            /* progress until it has left; its status */
 int node_send(struct node *node, int device, int tag, const void *payload, size_t bytes, bool staged); /* post and finish */
@@ -64,7 +82,7 @@ void message_free(struct world_message *message);
 void pattern_fill(unsigned char *data, size_t bytes, unsigned seed);
 bool pattern_holds(const unsigned char *data, size_t bytes, unsigned seed);
 
-/* In the body of a node: the process fails, saying where. */
+/* In the body of a node: it fails, saying where. */
 #define must(condition) \
   do { \
     if (!(condition)) { \

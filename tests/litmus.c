@@ -9,7 +9,8 @@
 #include "uma/litmus.h"
 
 #define LEAST_FILES 44
-#define RUNS 2000
+#define RUNS 2000        /* of each test */
+#define LONG_RUNS 100000 /* with UMA_TEST_LONG */
 #define SB "{ uint64_t x; uint64_t y; }\n P0 | P1 ;\n movq $1,(x) | movq $1,(y) ;\n movq (y),%rax | movq (x),%rax ;\n"
 
 /* ThreadSanitizer makes a call of each access, and these calls synchronise. */
@@ -235,17 +236,18 @@ Test(litmus, files_state_what_the_models_say)
   globfree(&files);
 }
 
-/* Runs the test and expects only outcomes that x86-TSO allows; returns whether the asked one was seen. */
-static bool run_within_tso(const struct uma_litmus *test, const struct uma_litmus_options *options)
+/* Runs the test and expects only outcomes that the model allows; returns whether the asked one was seen. */
+static bool run_within(enum uma_litmus_model model, const struct uma_litmus *test, const struct uma_litmus_options *options)
 {
   struct uma_litmus_outcomes seen, allowed;
   char text[2048];
   uint64_t total = 0;
-  cr_assert_eq(uma_litmus_explore(test, UMA_LITMUS_TSO, &allowed), 0);
+  cr_assert_eq(uma_litmus_explore(test, model, &allowed), 0);
   cr_assert_eq(uma_litmus_run(test, options, &seen), 0, "%s: %s", test->name, uma_last_error());
   for (size_t i = 0; i < seen.count; i++) {
     uma_litmus_format(test, &seen.list[i], text, sizeof text);
-    cr_expect(uma_litmus_contains(test, &allowed, &seen.list[i]), "%s: %s was seen and is forbidden", test->name, text);
+    cr_expect(uma_litmus_contains(test, &allowed, &seen.list[i]), "%s: %s was seen and %s forbids it", test->name, text,
+              uma_litmus_model_name(model));
     total += seen.list[i].count;
   }
   cr_expect_eq(total, options->runs);
@@ -255,13 +257,17 @@ static bool run_within_tso(const struct uma_litmus *test, const struct uma_litmu
   return asked;
 }
 
-static void run_files(bool same_line)
+static uint64_t runs_of_each(void)
 {
-  struct uma_litmus_options options = {.config = {.coherence = UMA_COHERENCE_NONE}, .runs = RUNS, .seed = 1, .same_line = same_line};
+  return getenv("UMA_TEST_LONG") ? LONG_RUNS : RUNS;
+}
+
+static void run_files(enum uma_litmus_model model, const struct uma_litmus_options *options)
+{
   glob_t files = find_files();
   for (size_t f = 0; f < files.gl_pathc; f++) {
     struct uma_litmus *test = read_file(files.gl_pathv[f]);
-    run_within_tso(test, &options);
+    run_within(model, test, options);
     uma_litmus_free(test);
   }
   globfree(&files);
@@ -269,12 +275,37 @@ static void run_files(bool same_line)
 
 Test(litmus, nothing_forbidden_is_seen_in_mode_none)
 {
-  run_files(false);
+  run_files(UMA_LITMUS_TSO, &(struct uma_litmus_options){.config = {.coherence = UMA_COHERENCE_NONE}, .runs = runs_of_each(), .seed = 1});
 }
 
 Test(litmus, nothing_forbidden_is_seen_on_one_line)
 {
-  run_files(true);
+  run_files(UMA_LITMUS_TSO, &(struct uma_litmus_options){
+                                .config = {.coherence = UMA_COHERENCE_NONE}, .runs = runs_of_each(), .seed = 1, .same_line = true});
+}
+
+static void run_in_mode_line(const char *protocol, bool same_line, uint64_t runs)
+{
+  struct uma_litmus_options options = {.runs = runs, .seed = 1, .same_line = same_line};
+  options.config.coherence = UMA_COHERENCE_LINE;
+  options.config.protocol = protocol;
+  options.config.line = same_line ? 256 : 64;
+  options.config.cache = 256 * 1024;
+  run_files(UMA_LITMUS_SC, &options);
+}
+
+Test(litmus, mode_line_is_sequentially_consistent)
+{
+  run_in_mode_line("mesi", false, runs_of_each());
+}
+
+Test(litmus, mode_line_is_sequentially_consistent_with_other_protocols)
+{
+  uint64_t runs = runs_of_each() / 4;
+  run_in_mode_line("mesi", true, runs);
+  run_in_mode_line("msi", false, runs);
+  run_in_mode_line("moesi", false, runs);
+  run_in_mode_line("mesif", false, runs);
 }
 
 Test(litmus, mode_none_shows_store_buffering)
@@ -285,7 +316,7 @@ Test(litmus, mode_none_shows_store_buffering)
   bool seen = false;
   for (uint64_t seed = 1; seed <= 100 && !seen; seed++) {
     struct uma_litmus_options options = {.runs = 20000, .seed = seed};
-    seen = run_within_tso(test, &options);
+    seen = run_within(UMA_LITMUS_TSO, test, &options);
   }
   cr_expect(seen, "2,000,000 runs of SB without its relaxed outcome");
   uma_litmus_free(test);
@@ -329,7 +360,7 @@ Test(litmus, command_tells_bad_input)
 {
   expect_command("", 2, "no file was given");
   expect_command("--runs 0 tests/litmus/SB.litmus", 2, "--runs: \"0\" is not valid; expected 1 to 1000000000");
-  expect_command("--coherence magic tests/litmus/SB.litmus", 2, "--coherence: \"magic\" is not valid; expected none");
+  expect_command("--coherence magic tests/litmus/SB.litmus", 2, "--coherence: \"magic\" is not valid; expected none|line");
   expect_command("no-such-file --runs 10 tests/litmus/CoWW.litmus", 1, "Observation CoWW Never 0 10");
   expect_command("no-such-file", 1, "no-such-file: No such file or directory");
   expect_command("/bin/sh", 1, "/bin/sh:1: ");

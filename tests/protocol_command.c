@@ -47,6 +47,7 @@ Test(protocol_command, proof)
   expect("check mesi", 0, "proved: in every state");
   expect("check moesi --caches 2 --sharers limited --lines 2 --depth 6", 0, "there is more");
   expect("check mesi --random --devices 12 --lines 5 --steps 20000 --seed 3", 0, "nothing is broken");
+  expect("check mesi --random --devices 12 --lines 5 --steps 20000 --lose 3@700", 0, "device 3 lost after step 700: ");
 }
 
 Test(protocol_command, counterexample_and_page)
@@ -78,6 +79,15 @@ Test(protocol_command, bad_input_is_named)
   expect("check mesi --depth x", 2, "--depth: \"x\" is not valid");
   expect("check mesi --seed 4", 2, "go with --random only");
   expect("check mesi --random --caches 3", 2, "do not go with --random");
+  expect("check mesi --lose 4", 2, "go with --random only");
+  expect("check mesi --random --lose 16", 2,
+         "--lose: \"16\" is not valid; expected DEVICE or DEVICE@STEP, device 0 to 15, step 1 to 1000000");
+  static const char *const bad[] = {"-1", "x", "3x", "3@", "3@0", "@5", "3@5x", "3@1000001", "99999999999999999999", "''"};
+  for (int i = 0; i < (int)(sizeof bad / sizeof *bad); i++) {
+    char arguments[64];
+    snprintf(arguments, sizeof arguments, "check mesi --random --lose=%s", bad[i]);
+    expect(arguments, 2, "is not valid; expected DEVICE or DEVICE@STEP");
+  }
   expect("check mesi --random --devices 2000", 2, "--devices: \"2000\" is not valid; expected 2 to 1024");
   expect("check /dev/null", 2, "/dev/null:1: the section \"messages\" is missing");
 }

@@ -127,3 +127,23 @@ Test(protocol_core, a_thousand_sharers_are_invalidated, .init = prepare, .fini =
   for (int i = 0; i < outcome.send_count; i++)
     if (outcome.sends[i].message.type == type_of("Data")) cr_expect_eq(outcome.sends[i].message.acks, 999);
 }
+
+static int state_of(const char *name)
+{
+  const struct coh_controller *cache = &protocol->controllers[COH_CACHE];
+  for (int s = 0; s < cache->state_count; s++)
+    if (!strcmp(cache->states[s].name, name)) return s;
+  cr_assert_fail("no state %s", name);
+  return -1;
+}
+
+Test(protocol_core, a_request_that_is_not_taken_is_taken_back, .init = prepare, .fini = finish)
+{
+  static const char *const now[] = {"SM_AD", "IM_AD", "E"}; /* not moved since; moved, and in between; moved, and stable */
+  static const char *const expected[] = {"S", "I", "E"};
+  for (int i = 0; i < 3; i++) {
+    struct coh_cache_entry entry = {.state = (uint8_t)state_of(now[i])};
+    coh_cache_take_back(protocol, &entry, state_of("S"), state_of("SM_AD"));
+    cr_expect_eq(entry.state, state_of(expected[i]), "%s", now[i]);
+  }
+}

@@ -16,7 +16,7 @@ enum { EXIT_BROKEN = 1, EXIT_USAGE = 2, EXIT_INCOMPLETE = 3 };
 
 /* Flags as they were given; NULL: not. What is valid depends on --random, so they are read when all are known. */
 struct arguments {
-  const char *protocol, *html, *sharers, *caches, *lines, *depth, *memory, *seed, *steps, *devices;
+  const char *protocol, *html, *sharers, *caches, *lines, *depth, *memory, *seed, *steps, *devices, *lose;
   bool random;
 };
 
@@ -39,9 +39,9 @@ static void check_arguments(struct argp_state *state, const struct arguments *ar
     argp_failure(state, EXIT_USAGE, 0, "--sharers: \"%s\" is not valid; expected full, limited or coarse", sharers);
   if (arguments->random && (arguments->caches || arguments->depth || arguments->memory))
     argp_failure(state, EXIT_USAGE, 0,
-                 "--caches, --depth and --memory do not go with --random; it takes --devices, --lines, --seed and --steps");
-  if (!arguments->random && (arguments->seed || arguments->steps || arguments->devices))
-    argp_failure(state, EXIT_USAGE, 0, "--seed, --steps and --devices go with --random only");
+                 "--caches, --depth and --memory do not go with --random; it takes --devices, --lines, --seed, --steps and --lose");
+  if (!arguments->random && (arguments->seed || arguments->steps || arguments->devices || arguments->lose))
+    argp_failure(state, EXIT_USAGE, 0, "--seed, --steps, --devices and --lose go with --random only");
 }
 
 static error_t parse(int key, char *text, struct argp_state *state)
@@ -58,6 +58,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
   case 'S': arguments->seed = text; return 0;
   case 'N': arguments->steps = text; return 0;
   case 'D': arguments->devices = text; return 0;
+  case 'L': arguments->lose = text; return 0;
   case ARGP_KEY_ARG:
     if (arguments->protocol) argp_failure(state, EXIT_USAGE, 0, "one protocol at a time, not \"%s\" as well", text);
     arguments->protocol = text;
@@ -167,6 +168,10 @@ static void print_random(const struct coh_protocol *protocol, const struct coh_r
   printf("  %llu steps: %llu accesses, %llu deliveries, %llu stalls; came to rest %llu times; %.3f ms of virtual time\n",
          (unsigned long long)result->steps, (unsigned long long)result->accesses, (unsigned long long)result->messages,
          (unsigned long long)result->stalls, (unsigned long long)result->rests, (double)result->time_ns / 1e6);
+  if (result->lost_step)
+    printf("  device %d lost after step %llu: %d line%s lost, %llu accesses of others refused, %llu messages vanished\n",
+           options->lose_1 - 1, (unsigned long long)result->lost_step, result->lines_lost, result->lines_lost == 1 ? "" : "s",
+           (unsigned long long)result->refused, (unsigned long long)result->vanished);
   printf("  %.2f s, %.0f steps/s\n", seconds, (double)result->steps / seconds);
   printf("  %s%s\n", result->broken ? "BROKEN: " : "nothing is broken", result->sentence);
 }
@@ -186,6 +191,25 @@ static int run_random(const struct coh_protocol *protocol, const struct argument
   return status;
 }
 
+/* DEVICE or DEVICE@STEP */
+static void read_lose(const char *text, struct coh_random_options *options)
+{
+  char *end;
+  errno = 0;
+  long device = strtol(text, &end, 10), step = 0;
+  bool valid = end != text && device >= 0 && device < options->sharers.devices;
+  if (*end == '@') {
+    const char *second = end + 1;
+    step = strtol(second, &end, 10);
+    valid &= end != second && step >= 1 && (uint64_t)step <= options->steps;
+  }
+  if (errno || *end || !valid)
+    error(EXIT_USAGE, 0, "--lose: \"%s\" is not valid; expected DEVICE or DEVICE@STEP, device 0 to %d, step 1 to %llu", text,
+          options->sharers.devices - 1, (unsigned long long)options->steps);
+  options->lose_1 = (int)device + 1;
+  options->lose_step = (uint64_t)step;
+}
+
 static struct coh_random_options random_options(const struct arguments *arguments)
 {
   struct coh_random_options options = {
@@ -195,6 +219,7 @@ static struct coh_random_options random_options(const struct arguments *argument
   };
   int devices = (int)number("--devices", arguments->devices, 2, COH_MAX_DEVICES, 16);
   coh_sharer_kind_make(arguments->sharers ? arguments->sharers : "full", devices, 0, &options.sharers);
+  if (arguments->lose) read_lose(arguments->lose, &options);
   return options;
 }
 
@@ -222,6 +247,11 @@ int uma_cmd_check(int argc, char **argv)
       {"seed", 'S', "N", 0, "which random run (default 1)", 1},
       {"steps", 'N', "N", 0, "how long (default 1000000)", 1},
       {"devices", 'D', "N", 0, "devices, 2 to 1024 (default 16); --lines is then 1 to 1024 (default 24)", 1},
+      {"lose", 'L', "D[@STEP]", 0,
+       "lose device D after STEP steps (without it, the seed says when): it begins nothing more, and the messages of its transactions "
+       "vanish; "
+       "lines that wait for them are lost, and all else must go on",
+       1},
       {0},
   };
   struct argp argp = {

@@ -61,8 +61,9 @@ static void print_fabrics(void)
   const struct fab_ops *fabric;
   for (int i = 0; (fabric = fab_at(i)); i++) {
     bool missing = fabric == &fab_uring && refused;
+    const char *remark = missing ? "not available: " : fabric == &fab_sim ? "no hardware: simulated, for tests and uma check --random" : "";
     printf("fabric %-8s %s%s%s%s%s\n", fabric->name, fabric->capabilities & FAB_MAP ? "MAP " : "",
-           fabric->capabilities & FAB_RMA ? "RMA " : "", fabric->capabilities & FAB_MSG ? "MSG " : "", missing ? "not available: " : "",
+           fabric->capabilities & FAB_RMA ? "RMA " : "", fabric->capabilities & FAB_MSG ? "MSG " : "", remark,
            missing ? strerror(-refused) : "");
   }
 }

@@ -20,7 +20,7 @@
 #define OUTCOME_ROOM (UMA_LITMUS_OBSERVED * (UMA_LITMUS_NAME + 32))
 #define MOST_RUNS 1000000000
 
-enum { RUNS = 256, COHERENCE, SAME_LINE, SEED, JSON, EXPLAIN };
+enum { RUNS = 256, SAME_LINE, SEED, JSON, EXPLAIN, SETTING };
 
 struct arguments {
   struct uma_litmus_options options;
@@ -40,23 +40,35 @@ static uint64_t read_count(const char *flag, const char *text, uint64_t least, u
   return value;
 }
 
-static const struct uma_setting *coherence_setting(void)
+/* The settings of a session that are flags here, too; all others come from the environment. */
+static const char *const setting_flags[] = {"coherence", "protocol", "line", "cache", "ways", "sharers"};
+enum { SETTINGS = sizeof setting_flags / sizeof setting_flags[0] };
+
+static const struct uma_setting *find_setting(const char *flag)
 {
   int i = 0;
-  while (strcmp(uma_settings[i].flag, "coherence")) i++;
+  while (strcmp(uma_settings[i].flag, flag)) i++;
   return &uma_settings[i];
+}
+
+static void read_setting(const char *flag, const char *text, struct arguments *arguments, struct argp_state *state)
+{
+  char source[32];
+  snprintf(source, sizeof source, "--%s", flag);
+  if (uma_setting_read(find_setting(flag), source, text, &arguments->options.config))
+    argp_failure(state, EXIT_USAGE, 0, "%s", uma_last_error());
 }
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
   struct arguments *arguments = state->input;
+  if (key >= SETTING && key < SETTING + SETTINGS) {
+    read_setting(setting_flags[key - SETTING], text, arguments, state);
+    return 0;
+  }
   switch (key) {
   case RUNS: arguments->options.runs = read_count("runs", text, 1, MOST_RUNS, state); return 0;
   case SEED: arguments->options.seed = read_count("seed", text, 0, UINT64_MAX, state); return 0;
-  case COHERENCE:
-    if (uma_setting_read(coherence_setting(), "--coherence", text, &arguments->options.config))
-      argp_failure(state, EXIT_USAGE, 0, "%s", uma_last_error());
-    return 0;
   case SAME_LINE: arguments->options.same_line = true; return 0;
   case JSON: arguments->json = text; return 0;
   case EXPLAIN: arguments->explain = true; return 0;
@@ -126,7 +138,7 @@ static int write_json(FILE *file, const struct uma_litmus *test, const struct um
     json_array_append_new(states, json_pack("{s:s, s:I, s:b}", "state", text, "count", (json_int_t)seen->list[i].count, "holds",
                                             uma_litmus_holds(test, &seen->list[i])));
   }
-  const char *modes = coherence_setting()->values;
+  const char *modes = find_setting("coherence")->values;
   for (int i = 1; i < options->config.coherence; i++) modes += strcspn(modes, "|") + 1;
   json_t *object =
       json_pack("{s:s, s:i, s:I, s:s%, s:b, s:o, s:s, s:s, s:I, s:I, s:s, s:b}", "name", test->name, "threads", test->thread_count, "runs",
@@ -227,29 +239,35 @@ static int do_files(const struct arguments *arguments, FILE *json)
   return status;
 }
 
-static struct argp_option *make_options(char *coherence_help)
+static const struct argp_option own_options[] = {
+    {"runs", RUNS, "N", 0, "iterations of each test, 1 to 1000000000 (default 100000)", 0},
+    {"same-line", SAME_LINE, NULL, 0, "pack all locations into one cache line, not each into its own", 0},
+    {"seed", SEED, "S", 0, "of the random delays (default 1)", 0},
+    {"json", JSON, "FILE", 0, "also write one JSON object a test to FILE (- is standard output; the report then goes to standard error)",
+     0},
+    {"explain", EXPLAIN, NULL, 0, "run nothing; print which outcomes SC and x86-TSO allow", 0}};
+enum { OWN_OPTIONS = sizeof own_options / sizeof own_options[0] };
+
+/* The own ones, and those of the settings. */
+static void make_options(struct argp_option *options, char texts[SETTINGS][256])
 {
-  static struct argp_option options[] = {
-      {"runs", RUNS, "N", 0, "iterations of each test, 1 to 1000000000 (default 100000)", 0},
-      {"coherence", COHERENCE, "MODE", 0, NULL, 0},
-      {"same-line", SAME_LINE, NULL, 0, "pack all locations into one cache line, not each into its own", 0},
-      {"seed", SEED, "S", 0, "of the random delays (default 1)", 0},
-      {"json", JSON, "FILE", 0, "also write one JSON object a test to FILE (- is standard output; the report then goes to standard error)",
-       0},
-      {"explain", EXPLAIN, NULL, 0, "run nothing; print which outcomes SC and x86-TSO allow", 0},
-      {0}};
-  options[1].doc = coherence_help;
-  return options;
+  memcpy(options, own_options, sizeof own_options);
+  for (int i = 0; i < SETTINGS; i++) {
+    const struct uma_setting *setting = find_setting(setting_flags[i]);
+    snprintf(texts[i], 256, "%s: %s (default %s)", setting->help, setting->values, setting->initial);
+    options[OWN_OPTIONS + i] = (struct argp_option){setting->flag, SETTING + i, "VALUE", 0, texts[i], 1};
+  }
+  options[OWN_OPTIONS + SETTINGS] = (struct argp_option){0};
 }
 
 int uma_cmd_litmus(int argc, char **argv)
 {
   struct arguments arguments = {.options = {.runs = 100000, .seed = 1}};
-  char coherence_help[256];
-  const struct uma_setting *coherence = coherence_setting();
-  snprintf(coherence_help, sizeof coherence_help, "%s: %s (default %s)", coherence->help, coherence->values, coherence->initial);
+  struct argp_option options[OWN_OPTIONS + SETTINGS + 1];
+  char texts[SETTINGS][256];
+  make_options(options, texts);
   struct argp argp = {
-      .options = make_options(coherence_help),
+      .options = options,
       .parser = parse,
       .args_doc = "FILE.litmus...",
       .doc = "Runs litmus tests (herd and litmus7 format, X86_64 or X86), each thread on a device of its own, and counts the outcomes.\v"

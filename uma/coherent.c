@@ -125,7 +125,7 @@ int uma_coherent_spool(const char *path, int *spool)
   int error = errno;
   if (!copy || !probe) {
     free(copy);
-    return uma_fail(-error, "trace: \"%s\" cannot be written: %s", path, strerror(error));
+    return uma_fail(-EINVAL, "trace: \"%s\" cannot be written: %s", path, strerror(error));
   }
   fclose(probe);
   *spool = open(dirname(copy), O_TMPFILE | O_RDWR | O_APPEND | O_CLOEXEC, 0600);

@@ -99,7 +99,7 @@ static int read_field(const struct uma_setting *setting, const char *text, void 
 {
   unsigned long long value = 0;
   switch (setting->kind) {
-  case UMA_SETTING_SIZE: return uma_parse_size(text, field);
+  case UMA_SETTING_SIZE: /* none may be 0, which means "not set" */ return uma_parse_size(text, field) || !*(size_t *)field ? -EINVAL : 0;
   case UMA_SETTING_SECONDS: return read_number(text, field);
   case UMA_SETTING_CHOICE:
   case UMA_SETTING_SWITCH: return read_word(setting->values, text, field);

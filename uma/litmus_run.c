@@ -3,7 +3,8 @@
  * Iterations come in batches. A batch has one instance of every location for each of its iterations, so that nothing has to be reset
  * between two of them: device 0 checks and counts the outcomes when all are done. Before an iteration every thread touches some of its
  * locations (so their lines begin it in other caches each time), meets the others, and waits a little at random, so that it is ahead
- * in some iterations and behind in others. With more threads than processors it also gives way to the others at random between steps.
+ * in some iterations and behind in others. With more threads than processors it also gives way to the others at random between steps; where
+ * a step can take as long as many others (access mode `line`: a miss) it waits there instead, and longer.
  *
  * Where things are: locations in windows, reached by uma_ld, uma_st and the atomics only, so that this file is the same in every
  * access mode; in mode none these are the processor's mov, xchg and lock instructions. All else (the meeting, results) is in the
@@ -24,9 +25,10 @@
 #include "uma/session.h"
 #include "uma/wait.h"
 
-#define BATCH 2048 /* iterations; a power of two */
-#define SLOT 8     /* bytes of a location */
-#define MOST_DELAY 128
+#define BATCH 2048             /* iterations; a power of two */
+#define SLOT 8                 /* bytes of a location */
+#define MOST_DELAY 128         /* turns of a loop */
+#define MOST_CACHED_DELAY 4096 /* where a miss takes a microsecond */
 #define WINDOW ((size_t)64 << 20)
 
 #if defined(__x86_64__)
@@ -52,6 +54,7 @@ struct job {
   struct arena *arena;
   int outcomes_fd; /* device 0 writes the histogram here when it is complete */
   bool crowded;    /* more threads than processors */
+  bool cached;     /* accesses go through caches */
 };
 
 struct worker {
@@ -168,11 +171,18 @@ static inline void take_step(const struct uma_litmus_step *step, void *const *at
   }
 }
 
-/* Before step `yield_at` the thread gives way to others; -1 for nowhere. Between two steps is nothing but the way to the next one. */
-static void take_steps(const struct uma_litmus_thread *thread, void *const *at, uint64_t *registers, int yield_at)
+/* Where the thread pauses between its steps, -1 for nowhere, and for how many turns; 0: it gives way to others. */
+struct pause {
+  int before;
+  uint64_t turns;
+};
+
+/* Between two steps is nothing but the way to the next one, and one pause. */
+static void take_steps(const struct uma_litmus_thread *thread, void *const *at, uint64_t *registers, struct pause pause)
 {
   for (int i = 0; i < thread->count; i++) {
-    if (i == yield_at) sched_yield();
+    if (i == pause.before && pause.turns) delay(pause.turns);
+    else if (i == pause.before) sched_yield();
     take_step(&thread->steps[i], at, registers);
   }
 }
@@ -196,10 +206,12 @@ static void iterate(struct worker *w, size_t place)
   memcpy(registers, thread->initial, sizeof registers);
   for (int l = 0; l < test->location_count; l++) at[l] = instance(w, l, place);
   touch(w, at, chance >> 32);
-  int yield_at = w->job->crowded && (chance & 3) ? (int)(chance >> 16 & 0xff) % (thread->count + 1) : -1;
+  bool pauses = (w->job->crowded || w->job->cached) && (chance & 3), yields = w->job->crowded && !(w->job->cached && (chance & 4));
+  uint64_t most = w->job->cached ? MOST_CACHED_DELAY : MOST_DELAY;
+  struct pause pause = {pauses ? (int)(chance >> 16 & 0xff) % (thread->count + 1) : -1, yields ? 0 : 1 + (chance >> 40) % most};
   meet(w);
-  delay((chance >> 8 & 1) * (chance >> 24) % MOST_DELAY);
-  take_steps(thread, at, registers, yield_at);
+  delay((chance >> 8 & 1) * (chance >> 24) % most);
+  take_steps(thread, at, registers, pause);
   uint64_t *result = w->job->arena->results[w->thread][place];
   for (int i = 0; i < test->observed_count; i++)
     if (test->observed[i].thread == w->thread) result[i] = uma_litmus_low(registers[test->observed[i].index], test->observed[i].size);
@@ -255,11 +267,12 @@ static int place_locations(const struct job *job)
 {
   int count = job->test->location_count;
   bool packed = job->options->same_line;
-  size_t stride = packed ? ((size_t)count * SLOT + FAB_CACHE_LINE - 1) / FAB_CACHE_LINE * FAB_CACHE_LINE : FAB_CACHE_LINE;
+  size_t line = job->cached ? uma_self.shape.line : FAB_CACHE_LINE;
+  size_t stride = packed ? ((size_t)count * SLOT + line - 1) / line * line : line;
   unsigned char *block = NULL;
   job->arena->stride = stride;
   for (int l = 0; l < count; l++) {
-    if (!l || !packed) block = uma_memalign_on(packed ? 0 : l % uma_device_count(), FAB_CACHE_LINE, stride * BATCH);
+    if (!l || !packed) block = uma_memalign_on(packed ? 0 : l % uma_device_count(), line, stride * BATCH);
     if (!block) return -errno;
     job->arena->locations[l] = packed ? block + (size_t)l * SLOT : block;
   }
@@ -321,6 +334,7 @@ int uma_litmus_run(const struct uma_litmus *test, const struct uma_litmus_option
   struct uma_config config = options->config;
   struct job job = {.test = test, .options = options, .crowded = test->thread_count > uma_host_processors()};
   if (!config.memory) config.memory = WINDOW;
+  job.cached = config.coherence > UMA_COHERENCE_NONE;
   job.arena = mmap(NULL, sizeof *job.arena, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (job.arena == MAP_FAILED) return uma_fail(-errno, "cannot map memory for the results: %s", strerror(errno));
   job.outcomes_fd = memfd_create("uma-litmus", MFD_CLOEXEC);
