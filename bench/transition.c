@@ -104,7 +104,7 @@ static void record_acks(const char *bench, int since)
 static void compare_transitions(const struct transition *transitions, int count, const struct lines *lines, uint64_t *written)
 {
   struct bench_variant variants[BENCH_VARIANTS];
-  struct lab labs[BENCH_VARIANTS];
+  struct lab labs[BENCH_VARIANTS], last = {transitions, lines, written};
   for (int i = 0; i < count; i++) {
     labs[i] = (struct lab){&transitions[i], lines, written};
     variants[i] = (struct bench_variant){.bench = transitions[i].bench,
@@ -118,7 +118,7 @@ static void compare_transitions(const struct transition *transitions, int count,
   }
   bench_compare(variants, count);
   bench_barrier();
-  load_all(&labs[0]);
+  load_all(&last);
 }
 
 static void transition_body(void *unused)
