@@ -37,6 +37,7 @@ const char *const coh_counter_names[COH_COUNTERS] = {
     "request bytes",
     "forward bytes",
     "response bytes",
+    "prefetched pages",
     "hops",
 };
 const char *const coh_miss_names[] = {"", "cold", "capacity", "conflict", "true sharing", "false sharing", "upgrade"};
@@ -102,6 +103,11 @@ static void add(struct coh_engine *engine, int device, int counter, uint64_t amo
 static int home_of(const struct coh_engine *engine, uint64_t line)
 {
   return (int)(line / engine->window_lines);
+}
+
+void coh_tally_prefetch(struct coh_engine *engine)
+{
+  add(engine, engine->me, COH_PREFETCHES, 1);
 }
 
 /* ---- Why it missed ----------------------------------------------------------------------------------------------- */

@@ -29,7 +29,8 @@ enum coh_counter {
   COH_BYTES_REQUEST, /* COH_WIRE_BYTES a message, and the line where it carries it */
   COH_BYTES_FORWARD,
   COH_BYTES_RESPONSE,
-  COH_HOPS, /* messages that went to another device */
+  COH_PREFETCHES, /* pages that came along with one that was read in order; loads and misses of their own */
+  COH_HOPS,       /* messages that went to another device */
   COH_COUNTERS,
 };
 enum { COH_WIRE_BYTES = 24 }; /* struct coh_message and the line's address, padded */
@@ -55,6 +56,7 @@ void coh_tally_close(struct coh_engine *engine);
 void coh_tally_step(struct coh_engine *engine, uint64_t line, const struct coh_message *input, const struct coh_outcome *outcome,
                     const struct coh_frame *frame, const struct coh_access *access);
 void coh_tally_reuse(struct coh_engine *engine, const struct coh_frame *frame); /* this device's; is about to hold another line */
-void coh_tally_flush(struct coh_engine *engine);                                /* the cache is about to be emptied: as if new */
+void coh_tally_prefetch(struct coh_engine *engine);
+void coh_tally_flush(struct coh_engine *engine); /* the cache is about to be emptied: as if new */
 
 #endif

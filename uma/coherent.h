@@ -1,7 +1,7 @@
-/* Access mode `line`: windows that are reached through the coherent caches of coherence/engine.h.
+/* Access modes `line` and `page`: windows that are reached through the coherent caches of coherence/engine.h.
  *
- * The engine has an address of its own for the windows' memory (the alias); at their public addresses windows have no access rights, so
- * that a plain access ends with a message instead of reading what is not the newest. */
+ * The engine has an address of its own for the windows' memory (the alias). At their public addresses windows have no access rights in mode
+ * `line`, so that a plain access ends with a message instead of reading what is not the newest; in mode `page` the device's frames are there. */
 #ifndef UMA_COHERENT_H
 #define UMA_COHERENT_H
 
@@ -12,6 +12,8 @@
 /* The engine's part of a segment of `count` devices from `first`: its size (0 where there is none), and its contents. */
 size_t uma_coherent_bytes(const struct uma_shape *shape, int first, int count);
 int uma_coherent_format(const struct uma_shape *shape, int first, int count, void *area); /* 0 or -EINVAL: the protocol */
+/* The file with the frames of `count` devices, in mode `page`; else -1. 0 or -errno. */
+int uma_coherent_frames(const struct uma_shape *shape, int count, int *fd);
 /* Once all devices have ended: the domain's counters as a table (the header as well for the first domain). */
 void uma_coherent_print(int first, int count, struct coh_area *area);
 /* The unnamed file that records go to, and in the end the trace at `path`, made from it and the areas, one a domain. 0 or -errno. */
@@ -19,7 +21,7 @@ int uma_coherent_spool(const char *path, int *spool);
 int uma_coherent_trace(const char *path, int spool, struct coh_area *const *areas, int domains);
 
 /* ---- by a device */
-int uma_coherent_join(int spool); /* 0 or -ENOMEM */
+int uma_coherent_join(const struct uma_inheritance *from); /* 0 or -errno with the sentence */
 void uma_coherent_leave(void);
 
 /* Does any byte lie in a window that is reached through a cache? */

@@ -1,6 +1,6 @@
-/* Collectives in access mode `line`: in chunks, through private memory.
+/* Collectives where windows are cached: in chunks, through private memory.
  *
- * Devices must not reach into each other's windows past the caches, so each copies a chunk of its source out of its cache, takes part in the
+ * Devices must not reach into each other's windows past caches of lines, nor sockets into cached pages, so each copies a chunk of its source out of its cache, takes part in the
  * collective with private memory, and copies the result back in. All devices go in the same chunks, wherever their buffers are. Elements are
  * combined as without chunks, so the results are the same bits. */
 #include <errno.h>
