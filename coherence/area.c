@@ -142,7 +142,7 @@ static void place(struct coh_engine *engine)
   engine->line_mask = shape->line_bytes - 1;
   engine->bytes = (size_t)shape->devices * shape->window_bytes;
   engine->window_lines = shape->window_bytes >> engine->line_shift;
-  engine->frame_count = frames_of(shape);
+  engine->frame_count = engine->capacity = frames_of(shape);
   engine->directories = at(engine->area, layout.directories);
   engine->directory_bytes = coh_directory_entry_size(&engine->sharers);
   engine->all_frames = at(engine->area, layout.frames);

@@ -269,8 +269,8 @@ static void step_frame(struct transaction *t, struct coh_frame *frame, const str
   coh_cache_step(engine->protocol, &entry, input, outcome);
   if (outcome->result == COH_DONE) {
     check_rights(t, input, outcome);
-    if (engine->tally) coh_tally_step(engine, t->line, input, outcome, frame, waiting_access(t, input));
     engine->ops->retract(engine, frame, outcome->from, outcome->state);
+    if (engine->tally) coh_tally_step(engine, t->line, input, outcome, frame, waiting_access(t, input));
     buffer = do_deeds(t, frame, input, outcome, data >= 0 ? t->buffers[data].bytes : NULL);
     set_entry(frame, &entry);
     engine->ops->grant(engine, frame, outcome->from, outcome->state);

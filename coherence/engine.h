@@ -101,6 +101,7 @@ struct coh_engine {
   struct coh_area *area;
   unsigned char *memory;
   size_t window_lines, frame_count; /* frame_count: of one device */
+  size_t capacity;                  /* lines that a cache holds at most */
   unsigned char *directories;
   size_t directory_bytes;
   struct coh_cache_clock *clock; /* this device's */

@@ -111,15 +111,21 @@ static void unmap(struct coh_engine *engine, uint64_t line)
 
 /* ---- Frames ------------------------------------------------------------------------------------------------------ */
 
-size_t coh_pages_file_bytes(const struct coh_shape *shape)
+/* Frames, stash, and twins. */
+static size_t parts_of(const struct coh_shape *shape)
 {
-  return 2 * (size_t)shape->devices * (size_t)shape->devices * shape->window_bytes;
+  return shape->tracked ? 3 : 2;
 }
 
-/* Where a page is in the file; its place in the stash is engine->bytes further on. */
+size_t coh_pages_file_bytes(const struct coh_shape *shape)
+{
+  return parts_of(shape) * (size_t)shape->devices * (size_t)shape->devices * shape->window_bytes;
+}
+
+/* Where a page is in the file; its place in the stash is engine->bytes further on, and that of its twin once more. */
 static off_t place_of(const struct coh_engine *engine, int device, uint64_t line)
 {
-  return (off_t)(2 * (size_t)device * engine->bytes + (line << engine->line_shift));
+  return (off_t)(parts_of(&engine->shape) * (size_t)device * engine->bytes + (line << engine->line_shift));
 }
 
 static void punch(struct coh_engine *engine, off_t place)
@@ -275,10 +281,29 @@ int coh_pages_flush(struct coh_engine *engine)
 
 /* ---- What a step does -------------------------------------------------------------------------------------------- */
 
+static void keep_twin(struct coh_engine *engine, off_t place)
+{
+  copy_aside(engine, place, place + 2 * (off_t)engine->bytes);
+}
+
+static void compare_with_twin(struct coh_engine *engine, int device, uint64_t line)
+{
+  unsigned char *before = coh_buffer_take(engine), *after = coh_buffer_take(engine);
+  off_t place = place_of(engine, device, line), twin = place + 2 * (off_t)engine->bytes;
+  read_at(engine, twin, before);
+  read_at(engine, place, after);
+  coh_tally_changes(engine, line, device, before, after);
+  punch(engine, twin);
+  coh_buffer_give(engine, before);
+  coh_buffer_give(engine, after);
+}
+
 static void page_retract(struct coh_engine *engine, struct coh_frame *frame, int from, int to)
 {
-  bool loses = right_of(engine, from) == COH_RIGHT_WRITE && right_of(engine, to) < COH_RIGHT_WRITE;
-  if (loses) protect(engine, device_of(engine, frame), line_of(frame), true);
+  int device = device_of(engine, frame);
+  if (right_of(engine, from) < COH_RIGHT_WRITE || right_of(engine, to) == COH_RIGHT_WRITE) return;
+  protect(engine, device, line_of(frame), true);
+  if (engine->tally) compare_with_twin(engine, device, line_of(frame));
 }
 
 static void page_fill(struct coh_engine *engine, struct coh_frame *frame, const unsigned char *bytes)
@@ -341,6 +366,7 @@ static void page_grant(struct coh_engine *engine, struct coh_frame *frame, int f
     set_held(engine, frame, device, frame->held | IN_FRAME);
     drop_stash(engine, frame, device, line);
   }
+  if (after == COH_RIGHT_WRITE && engine->tally) keep_twin(engine, place_of(engine, device, line));
   if (device != engine->me) return; /* it maps the page when it faults */
   if (before == COH_RIGHT_NONE) map(engine, line, after == COH_RIGHT_WRITE);
   else protect(engine, device, line, false);
@@ -354,7 +380,7 @@ const struct coh_cache_ops coh_page_ops = {page_retract, page_fill, page_copy_ou
 static int touch(struct coh_engine *engine, uint64_t offset, bool write)
 {
   struct coh_access access = {
-      .input = write ? COH_STORE : COH_LOAD, .deed = COH_TOUCH, .offset = (uint32_t)(offset & engine->line_mask), .bytes = 1};
+      .input = write ? COH_STORE : COH_LOAD, .deed = COH_TOUCH, .offset = (uint32_t)(offset & engine->line_mask & ~7ull), .bytes = 8};
   make_room(engine);
   return coh_access_line(engine, offset >> engine->line_shift, &access);
 }
@@ -461,6 +487,7 @@ int coh_pages_open(struct coh_engine *engine, const struct coh_page_config *conf
   if (!pages) return -ENOMEM;
   pages->config = *config;
   pages->next_line = UINT64_MAX;
+  if (config->budget < engine->capacity) engine->capacity = config->budget;
   for (int d = 0; d < COH_MAX_DEVICES; d++) pages->uffds[d] = -1;
   engine->pages = pages;
   engine->ops = &coh_page_ops;

@@ -15,6 +15,8 @@
  * when it is free. What has to leave the page table although it may still be sent (a page being given up) moves to a second part of the
  * file that is mapped nowhere, the stash.
  *
+ * Where accesses are counted a third part holds each page as it was when the device got the right to store to it (tally.h).
+ *
  * The engine itself touches aliases only, never the windows' addresses: it cannot fault.
  *
  * Budget. A device that holds as many pages as it has frames gives one up first: the oldest that was not used since it was looked at last

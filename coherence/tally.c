@@ -131,7 +131,7 @@ static struct history *visit(struct coh_engine *engine, uint64_t line, bool *kno
   else tally->shadow_count++;
   DL_PREPEND(tally->shadow, found);
   found->in_shadow = true;
-  if (tally->shadow_count > engine->frame_count) {
+  if (tally->shadow_count > engine->capacity) {
     struct history *last = tally->shadow->prev;
     DL_DELETE(tally->shadow, last);
     last->in_shadow = false;
@@ -226,6 +226,27 @@ static void stamp(struct coh_engine *engine, uint64_t line, const struct coh_acc
   for (uint32_t i = 0; i < access->bytes; i++) __atomic_store_n(&stamps[i], now ? now : 1, __ATOMIC_RELAXED);
 }
 
+/* ---- What was stored into a page ------------------------------------------------------------------------------------ */
+
+static void note_changed(struct coh_engine *engine, uint64_t line, int device, size_t begin, size_t end)
+{
+  struct coh_access access = {.input = COH_STORE, .offset = (uint32_t)begin, .bytes = (uint32_t)(end - begin)};
+  if (begin == end) return;
+  stamp(engine, line, &access);
+  if (engine->shape.traced) coh_trace_touch(engine, line, device, &access);
+}
+
+void coh_tally_changes(struct coh_engine *engine, uint64_t line, int device, const unsigned char *before, const unsigned char *after)
+{
+  size_t begin = 0;
+  for (size_t at = 0; at < engine->shape.line_bytes; at += sizeof(uint32_t)) {
+    if (memcmp(before + at, after + at, sizeof(uint32_t)) != 0) continue;
+    note_changed(engine, line, device, begin, at);
+    begin = at + sizeof(uint32_t);
+  }
+  note_changed(engine, line, device, begin, engine->shape.line_bytes);
+}
+
 /* ---- Steps ------------------------------------------------------------------------------------------------------- */
 
 /* A step that begins an access. */
@@ -303,5 +324,5 @@ void coh_tally_step(struct coh_engine *engine, uint64_t line, const struct coh_m
   if (!engine->shape.traced) return;
   if (!is_access || outcome->send_count || outcome->from != outcome->state)
     coh_trace_step(engine, line, input, outcome, is_access ? access : NULL, miss);
-  else if (fresh) coh_trace_touch(engine, line, access);
+  else if (fresh) coh_trace_touch(engine, line, engine->me, access);
 }

@@ -111,10 +111,10 @@ void coh_trace_step(struct coh_engine *engine, uint64_t line, const struct coh_m
   append(engine, &record, sends, (size_t)count * sizeof sends[0]);
 }
 
-void coh_trace_touch(struct coh_engine *engine, uint64_t line, const struct coh_access *access)
+void coh_trace_touch(struct coh_engine *engine, uint64_t line, int device, const struct coh_access *access)
 {
   struct coh_record record = begin(engine, COH_RECORD_TOUCH, address_of(engine, line));
-  struct coh_message input = coh_access(access->input, engine->me);
+  struct coh_message input = coh_access(access->input, device);
   record.input = rename_devices(engine, input);
   set_access(&record, access);
   append(engine, &record, NULL, 0);

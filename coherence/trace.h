@@ -48,7 +48,7 @@ struct coh_trace_buffer {
 /* ---- trace.c: recording. Devices in records are numbered through the session, controllers and messages too. */
 void coh_trace_step(struct coh_engine *engine, uint64_t line, const struct coh_message *input, const struct coh_outcome *outcome,
                     const struct coh_access *access, enum coh_miss miss);
-void coh_trace_touch(struct coh_engine *engine, uint64_t line, const struct coh_access *access);
+void coh_trace_touch(struct coh_engine *engine, uint64_t line, int device, const struct coh_access *access);
 /* `number`: from coh_area_next, drawn when the block was taken and nobody else knew, or before it was given back; 0: now. */
 void coh_trace_block(struct coh_engine *engine, enum coh_record_kind kind, uint64_t address, uint64_t bytes, const char *site,
                      uint64_t number);

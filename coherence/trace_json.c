@@ -80,7 +80,8 @@ static int home_of(const struct writer *w, uint64_t address)
 static int place_of(const struct writer *w, const struct coh_record *record)
 {
   if (record->kind == COH_RECORD_STEP && record->input.target >= 0) return record->input.target;
-  return record->kind == COH_RECORD_STEP ? home_of(w, record->address) : record->actor;
+  if (record->kind == COH_RECORD_STEP) return home_of(w, record->address);
+  return record->kind == COH_RECORD_TOUCH ? record->input.target : record->actor;
 }
 
 static bool is_at_home(const struct coh_record *record)
@@ -197,7 +198,7 @@ static void put_step(struct writer *w, const struct coh_record *record, uint32_t
 
 static void put_touch(struct writer *w, const struct coh_record *record)
 {
-  begin_event(w, "i", "touch", record->actor, 0, record->time_ns);
+  begin_event(w, "i", "touch", record->input.target, 0, record->time_ns);
   fprintf(w->out,
           ",\"s\":\"t\",\"name\":\"touch\",\"args\":{\"line\":\"0x%" PRIx64 "\",\"access\":\"%s\",\"offset\":%u,\"bytes\":%" PRIu64 "}}",
           record->address, record->input.type == COH_STORE ? "store" : "load", record->offset, record->bytes);
