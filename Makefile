@@ -119,9 +119,12 @@ demo:
 	$B/uma bench --quick --no-peers $(if $(TRACE),--trace $(TRACE)) --report $B/report
 	@echo; echo "The report: $B/report/index.html"
 
+# The tests of all that touches windows, once more in mode page; then all tests.
+PAGE_SUITES := @(collective|copy|heap*|kvpool|memory|message|one_connection|reduce|space|sync)/*
 test:
 	$(call provide,$(NEED_TEST),install)
 	@$(MAKE) --no-print-directory -j$$(nproc) all $B/tests/all
+	$(if $(TESTFLAGS)$(filter thread,$(SAN)),,env UMA_BUILD=$B UMA_COHERENCE=page $B/tests/all --timeout 300 --filter '$(PAGE_SUITES)')
 	$(TEST_WRAPPER) env UMA_BUILD=$B $(if $(LONG),UMA_TEST_LONG=1) $B/tests/all --timeout $(if $(LONG),3600,300) $(TESTFLAGS)
 
 bench: all

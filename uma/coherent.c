@@ -300,6 +300,21 @@ int uma_cached_put(void *global, const void *local, size_t bytes)
   return lost_line(coh_put(uma_self.engine, offset_of(global), local, bytes), global);
 }
 
+ptrdiff_t uma_prefetch(const void *pointer, size_t bytes, enum uma_access access)
+{
+  size_t present = bytes;
+  int result = 0;
+  if (!uma_self.joined) return uma_fail(-EINVAL, "uma_prefetch was called outside of a session");
+  if (access != UMA_READ && access != UMA_WRITE)
+    return uma_fail(-EINVAL, "uma_prefetch: %d is not valid; expected UMA_READ or UMA_WRITE", (int)access);
+  if (bytes > PTRDIFF_MAX) return uma_fail(-EINVAL, "uma_prefetch: %zu bytes are more than memory can hold", bytes);
+  if (uma_range_in_windows(pointer, 1, NULL) && !uma_range_is_local(pointer, bytes))
+    return uma_fail(-EFAULT, "uma_prefetch: %zu bytes at %p leave this domain's windows", bytes, pointer);
+  if (!uma_is_cached(pointer, 1) || uma_self.lines) return (ptrdiff_t)bytes;
+  result = coh_pages_fetch(uma_self.engine, offset_of(pointer), bytes, access == UMA_WRITE, &present);
+  return present || !result ? (ptrdiff_t)present : lost_line(result, pointer);
+}
+
 int uma_flush(void)
 {
   if (!uma_self.joined) return uma_fail(-EINVAL, "uma_flush was called outside of a session");
