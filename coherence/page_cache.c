@@ -79,10 +79,16 @@ static uintptr_t address_of(const struct coh_engine *engine, uint64_t line)
   return engine->base + (line << engine->line_shift);
 }
 
+/* A thread that is served by another one sleeps until that has carried out the whole transaction (page_fault.c wakes it). */
+static uint64_t asleep(const struct coh_engine *engine, uint64_t mode)
+{
+  return engine->pages->config.thread ? mode : 0;
+}
+
 static void protect(struct coh_engine *engine, int device, uint64_t line, bool on)
 {
   struct uffdio_writeprotect change = {.range = {address_of(engine, line), engine->shape.line_bytes},
-                                       .mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : 0};
+                                       .mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : asleep(engine, UFFDIO_WRITEPROTECT_MODE_DONTWAKE)};
   int result;
   while ((result = ioctl(uffd_of(engine, device), UFFDIO_WRITEPROTECT, &change)) && errno == EAGAIN) continue;
   if (result && errno != ESRCH && errno != ENOENT) cannot("cannot change its write protection", line, errno);
@@ -94,7 +100,8 @@ static void map(struct coh_engine *engine, uint64_t line, bool writable)
   uintptr_t at = address_of(engine, line), end = at + engine->shape.line_bytes;
   bool partly = false;
   while (at < end) {
-    struct uffdio_continue change = {.range = {at, end - at}, .mode = writable ? 0 : UFFDIO_CONTINUE_MODE_WP};
+    struct uffdio_continue change = {.range = {at, end - at},
+                                     .mode = (writable ? 0 : UFFDIO_CONTINUE_MODE_WP) | asleep(engine, UFFDIO_CONTINUE_MODE_DONTWAKE)};
     if (!ioctl(engine->pages->uffds[engine->me], UFFDIO_CONTINUE, &change)) break;
     if (change.mapped > 0) at += (uintptr_t)change.mapped;
     else if (errno == EEXIST) partly = true, at += SMALL_PAGE;

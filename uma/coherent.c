@@ -241,8 +241,7 @@ static int join_pages(const struct uma_inheritance *from)
   for (int d = 0; d < borrow_count; d++) borrow_fds[d] = from->borrow_fds[d];
   int result = coh_pages_open(uma_self.engine, &config);
   if (result) return refuse_pages(result);
-  result = lend_uffd(coh_pages_descriptor(uma_self.engine), from->lend_fd);
-  return result ? result : coh_pages_serve(uma_self.engine, on_lost_page);
+  return lend_uffd(coh_pages_descriptor(uma_self.engine), from->lend_fd);
 }
 
 int uma_coherent_join(const struct uma_inheritance *from)
@@ -254,6 +253,12 @@ int uma_coherent_join(const struct uma_inheritance *from)
   if (uma_self.shape.coherence == UMA_COHERENCE_PAGE) return join_pages(from);
   uma_self.lines = uma_self.engine;
   return 0;
+}
+
+int uma_coherent_serve(void)
+{
+  int result = uma_self.engine && uma_self.engine->pages ? coh_pages_serve(uma_self.engine, on_lost_page) : 0;
+  return result ? uma_fail(result, "nobody can serve page faults: %s", strerror(-result)) : 0;
 }
 
 void uma_coherent_leave(void)

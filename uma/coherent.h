@@ -22,6 +22,7 @@ int uma_coherent_trace(const char *path, int spool, struct coh_area *const *area
 
 /* ---- by a device */
 int uma_coherent_join(const struct uma_inheritance *from); /* 0 or -errno with the sentence */
+int uma_coherent_serve(void); /* from now on absent pages are brought; once the session is joined. 0 or -errno */
 void uma_coherent_leave(void);
 
 /* Does any byte lie in a window that is reached through a cache? */

@@ -238,7 +238,8 @@ int uma_session_join(struct uma_inheritance *from)
   uma_mutex_identify(uma_self.device, uma_is_lost);
   uma_wait_yields_at_once = uma_self.shape.oversubscribed;
   uma_self.joined = true;
-  result = uma_mailboxes_open(from);
+  result = uma_coherent_serve();
+  if (!result) result = uma_mailboxes_open(from);
   if (result) return result;
   set_fast_paths();
   return uma_self.shape.domains > 1 ? uma_engine_start() : 0;
