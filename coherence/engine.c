@@ -515,8 +515,11 @@ int coh_flush(struct coh_engine *engine)
 const struct coh_invariant *coh_engine_broken(struct coh_engine *engine, uint64_t line, struct coh_breach *breach)
 {
   struct coh_cache_entry entries[COH_MAX_DEVICES] = {0};
+  struct coh_directory_entry *directory = directory_of(engine, line);
   struct coh_view view = {
-      .protocol = engine->protocol, .kind = &engine->sharers, .directory = directory_of(engine, line), .caches = entries, .resting = true};
+      .protocol = engine->protocol, .kind = &engine->sharers, .directory = directory, .caches = entries, .resting = true};
+  if (!lock_directory(engine, directory)) return NULL; /* a line that is lost keeps no promise */
+  unlock_directory(directory);
   for (int d = 0; d < engine->shape.devices; d++) {
     struct coh_frame *frame = coh_frame_find(engine, d, line);
     if (!frame) continue;
