@@ -198,7 +198,8 @@ static void hits(struct list *list)
   against_raw(list, "Load hit in a coherent cache against a plain L1 load", "coherence.hit.chain", "line", 8, 6,
               independent(list, "coherence.hit.load", "line", note, sizeof note));
   double exchange = median(list, "coherence.hit.exchange", "raw", NULL, 2, 8, "latency");
-  snprintf(note, sizeof note, isnan(exchange) ? "" : ", plain exchange %.2f ns", exchange);
+  note[0] = 0;
+  if (!isnan(exchange)) snprintf(note, sizeof note, ", plain exchange %.2f ns", exchange);
   against_raw(list, "Store hit in a coherent cache against a plain store", "coherence.hit.store", "line", 8, 10, note);
   against_raw(list, "Fetch-add hit in a coherent cache against a plain one", "coherence.hit.fetch_add", "line", 8, 2, NULL);
 }

@@ -19,24 +19,24 @@ enum { LINES = 512, WRITER = 3, SHARERS_MOST = 8 };
 
 struct transition {
   const char *bench;
+  int readers;    /* so many devices from device 1 on have a copy */
   bool stores;    /* what device 0 does, and is timed */
   bool owned;     /* before it, another device has the lines modified; otherwise it has given them up to their home */
   bool shared;    /* device 0 has a copy */
-  int readers;    /* so many others as well, from device 1 on */
-  bool forgotten; /* which give them up again */
+  bool forgotten; /* the readers give theirs up again */
 };
 
 static const struct transition fetches[] = {
-    {"coherence.transition.i_to_s", false, false, false, 2, false},
-    {"coherence.transition.m_to_s", false, true, false, 0, false},
-    {"coherence.transition.i_to_m", true, false, false, 0, false},
-    {"coherence.transition.m_to_m", true, true, false, 0, false},
+    {"coherence.transition.i_to_s", 2, false, false, false, false},
+    {"coherence.transition.m_to_s", 0, false, true, false, false},
+    {"coherence.transition.i_to_m", 0, true, false, false, false},
+    {"coherence.transition.m_to_m", 0, true, true, false, false},
 };
 static const struct transition upgrades[] = {
-    {"coherence.transition.s_to_m.0", true, false, true, 1, true},
-    {"coherence.transition.s_to_m.1", true, false, true, 1, false},
-    {"coherence.transition.s_to_m.4", true, false, true, 4, false},
-    {"coherence.transition.s_to_m.8", true, false, true, SHARERS_MOST, false},
+    {"coherence.transition.s_to_m.0", 1, true, false, true, true},
+    {"coherence.transition.s_to_m.1", 1, true, false, true, false},
+    {"coherence.transition.s_to_m.4", 4, true, false, true, false},
+    {"coherence.transition.s_to_m.8", SHARERS_MOST, true, false, true, false},
 };
 enum { FETCHES = sizeof fetches / sizeof fetches[0], UPGRADES = sizeof upgrades / sizeof upgrades[0] };
 

@@ -248,9 +248,10 @@ enum { CHECKED = 0 };
 
 static void check_rights(const struct transaction *t, const struct coh_message *input, const struct coh_outcome *outcome)
 {
+  if (!CHECKED) return;
   struct coh_engine *engine = t->engine;
   const struct coh_state *states = engine->protocol->controllers[COH_CACHE].states;
-  if (!CHECKED || states[outcome->state].right <= states[outcome->from].right) return;
+  if (states[outcome->state].right <= states[outcome->from].right) return;
   int rival = coh_frame_rival(engine, input->target, t->line, (enum coh_right)states[outcome->state].right);
   if (rival < 0) return;
   fprintf(stderr, "libuma: the invariant \"%s\" does not hold: device %d has the right %s, but device %d has one as well\n",

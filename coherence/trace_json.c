@@ -61,13 +61,13 @@ static int index_records(struct writer *w, size_t bytes)
   size_t at = 0, room = 0;
   for (; at < bytes && is_record((const void *)(w->spool + at), bytes - at); at += ((const struct coh_record *)(w->spool + at))->size) {
     if (w->count == room) {
-      const struct coh_record **larger = realloc(w->records, (room = room ? 2 * room : 4096) * sizeof *larger);
+      const struct coh_record **larger = realloc(w->records, (room = room ? 2 * room : 4096) * sizeof(void *));
       if (!larger) return -ENOMEM;
       w->records = larger;
     }
     w->records[w->count++] = (const struct coh_record *)(w->spool + at);
   }
-  if (w->count) qsort(w->records, w->count, sizeof *w->records, compare);
+  if (w->count) qsort(w->records, w->count, sizeof(void *), compare);
   return at == bytes ? 0 : -EIO;
 }
 

@@ -120,19 +120,19 @@ int uma_free(void *pointer);
 
 /* Who looks at a trace wants to know where a block was allocated: the calls leave their place in the source behind. */
 extern __thread const char *uma_site_;
+static inline size_t uma_from_(size_t argument, const char *site)
+{
+  uma_site_ = site;
+  return argument;
+}
 #define UMA_TEXT_(x) #x
 #define UMA_LINE_(line) UMA_TEXT_(line)
-#define UMA_HERE_ (uma_site_ = __FILE__ ":" UMA_LINE_(__LINE__))
-/* clang-format off */
-#define uma_malloc(bytes) __extension__({ size_t uma_bytes_ = (bytes); UMA_HERE_; uma_malloc(uma_bytes_); })
-#define uma_malloc_on(device, bytes) __extension__({ int uma_device_ = (device); size_t uma_bytes_ = (bytes); UMA_HERE_; \
-  uma_malloc_on(uma_device_, uma_bytes_); })
-#define uma_calloc_on(device, count, size) __extension__({ int uma_device_ = (device); size_t uma_count_ = (count), uma_size_ = (size); \
-  UMA_HERE_; uma_calloc_on(uma_device_, uma_count_, uma_size_); })
-#define uma_memalign_on(device, alignment, bytes) __extension__({ int uma_device_ = (device); \
-  size_t uma_alignment_ = (alignment), uma_bytes_ = (bytes); UMA_HERE_; uma_memalign_on(uma_device_, uma_alignment_, uma_bytes_); })
-#define uma_alloc_symmetric(bytes) __extension__({ size_t uma_bytes_ = (bytes); UMA_HERE_; uma_alloc_symmetric(uma_bytes_); })
-/* clang-format on */
+#define UMA_FROM_(argument) uma_from_(argument, __FILE__ ":" UMA_LINE_(__LINE__))
+#define uma_malloc(bytes) uma_malloc(UMA_FROM_(bytes))
+#define uma_malloc_on(device, bytes) uma_malloc_on(device, UMA_FROM_(bytes))
+#define uma_calloc_on(device, count, size) uma_calloc_on(device, count, UMA_FROM_(size))
+#define uma_memalign_on(device, alignment, bytes) uma_memalign_on(device, alignment, UMA_FROM_(bytes))
+#define uma_alloc_symmetric(bytes) uma_alloc_symmetric(UMA_FROM_(bytes))
 
 struct uma_usage {
   size_t capacity;     /* bytes of the window */
