@@ -270,8 +270,9 @@ void uma_coherent_leave(void)
     close(frames_fd);
     for (int d = 0; d < borrow_count; d++) close(borrow_fds[d]);
   }
-  if (uma_self.engine->spool >= 0) close(uma_self.engine->spool);
-  coh_engine_close(uma_self.engine);
+  int spool = uma_self.engine->spool;
+  coh_engine_close(uma_self.engine); /* which still writes to it */
+  if (spool >= 0) close(spool);
 }
 
 bool uma_is_cached(const void *pointer, size_t bytes)
