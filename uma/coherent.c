@@ -127,23 +127,29 @@ int uma_counters(int device, struct uma_counters *counters)
 
 /* ---- The trace --------------------------------------------------------------------------------------------------- */
 
+/* Could the file be written at the end? Better known now than after hours; nothing is created, for the session may not come to its end. */
+static bool may_write(const char *path, const char *folder)
+{
+  if (!access(path, W_OK)) return true;
+  return errno == ENOENT && !access(folder, W_OK | X_OK);
+}
+
 /* Beside the trace, so that it is on a disk that is meant to hold it. */
 int uma_coherent_spool(const char *path, int *spool)
 {
   char *copy = strdup(path);
-  FILE *probe = fopen(path, "a"); /* better now than after hours */
-  int error = errno;
-  if (!copy || !probe) {
-    free(copy);
-    return uma_fail(-EINVAL, "trace: \"%s\" cannot be written: %s", path, strerror(error));
+  if (!copy) return uma_fail(-ENOMEM, "no memory to record a trace");
+  const char *folder = dirname(copy);
+  if (may_write(path, folder)) {
+    *spool = open(folder, O_TMPFILE | O_RDWR | O_APPEND | O_CLOEXEC, 0600);
+    if (*spool < 0) *spool = memfd_create("uma-trace", MFD_CLOEXEC); /* a file system without unnamed files */
+    if (*spool < 0) uma_fail(-errno, "trace: cannot create a file for the records: %s", strerror(errno));
+  } else {
+    uma_fail(-EINVAL, "trace: \"%s\" cannot be written: %s", path, strerror(errno));
   }
-  fclose(probe);
-  *spool = open(dirname(copy), O_TMPFILE | O_RDWR | O_APPEND | O_CLOEXEC, 0600);
   free(copy);
-  if (*spool < 0) *spool = memfd_create("uma-trace", MFD_CLOEXEC); /* a file system without unnamed files */
-  if (*spool < 0) return uma_fail(-errno, "trace: cannot create a file for the records: %s", strerror(errno));
-  fcntl(*spool, F_SETFL, O_APPEND);
-  return 0;
+  if (*spool >= 0) fcntl(*spool, F_SETFL, O_APPEND);
+  return *spool >= 0 ? 0 : -EINVAL;
 }
 
 int uma_coherent_trace(const char *path, int spool, struct coh_area *const *areas, int domains)

@@ -303,6 +303,7 @@ int uma_finalize(void)
   int flushed = uma_flush();
   int result = uma_barrier(); /* from here on nobody asks this device for anything */
   uma_engine_stop();
+  if (!flushed) flushed = uma_flush(); /* what other domains put here meanwhile */
   uma_mailboxes_close();
   atomic_store(&uma_self.board->members[uma_self.device].state, UMA_MEMBER_LEFT);
   if (uma_self.engine) uma_coherent_leave();
