@@ -318,8 +318,7 @@ static void page_fill(struct coh_engine *engine, struct coh_frame *frame, const 
   int device = device_of(engine, frame);
   uint64_t line = line_of(frame);
   bool mine = device == engine->me;
-  if (mine) memcpy(engine->pages->alias + (line << engine->line_shift), bytes, engine->shape.line_bytes);
-  else write_at(engine, place_of(engine, device, line), bytes);
+  write_at(engine, place_of(engine, device, line), bytes);
   set_held(engine, frame, device, frame->held | IN_FRAME);
   drop_stash(engine, frame, device, line);
   if (!mine || frame->held & QUEUED) return;
@@ -438,14 +437,10 @@ static int map_frames(struct coh_engine *engine)
   struct coh_pages *pages = engine->pages;
   off_t mine = place_of(engine, engine->me, 0);
   int fd = pages->config.frames_fd, sharing = MAP_SHARED | MAP_NORESERVE;
-  void *alias = mmap(NULL, 2 * engine->bytes, PROT_READ | PROT_WRITE, sharing, fd, mine);
-  if (alias == MAP_FAILED) return -errno;
-  pages->alias = alias;
   void *windows = mmap((void *)engine->base, engine->bytes, PROT_READ | PROT_WRITE, sharing | MAP_FIXED, fd, mine);
   if (windows == MAP_FAILED) return -errno;
   /* A process that this one forks has no userfaultfd: it would read and write frames behind the protocol's back. */
-  if (madvise(windows, engine->bytes, MADV_DONTFORK) || madvise(alias, 2 * engine->bytes, MADV_DONTFORK)) return -errno;
-  return 0;
+  return madvise(windows, engine->bytes, MADV_DONTFORK) ? -errno : 0;
 }
 
 /* Faults of the kernel are served for the privileged only: those whom the system call allows it, or the device. */
@@ -510,7 +505,6 @@ void coh_pages_close(struct coh_engine *engine)
   struct coh_pages *pages = engine->pages;
   for (int d = 0; d < COH_MAX_DEVICES; d++)
     if (pages->uffds[d] >= 0) close(pages->uffds[d]);
-  if (pages->alias) munmap(pages->alias, 2 * engine->bytes);
   if (pages->queue) munmap(pages->queue, (pages->queue_mask + 1) * sizeof *pages->queue);
   free(pages);
   engine->pages = NULL;
