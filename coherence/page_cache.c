@@ -305,12 +305,20 @@ static void compare_with_twin(struct coh_engine *engine, int device, uint64_t li
   coh_buffer_give(engine, after);
 }
 
+static bool holds_data(const struct coh_engine *engine, int state)
+{
+  return engine->protocol->controllers[COH_CACHE].states[state].holds_data;
+}
+
+/* A page that this device gives up, and that may still be sent meanwhile, only leaves the page table. */
 static void page_retract(struct coh_engine *engine, struct coh_frame *frame, int from, int to)
 {
+  enum coh_right before = right_of(engine, from), after = right_of(engine, to);
   int device = device_of(engine, frame);
-  if (right_of(engine, from) < COH_RIGHT_WRITE || right_of(engine, to) == COH_RIGHT_WRITE) return;
-  protect(engine, device, line_of(frame), true);
-  if (engine->tally) compare_with_twin(engine, device, line_of(frame));
+  if (after >= before) return;
+  if (device == engine->me && after == COH_RIGHT_NONE && holds_data(engine, to)) unmap(engine, line_of(frame));
+  else if (before == COH_RIGHT_WRITE) protect(engine, device, line_of(frame), true);
+  if (before == COH_RIGHT_WRITE && engine->tally) compare_with_twin(engine, device, line_of(frame));
 }
 
 static void page_fill(struct coh_engine *engine, struct coh_frame *frame, const unsigned char *bytes)
@@ -343,12 +351,14 @@ static void page_perform(struct coh_engine *engine, struct coh_frame *frame, str
   frame->held |= USED;
 }
 
-/* It leaves the page table; its data stays while it may still be sent. */
+/* It leaves the page table; its data stays while it may still be sent: in the frame when this is the device's own process, which has
+ * unmapped it (retract). */
 static void withdraw(struct coh_engine *engine, struct coh_frame *frame, int device, int to)
 {
   uint64_t line = line_of(frame);
   off_t place = place_of(engine, device, line);
-  if (engine->protocol->controllers[COH_CACHE].states[to].holds_data && frame->held & IN_FRAME) {
+  if (holds_data(engine, to) && device == engine->me) return;
+  if (holds_data(engine, to) && frame->held & IN_FRAME) {
     copy_aside(engine, place, place + (off_t)engine->bytes);
     set_held(engine, frame, device, frame->held | IN_STASH);
   }
@@ -361,7 +371,7 @@ static void page_grant(struct coh_engine *engine, struct coh_frame *frame, int f
   int device = device_of(engine, frame);
   uint64_t line = line_of(frame);
   if (before > COH_RIGHT_NONE && after == COH_RIGHT_NONE) withdraw(engine, frame, device, to);
-  if (!engine->protocol->controllers[COH_CACHE].states[to].holds_data) {
+  if (!holds_data(engine, to)) {
     drop_frame(engine, frame, device, line);
     drop_stash(engine, frame, device, line);
   }

@@ -10,10 +10,10 @@
  *   read             the page                           write-protected, or nothing (second chance)
  *   read-write       the page                           writable, or nothing
  *
- * Everybody changes anybody's frames: fills by pwrite, which needs no mapping that would fault first, write-protects through the userfaultfd of the device, revokes by
- * punching a hole, which unmaps the page wherever it is mapped. Each under the frame's lock, so state, file and page table agree
- * when it is free. What has to leave the page table although it may still be sent (a page being given up) moves to a second part of the
- * file that is mapped nowhere, the stash.
+ * Everybody changes anybody's frames: fills by pwrite (a mapping beside the windows would be faulted in first), write-protects through the
+ * userfaultfd of the device, revokes by punching a hole, which unmaps the page wherever it is mapped. Each under the frame's lock, so state,
+ * file and page table agree when it is free. A page that has to leave the page table although it may still be sent is unmapped by its own
+ * device, which gives it up; if another device makes it leave, it moves to a second part of the file that is mapped nowhere, the stash.
  *
  * Where accesses are counted a third part holds each page as it was when the device got the right to store to it (tally.h).
  *
