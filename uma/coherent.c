@@ -169,6 +169,19 @@ void uma_coherent_leave(void)
   coh_engine_close(uma_self.engine);
 }
 
+void uma_coherent_before_fork(void)
+{
+  if (uma_self.engine && uma_self.engine->tally) coh_tally_flush(uma_self.engine); /* or it would be counted twice */
+}
+
+int uma_coherent_after_fork(void)
+{
+  if (!uma_self.engine) return 0;
+  int spool = uma_self.engine->spool;
+  coh_engine_close(uma_self.engine);
+  return uma_coherent_join(spool);
+}
+
 bool uma_is_cached(const void *pointer, size_t bytes)
 {
   uintptr_t begin = (uintptr_t)pointer, base = (uintptr_t)uma_window_of(uma_self.first);

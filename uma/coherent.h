@@ -21,6 +21,9 @@ int uma_coherent_trace(const char *path, int spool, struct coh_area *const *area
 /* ---- by a device */
 int uma_coherent_join(int spool); /* 0 or -ENOMEM */
 void uma_coherent_leave(void);
+/* fork.c: before a device's process is copied; then, in the copy, as the device that uma_self names by now. 0 or -ENOMEM. */
+void uma_coherent_before_fork(void);
+int uma_coherent_after_fork(void);
 
 /* Does any byte lie in a window that is reached through a cache? */
 bool uma_is_cached(const void *pointer, size_t bytes);

@@ -213,10 +213,16 @@ static int check_trace(const struct uma_config *config)
                   config->trace);
 }
 
+static int check_create(const struct uma_config *config)
+{
+  if (config->create != UMA_ON || config->mode != UMA_MODE_STACKED || config->servers == 1) return 0;
+  return uma_fail(-EINVAL, "create: devices create each other in one coherence domain only; expected --mode supernode");
+}
+
 int uma_config_shape(const struct uma_config *config, int devices, struct uma_shape *shape)
 {
   char text[32], limit[32];
-  if (check_choices(config) || check_cache(config) || check_trace(config)) return -EINVAL;
+  if (check_choices(config) || check_cache(config) || check_trace(config) || check_create(config)) return -EINVAL;
   if (devices < 1 || devices > UMA_MAX_DEVICES)
     return uma_fail(-EINVAL, "devices: %d is not valid; expected 1 to %d", devices, UMA_MAX_DEVICES);
   if (config->servers < 1 || config->servers > devices)
@@ -249,6 +255,7 @@ int uma_config_shape(const struct uma_config *config, int devices, struct uma_sh
       .line = config->line,
       .cache = config->cache,
       .traced = *config->trace,
+      .create = config->create == UMA_ON,
       .oversubscribed = devices > uma_host_processors(),
   };
   strcpy(shape->protocol, config->protocol);

@@ -66,6 +66,7 @@ const char *uma_strerror(int error)
   case EPERM: return "not held by this device";
   case EMSGSIZE: return "the message was longer than the buffer";
   case EEXIST: return "the addresses of the windows are taken";
+  case ENOSPC: return "all of a kind are in use (locks, barriers, devices)";
   case ENOTCONN: return "the session cannot be complete: a device ended without joining";
   default: return strerror(abs(error));
   }
@@ -85,6 +86,7 @@ void uma_layout_compute(const struct uma_shape *shape, int first, int count, str
   size_t end = 0, n = (size_t)count;
   layout->bells = reserve(&end, n * FAB_CACHE_LINE);
   layout->locks = reserve(&end, n * UMA_LOCKS * sizeof(struct uma_lock_slot));
+  layout->barriers = reserve(&end, n * UMA_BARRIERS * sizeof(struct uma_barrier_slot));
   layout->heap_stride = (uma_heap_bytes(shape->memory) + 4095) / 4096 * 4096;
   layout->heaps = reserve(&end, n * layout->heap_stride);
   layout->collectives = reserve(&end, uma_collective_bytes(count));
@@ -150,7 +152,7 @@ int uma_board_create(const struct uma_shape *shape, struct uma_board **board, in
 
 /* ---- joining */
 
-static int arm_lifeline(int fd)
+int uma_session_arm(int fd)
 {
   struct pollfd hangup = {.fd = fd};
   if (fd < 0) return 0;
@@ -217,7 +219,7 @@ static void close_inherited(const struct uma_inheritance *from)
 int uma_session_join(const struct uma_inheritance *from)
 {
   if (uma_self.joined) return uma_fail(-EALREADY, "this process has joined a session already");
-  int result = arm_lifeline(from->lifeline_fd);
+  int result = uma_session_arm(from->lifeline_fd);
   if (!result) result = attach_memory(from);
   if (!result) result = announce();
   if (result) return result;
@@ -286,7 +288,8 @@ int uma_finalize(void)
   if (!uma_self.joined) return uma_fail(-EINVAL, "uma_finalize was called outside of a session");
   uma_engine_drain();
   int flushed = uma_flush();
-  int result = uma_barrier(); /* from here on nobody asks this device for anything */
+  /* From here on nobody asks this device for anything. Where devices create each other nobody ever does, and some may not exist. */
+  int result = uma_self.shape.create ? 0 : uma_barrier();
   uma_engine_stop();
   uma_mailboxes_close();
   atomic_store(&uma_self.board->members[uma_self.device].state, UMA_MEMBER_LEFT);
