@@ -27,7 +27,9 @@ endif
 COMMAND_C := $(wildcard uma/main.c uma/cmd_*.c uma/litmus_*.c) $(filter-out bench/peer_%.c,$(wildcard bench/*.c))
 LIBRARY_C := $(filter-out $(COMMAND_C),$(wildcard uma/*.c coherence/*.c fabric/*.c))
 EXAMPLES  := $(patsubst examples/%.c,%,$(wildcard examples/*.c))
-PARMACS   := $(patsubst examples/%.c.in,%,$(wildcard examples/parmacs/*.c.in))
+# Programs with PARMACS macros
+PARMACS      := $(patsubst %.c.in,%,$(wildcard examples/parmacs/*.c.in))
+TEST_PARMACS := $(patsubst %.c.in,%,$(wildcard tests/*.c.in))
 ifeq ($(SAN),thread)
 # ThreadSanitizer needs its addresses to stay where it expects them, and does not go together with Criterion; it knows no fences, which only
 # decide here whether a sleeper is woken.
@@ -45,7 +47,7 @@ TEST_O    := $(patsubst %.c,$B/obj/%.o,$(wildcard tests/*.c))
 PEERS     := $(if $(shell command -v mpicc),$B/peers/mpi) $(if $(shell command -v oshcc),$B/peers/oshmem)
 
 .PHONY: all demo test bench install tidy format clean help have-needs
-all: $B/uma $B/libuma.so $B/libuma.a $B/libparmacs.a $(EXAMPLES:%=$B/examples/%) $(PARMACS:%=$B/examples/%) $(PEERS)
+all: $B/uma $B/libuma.so $B/libuma.a $B/libparmacs.a $(EXAMPLES:%=$B/examples/%) $(PARMACS:%=$B/%) $(PEERS)
 
 help:
 	@echo "make            build everything into build/"
@@ -82,19 +84,18 @@ $B/examples/%: $B/obj/examples/%.o $B/libuma.a
 	$(CC) $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -o $@
 $B/examples/kvpool: $(patsubst %.c,$B/obj/%.o,$(wildcard examples/kvpool/*.c))
 
-# Programs with PARMACS macros
 $B/libparmacs.a: $B/obj/examples/parmacs/parmacs.o
 	@rm -f $@
 	ar rcs $@ $^
 
-$B/obj/examples/parmacs/%.c: examples/parmacs/%.c.in examples/parmacs/uma.m4
+$B/obj/%.c: %.c.in examples/parmacs/uma.m4 | have-needs
 	@mkdir -p $(@D)
 	m4 examples/parmacs/uma.m4 $< > $@
 
-$B/obj/examples/parmacs/%.o: $B/obj/examples/parmacs/%.c
+$B/obj/%.o: $B/obj/%.c
 	$(CC) $(ALL) -Iexamples/parmacs $(CFLAGS) -c $< -o $@
 
-$(PARMACS:%=$B/examples/%): $B/examples/%: $B/obj/examples/%.o $B/libparmacs.a $B/libuma.a
+$(PARMACS:%=$B/%) $(TEST_PARMACS:%=$B/%): $B/%: $B/obj/%.o $B/libparmacs.a $B/libuma.a
 	@mkdir -p $(@D)
 	$(CC) $^ $(LIBS) -o $@
 
@@ -138,7 +139,7 @@ demo:
 
 test:
 	$(call provide,$(NEED_TEST),install)
-	@$(MAKE) --no-print-directory -j$$(nproc) all $B/tests/all
+	@$(MAKE) --no-print-directory -j$$(nproc) all $B/tests/all $(TEST_PARMACS:%=$B/%)
 	$(TEST_WRAPPER) env UMA_BUILD=$B $(if $(LONG),UMA_TEST_LONG=1) $B/tests/all --timeout $(if $(LONG),3600,300) $(TESTFLAGS)
 
 bench: all

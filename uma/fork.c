@@ -6,6 +6,7 @@
  *     wait for a report                           reopen what is a process's own
  *                                                 pid, JOINED on the board; report    finds the pid when it needs it (launch.c: adopt)
  *     return the number                           return 0                            its end: pid 0, ENDED
+ *     uma_wait_device: FREE
  *
  * The keeper is the reaper of its session (PR_SET_CHILD_SUBREAPER), so a device whose parent, the middle process, is gone becomes its child,
  * and is watched and ended like those that it started itself. A process number is on the board before the creator goes on, so the keeper
@@ -43,7 +44,7 @@ static bool may_claim(int device, uint32_t state)
 {
   if (uma_is_lost(device)) return false;
   if (state == UMA_MEMBER_NEW) return true;
-  return state == UMA_MEMBER_ENDED && fab_shm_is_unused(uma_segment_at(uma_self.layout.rings), uma_self.count, device - uma_self.first);
+  return state == UMA_MEMBER_FREE && fab_shm_is_unused(uma_segment_at(uma_self.layout.rings), uma_self.count, device - uma_self.first);
 }
 
 static int claim(int *device, uint32_t *former)
@@ -127,7 +128,7 @@ static void run_middle(int report_fd, int device)
 /* Nothing came: the new device ended before it could say so. If it had joined, its end is the keeper's matter. */
 static int judge_silence(int device)
 {
-  if (atomic_load(&uma_self.board->members[device].pid)) return 0;
+  if (atomic_load(&uma_self.board->members[device].state) != UMA_MEMBER_FORKED) return 0;
   return uma_fail(-ECHILD, "device %d ended while it was created", device);
 }
 
@@ -197,7 +198,8 @@ static int check_wait(int device)
 
 static bool is_over(int device)
 {
-  return atomic_load(&uma_self.board->members[device].state) == UMA_MEMBER_ENDED || uma_is_lost(device);
+  uint32_t state = atomic_load(&uma_self.board->members[device].state);
+  return state == UMA_MEMBER_ENDED || state == UMA_MEMBER_FREE || uma_is_lost(device);
 }
 
 int uma_wait_device(int device)
@@ -213,5 +215,7 @@ int uma_wait_device(int device)
     fab_bell_end(bell);
   }
   uma_crossing();
+  uint32_t ended = UMA_MEMBER_ENDED;
+  atomic_compare_exchange_strong(&uma_self.board->members[device].state, &ended, UMA_MEMBER_FREE);
   return uma_is_lost(device) ? uma_fail(-EHOSTDOWN, "device %d was lost", device) : 0;
 }

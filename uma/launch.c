@@ -315,14 +315,12 @@ static void mark_lost(struct keeper *k, int device)
   atomic_fetch_add(&k->board->lost_count, 1);
 }
 
-/* Where devices create each other: the number of one that left well may be given to another one. */
+/* Where devices create each other: for uma_wait_device. */
 static void vacate(struct keeper *k, int device, bool well)
 {
-  struct uma_member *member = &k->board->members[device];
   uint32_t left = UMA_MEMBER_LEFT;
   if (!k->shape.create) return;
-  atomic_store(&member->pid, 0);
-  if (well) atomic_compare_exchange_strong(&member->state, &left, UMA_MEMBER_ENDED);
+  if (well) atomic_compare_exchange_strong(&k->board->members[device].state, &left, UMA_MEMBER_ENDED);
   fab_bell_ring(&k->board->ends);
 }
 
@@ -365,6 +363,7 @@ static void device_ended(struct keeper *k, int device, int wait_status)
   pid_t pid = k->pid[device];
   k->pid[device] = 0;
   k->running--;
+  if (k->shape.create) atomic_store(&k->board->members[device].pid, 0); /* before anything adopts */
   const char *sentence = judge(k, device, wait_status, &status, text, sizeof text);
   if (sentence && !k->ending) {
     if (!atomic_load(&k->outcome->taken)) fprintf(stderr, "%s: device %d (process %d) %s\n", k->name, device, (int)pid, sentence);

@@ -64,8 +64,9 @@ enum uma_member_state {
   UMA_MEMBER_JOINED, /* inside uma_init .. uma_finalize */
   UMA_MEMBER_LEFT,   /* after uma_finalize */
   UMA_MEMBER_ABSENT, /* its process ended well without ever joining; the launcher writes it */
-  UMA_MEMBER_FORKED, /* fork.c: another device has begun to create it; follows NEW or ENDED */
+  UMA_MEMBER_FORKED, /* fork.c: another device has begun to create it; follows NEW or FREE */
   UMA_MEMBER_ENDED,  /* fork.c: it had left, and its process is gone; the launcher writes it */
+  UMA_MEMBER_FREE,   /* fork.c: and another device has waited for that */
 };
 
 struct uma_member {
