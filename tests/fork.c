@@ -228,8 +228,10 @@ Test(fork, failures_are_reported_and_end_the_session)
   char *said;
   cr_expect_eq(command_capture_spawn(&config, 4, exit_with_seven, NULL, &said), 7);
   cr_expect(strstr(said, "device 2 ") && strstr(said, "exited with code 7"), "%s", said);
+  free(said);
   cr_expect_eq(command_capture_spawn(&config, 4, die, NULL, &said), 128 + SIGKILL);
   cr_expect(strstr(said, "device 2 ") && strstr(said, "killed by signal 9"), "%s", said);
+  free(said);
 }
 
 Test(fork, a_session_may_go_on_without_a_created_device)
@@ -240,6 +242,7 @@ Test(fork, a_session_may_go_on_without_a_created_device)
   int result = command_capture_spawn(&config, 4, go_on, NULL, &said);
   cr_expect_eq(result, 128 + SIGKILL, "%d: %s", result, said);
   cr_expect(strstr(said, "device 2 ") && !strstr(said, "device 1 ") && !strstr(said, "device 3 "), "%s", said);
+  free(said);
 }
 
 Test(fork, a_created_device_has_no_more_grace_than_others)
@@ -248,6 +251,7 @@ Test(fork, a_created_device_has_no_more_grace_than_others)
   _Atomic int *pids = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   char *said;
   cr_expect_eq(command_capture_spawn(&config, 2, be_stubborn, (void *)pids, &said), 3);
+  free(said);
   cr_expect(!pids[0] || (kill(pids[0], 0) && errno == ESRCH), "the device is still there");
 }
 

@@ -70,9 +70,11 @@ Test(parmacs, mistakes_of_starting_are_told)
   snprintf(line, sizeof line, "%s/uma run -n 2 %s/examples/parmacs/radix -p 2", session_build(), session_build());
   cr_expect_eq(command_run(line, &said), 1);
   cr_expect(strstr(said, "run it with: uma run -n N --create"), "%s", said);
+  free(said);
   snprintf(line, sizeof line, "%s/examples/parmacs/radix -p 1 && %s/examples/parmacs/radix -p 2", session_build(), session_build());
   cr_expect_eq(command_run(line, &said), 1);
   cr_expect(strstr(said, "verified") && strstr(said, "not started for uma_fork"), "%s", said);
+  free(said);
 }
 
 Test(parmacs, with_prefixed_builtins_the_output_is_the_same)
@@ -83,4 +85,6 @@ Test(parmacs, with_prefixed_builtins_the_output_is_the_same)
   cr_expect_eq(command_run("m4 -P examples/parmacs/uma.m4 tests/parmacs_macros.c.in | tail -n +2", &prefixed), 0);
   cr_expect(strstr(plain, "parmacs_begin()"));
   cr_expect_str_eq(plain, prefixed);
+  free(plain);
+  free(prefixed);
 }

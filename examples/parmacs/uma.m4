@@ -6,13 +6,14 @@ PARMACS on libuma: classic shared-memory programs run on devices, unchanged.
     uma run -n N --create ./program ...     with N at least the number of processes that the program is told
 
 A process is a device, and CREATE copies the calling one: what was set before it, globals too, is seen by the new process, what is set
-later is not; what all are to see lies in G_MALLOC memory, at one address everywhere.
+later is not; what all are to see lies in G_MALLOC memory, at one address everywhere. A program made for threads, which changes globals
+after CREATE for all to see, computes something else.
 
     MAIN_ENV EXTERN_ENV             the header parmacs.h
     MAIN_INITENV(...) MAIN_END      uma_init; exit(0), with uma_finalize on the way
     CREATE(f)                       uma_fork; the new process calls f and exits
     CREATE(f, p)                    that p - 1 times, then the caller calls f too
-    WAIT_FOR_END(p)                 uma_wait_device for all that this process has created, whatever p
+    WAIT_FOR_END(p)                 uma_wait_device for all that this process has created, whatever p is
     G_MALLOC(n) G_MALLOC(n, home)   uma_memalign_on the devices by turns, or on one; whole pages from one page on, else cache lines
     NU_MALLOC(n, home)              the same; also G_MALLOC_F, NU_MALLOC_F, which are expressions; G_FREE NU_FREE: uma_free
     LOCKDEC LOCKINIT LOCK UNLOCK    struct uma_lock, outside of the windows; also NLOCK...
@@ -23,7 +24,7 @@ later is not; what all are to see lies in G_MALLOC memory, at one address everyw
     GSDEC GSINIT GETSUB(s, sub, last, p)    uma_fetch_add; -1 for all p processes together once it is used up; also NU_GS...
     CLOCK(t) GET_PID(i) GET_HOME(i)         microseconds; uma_device
     RELEASE_FENCE ACQUIRE_FENCE FULL_FENCE  the processor's
-    FETCH_ADD FETCH_SUB FETCH_ADD_DOUBLE LOAD STORE CAS    the processor's atomics (Splash-4)
+    FETCH_ADD FETCH_SUB FETCH_ADD_DOUBLE LOAD STORE CAS    the processor's atomics (Splash-4; the first three end with a semicolon, as G_MALLOC does)
     NEWPROC BAREXCLUDE BARINCLUDE EVENT PAUSE SET_HOME ST_LOG SPLASH3_ROI... AUG_... TRACE_... and their kind    nothing
 
 Monitors (MONINIT, MENTER, ...) are not defined. A macro with arguments is one only where a parenthesis follows its name.
@@ -101,11 +102,11 @@ uma_define(`RELEASE_FENCE', `{atomic_thread_fence(memory_order_release);}')
 uma_define(`ACQUIRE_FENCE', `{atomic_thread_fence(memory_order_acquire);}')
 uma_define(`FULL_FENCE', `{atomic_thread_fence(memory_order_seq_cst);}')
 
-uma_macro(`FETCH_ADD', `(atomic_fetch_add(&($1), ($2)))')
-uma_macro(`FETCH_SUB', `(atomic_fetch_sub(&($1), ($2)))')
+uma_macro(`FETCH_ADD', `atomic_fetch_add(&($1), ($2));')
+uma_macro(`FETCH_SUB', `atomic_fetch_sub(&($1), ($2));')
 uma_macro(`FETCH_ADD_DOUBLE', `__extension__({ double parmacs_old = atomic_load($1);
   while (!atomic_compare_exchange_weak(($1), &parmacs_old, parmacs_old + ($2))) continue;
-  parmacs_old; })')
+  parmacs_old; });')
 uma_macro(`LOAD', `atomic_load(&($1))')
 uma_macro(`STORE', `atomic_store(&($1), ($2))')
 uma_macro(`CAS', `atomic_compare_exchange_weak(&($1), &($2), ($3))')
