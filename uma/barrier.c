@@ -21,15 +21,16 @@ static int check_home(int device)
   return uma_fail(-EREMOTE, "a barrier of device %d is in another domain; only its own domain's devices meet there", device);
 }
 
-static int find(const struct uma_barrier *barrier, struct uma_barrier_slot **slot)
+/* NULL with the error when there is none. */
+static struct uma_barrier_slot *find(const struct uma_barrier *barrier, int *error)
 {
-  if (!barrier) return uma_fail(-EINVAL, "the barrier is NULL");
-  int result = check_home(barrier->home);
-  if (result) return result;
-  if (barrier->index < UMA_BARRIERS) *slot = &slots_of(barrier->home)[barrier->index];
-  if (barrier->index >= UMA_BARRIERS || !atomic_load_explicit(&(*slot)->created, memory_order_acquire))
-    return uma_fail(-EINVAL, "no barrier %u at device %d", barrier->index, barrier->home);
-  return 0;
+  *error = barrier ? check_home(barrier->home) : uma_fail(-EINVAL, "the barrier is NULL");
+  if (*error) return NULL;
+  struct uma_barrier_slot *slots = slots_of(barrier->home);
+  if (barrier->index < UMA_BARRIERS && atomic_load_explicit(&slots[barrier->index].created, memory_order_acquire))
+    return &slots[barrier->index];
+  *error = uma_fail(-EINVAL, "no barrier %u at device %d", barrier->index, barrier->home);
+  return NULL;
 }
 
 int uma_barrier_create(int device, struct uma_barrier *barrier)
@@ -50,9 +51,9 @@ int uma_barrier_create(int device, struct uma_barrier *barrier)
 
 int uma_barrier_destroy(const struct uma_barrier *barrier)
 {
-  struct uma_barrier_slot *slot;
-  int result = find(barrier, &slot);
-  if (result) return result;
+  int result;
+  struct uma_barrier_slot *slot = find(barrier, &result);
+  if (!slot) return result;
   if (atomic_load(&slot->arrived) && !uma_any_lost())
     return uma_fail(-EBUSY, "devices wait at barrier %u of device %d", barrier->index, barrier->home);
   atomic_store(&slot->arrived, 0);
@@ -87,9 +88,9 @@ static int await_end(struct uma_barrier_slot *slot, uint32_t round)
 
 int uma_barrier_wait(const struct uma_barrier *barrier, int count)
 {
-  struct uma_barrier_slot *slot;
-  int result = find(barrier, &slot);
-  if (result) return result;
+  int result;
+  struct uma_barrier_slot *slot = find(barrier, &result);
+  if (!slot) return result;
   uma_crossing();
   uint32_t round = atomic_load_explicit(&slot->round, memory_order_acquire);
   uint32_t arrived = atomic_fetch_add_explicit(&slot->arrived, 1, memory_order_acq_rel) + 1;
