@@ -24,7 +24,11 @@ static int check_home(int device)
 /* NULL with the error when there is none. */
 static struct uma_barrier_slot *find(const struct uma_barrier *barrier, int *error)
 {
-  *error = barrier ? check_home(barrier->home) : uma_fail(-EINVAL, "the barrier is NULL");
+  if (!barrier) {
+    *error = uma_fail(-EINVAL, "the barrier is NULL");
+    return NULL;
+  }
+  *error = check_home(barrier->home);
   if (*error) return NULL;
   struct uma_barrier_slot *slots = slots_of(barrier->home);
   if (barrier->index < UMA_BARRIERS && atomic_load_explicit(&slots[barrier->index].created, memory_order_acquire))
