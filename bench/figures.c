@@ -151,10 +151,20 @@ static const struct line_figure {
      {"bandwidth", "bytes", "GB/s", true, streaming, COUNT(streaming)}},
 };
 
-static const struct bench_curve bars[] = {
-    {"supernode", LOAD, NULL, "direct", "supernode", 0, false}, {"plain mapping", RAW, NULL, "raw", NULL, 0, false},
-    {"stacked", STACKED, NULL, "message", "stacked", 0, false}, {"MPI", MPI, NULL, "mpi", NULL, 0, false},
+static const struct bench_curve paths[] = {
+    {"supernode", LOAD, NULL, "direct", "supernode", 0, false},
+    {"coherent cache", LOAD, NULL, "line", "supernode", 0, false},
+    {"plain mapping", RAW, NULL, "raw", NULL, 0, false},
+    {"stacked", STACKED, NULL, "message", "stacked", 0, false},
+    {"MPI", MPI, NULL, "mpi", NULL, 0, false},
     {"OpenSHMEM", OSHMEM, NULL, "oshmem", NULL, 0, false},
+};
+
+static const struct bench_curve protocols[] = {
+    {"MSI", RAW, NULL, "msi", NULL, 0, false},
+    {"MESI", IN_DOMAIN, NULL, "mesi", NULL, 0, false},
+    {"MOESI", LOAD, NULL, "moesi", NULL, 0, false},
+    {"MESIF", OSHMEM, NULL, "mesif", NULL, 0, false},
 };
 
 static const struct bench_group barriers[] = {
@@ -164,17 +174,63 @@ static const struct bench_group reductions[] = {
     {"8 B", "collective.allreduce", 2, 8}, {"64 KiB", "collective.allreduce", 2, 65536}, {"16 MiB", "collective.allreduce", 2, 16 << 20}};
 static const struct bench_group reductions_8[] = {
     {"8 B", "collective.allreduce", 8, 8}, {"64 KiB", "collective.allreduce", 8, 65536}, {"1 MiB", "collective.allreduce", 8, 1 << 20}};
+static const struct bench_group caches[] = {
+    {"load, hit", "coherence.hit.chain", 2, 8},          {"store, hit", "coherence.hit.store", 2, 8},
+    {"fetch-add, hit", "coherence.hit.fetch_add", 2, 8}, {"miss, 64 B", "coherence.miss", 2, 64},
+    {"miss, 4 KiB", "coherence.miss", 2, 4096},          {"ping-pong, a turn", "coherence.pingpong", 2, 64},
+};
+static const struct bench_group transitions[] = {
+    {"I to S", "coherence.transition.i_to_s", 9, 64},        {"M to S", "coherence.transition.m_to_s", 9, 64},
+    {"I to M", "coherence.transition.i_to_m", 9, 64},        {"M to M", "coherence.transition.m_to_m", 9, 64},
+    {"S to M", "coherence.transition.s_to_m.0", 9, 64},      {"+ 1 sharer", "coherence.transition.s_to_m.1", 9, 64},
+    {"+ 4 sharers", "coherence.transition.s_to_m.4", 9, 64}, {"+ 8 sharers", "coherence.transition.s_to_m.8", 9, 64},
+};
+static const struct bench_group traffic[] = {
+    {"private", "coherence.traffic.private", 4, 64},
+    {"migratory", "coherence.traffic.migratory", 4, 64},
+    {"producer-consumer", "coherence.traffic.producer", 4, 64},
+    {"read-mostly", "coherence.traffic.readmostly", 4, 64},
+};
 
 static const struct bar_figure {
   const char *section, *title, *text;
-  const struct bench_group *groups;
-  int count;
+  struct bench_bars bars;
 } bar_figures[] = {
-    {"Synchronisation and reductions at a glance", "Barrier",
-     "One barrier of all devices. Shorter bars are better; the axis is logarithmic.", barriers, COUNT(barriers)},
-    {NULL, "Atomics and locks", "On a word, and a lock, of another device, wanted by nobody else.", atomics, COUNT(atomics)},
-    {NULL, "All-reduce of 2 devices", "Three sizes of the curve, as bars.", reductions, COUNT(reductions)},
-    {NULL, "All-reduce of 8 devices", "The same with eight devices.", reductions_8, COUNT(reductions_8)},
+    {"Synchronisation and reductions at a glance",
+     "Barrier",
+     "One barrier of all devices. Shorter bars are better; the axis is logarithmic.",
+     {"latency", "time", barriers, COUNT(barriers), paths, COUNT(paths)}},
+    {NULL,
+     "Atomics and locks",
+     "On a word, and a lock, of another device, wanted by nobody else.",
+     {"latency", "time", atomics, COUNT(atomics), paths, COUNT(paths)}},
+    {NULL,
+     "All-reduce of 2 devices",
+     "Three sizes of the curve, as bars.",
+     {"latency", "time", reductions, COUNT(reductions), paths, COUNT(paths)}},
+    {NULL,
+     "All-reduce of 8 devices",
+     "The same with eight devices.",
+     {"latency", "time", reductions_8, COUNT(reductions_8), paths, COUNT(paths)}},
+    {"Coherent caches",
+     "Hits and misses",
+     "uma_ld, uma_st and uma_fetch_add through a cache of lines (MESI), beside the same on plain memory, where a miss is a line that the "
+     "other core has modified.",
+     {"latency", "time", caches, COUNT(caches), paths, COUNT(paths)}},
+    {NULL,
+     "Misses by transition",
+     "From which state of the cache to which. What sharers add to S to M is the price of invalidating them and of their acks; the rest is "
+     "fetching the data.",
+     {"latency", "time", transitions, COUNT(transitions), paths, COUNT(paths)}},
+    {NULL,
+     "Messages an access, by protocol",
+     "MESI saves the upgrade that MSI pays on private data: who reads a line alone may write it without asking. MOESI saves the writeback "
+     "that the others pay when a consumer, or the next writer, reads a modified line: its owner keeps it.",
+     {"messages", "messages an access", traffic, COUNT(traffic), protocols, COUNT(protocols)}},
+    {NULL,
+     "Bytes an access, by protocol",
+     "The same runs: 24 bytes a message, and 64 more where it carries the line. The counts are exact; they are the same on every host.",
+     {"bytes", "bytes an access", traffic, COUNT(traffic), protocols, COUNT(protocols)}},
 };
 
 /* Figures stand in a grid that begins with a heading. */
@@ -195,11 +251,10 @@ static bool has_lines(const struct bench_rows *rows, const struct bench_plot *pl
   return false;
 }
 
-static bool has_bars(const struct bench_rows *rows, const struct bar_figure *figure)
+static bool has_bars(const struct bench_rows *rows, const struct bench_bars *bars)
 {
-  for (int g = 0; g < figure->count; g++)
-    if (bench_rows_find(rows, figure->groups[g].bench, NULL, NULL, figure->groups[g].devices, figure->groups[g].bytes, "latency"))
-      return true;
+  for (int g = 0; g < bars->group_count; g++)
+    if (bench_rows_find(rows, bars->groups[g].bench, NULL, NULL, bars->groups[g].devices, bars->groups[g].bytes, bars->metric)) return true;
   return false;
 }
 
@@ -226,10 +281,10 @@ static int bar_part(FILE *html, const struct bench_rows *rows, bool *open)
   for (int i = 0; i < COUNT(bar_figures); i++) {
     const struct bar_figure *figure = &bar_figures[i];
     if (figure->section) section = figure->section;
-    if (!has_bars(rows, figure)) continue;
+    if (!has_bars(rows, &figure->bars)) continue;
     begin_figure(html, "bars", section, figure->title, figure->text, open);
     section = NULL;
-    int result = bench_plot_bars(html, rows, figure->groups, figure->count, bars, COUNT(bars));
+    int result = bench_plot_bars(html, rows, &figure->bars);
     if (result < 0) return result;
     fprintf(html, "</figure>\n");
   }

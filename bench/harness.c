@@ -112,6 +112,18 @@ void bench_record_row(const struct bench_row *row)
   series->n += row->n;
 }
 
+struct bench_row bench_row_of(const char *bench, const char *path, const char *mode, int devices, size_t bytes, const char *metric,
+                              const char *unit)
+{
+  struct bench_row row = {.clock = "measured", .profile = "-", .devices = devices, .bytes = bytes};
+  snprintf(row.bench, sizeof row.bench, "%s", bench);
+  snprintf(row.path, sizeof row.path, "%s", path);
+  snprintf(row.mode, sizeof row.mode, "%s", mode);
+  snprintf(row.metric, sizeof row.metric, "%s", metric);
+  snprintf(row.unit, sizeof row.unit, "%s", unit);
+  return row;
+}
+
 /* ---- progress */
 
 void bench_progress(const char *format, ...)
@@ -164,6 +176,20 @@ static int run_body(void *argument)
   return 0;
 }
 
+/* Counting goes with a table (stats) or with a trace; a trace that is thrown away prints nothing. */
+static void set_caches(const struct bench_session *session, struct uma_config *config)
+{
+  config->coherence = session->protocol ? UMA_COHERENCE_LINE : UMA_COHERENCE_NONE;
+  if (!session->protocol) return;
+  config->protocol = session->protocol;
+  config->line = session->line ? session->line : 64;
+  config->cache = 1 * MiB;
+  config->ways = 8;
+  config->sharers = UMA_SHARERS_FULL;
+  config->stats = UMA_OFF;
+  config->trace = session->counted ? "/dev/null" : NULL;
+}
+
 int bench_spawn(const struct bench_session *session, void (*function)(void *argument), void *argument)
 {
   struct body body = {function, argument};
@@ -172,6 +198,7 @@ int bench_spawn(const struct bench_session *session, void (*function)(void *argu
                               .memory = session->memory ? session->memory : 256 * MiB,
                               .timeout = SESSION_SECONDS,
                               .hugepages = session->hugepages ? session->hugepages : UMA_HUGEPAGES_NEVER};
+  set_caches(session, &config);
   fflush(NULL);
   int result = uma_spawn(&config, session->devices, run_body, &body);
   if (result < 0)
@@ -244,15 +271,7 @@ static double time_turns(struct line *line, int sample)
 int bench_line_round_trip(const char *bench)
 {
   enum { SAMPLES = 5 };
-  struct bench_row row = {.path = "raw",
-                          .mode = "-",
-                          .clock = "measured",
-                          .profile = "-",
-                          .devices = 2,
-                          .bytes = FAB_CACHE_LINE,
-                          .metric = "latency",
-                          .unit = "ns"};
-  snprintf(row.bench, sizeof row.bench, "%s", bench);
+  struct bench_row row = bench_row_of(bench, "raw", "-", 2, FAB_CACHE_LINE, "latency", "ns");
   struct line *line = bench_map(sizeof *line);
   if (!line) return -EIO;
   cpu_set_t before;

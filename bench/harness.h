@@ -78,6 +78,9 @@ extern const struct bench_case bench_random_cases[];
 extern const struct bench_case bench_sync_cases[];
 extern const struct bench_case bench_collective_cases[];
 extern const struct bench_case bench_stream_cases[];
+extern const struct bench_case bench_coherence_cases[];
+extern const struct bench_case bench_transition_cases[];
+extern const struct bench_case bench_traffic_cases[];
 extern const struct bench_case bench_session_cases[];
 extern const struct bench_case bench_kvpool_cases[];
 
@@ -96,9 +99,12 @@ void bench_progress_end(void);
 /* A session of devices, each pinned to a core (device modulo cores), that run body(argument). */
 struct bench_session {
   int devices;
-  int mode;      /* UMA_MODE_SUPERNODE, or UMA_MODE_STACKED: two servers of half the devices each */
-  size_t memory; /* of a window; 0: 256 MiB */
-  int hugepages; /* 0: never */
+  int mode;             /* UMA_MODE_SUPERNODE, or UMA_MODE_STACKED: two servers of half the devices each */
+  size_t memory;        /* of a window; 0: 256 MiB */
+  int hugepages;        /* 0: never */
+  const char *protocol; /* of coherent caches, 1 MiB each; NULL: none, windows are mapped as they are */
+  size_t line;          /* of theirs; 0: 64 */
+  bool counted;         /* uma_counters counts, which makes every access slow */
 };
 int bench_spawn(const struct bench_session *session, void (*body)(void *argument), void *argument);
 
@@ -110,6 +116,10 @@ const size_t *bench_sizes(int *count);      /* 8 B to 64 MiB */
 const int *bench_device_counts(int *count); /* 2, 4, 8; quick: 2 */
 void bench_pin(int device);
 int bench_line_round_trip(const char *bench); /* one line between two cores and back, as a row */
+
+/* The identity of a measured row. */
+struct bench_row bench_row_of(const char *bench, const char *path, const char *mode, int devices, size_t bytes, const char *metric,
+                              const char *unit);
 
 /* ---- harness.c: anywhere. The first error wins; always returns -EIO. */
 int bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -141,6 +151,8 @@ void bench_die(const char *format, ...) __attribute__((noreturn, format(printf, 
     if (!(condition)) bench_die(__VA_ARGS__); \
   } while (0)
 long bench_share(long value); /* collective: device 0's value */
+void bench_barrier(void);     /* uma_barrier and uma_flush, which do not fail here */
+void bench_flush(void);
 
 enum { BENCH_LATENCY = 1, BENCH_BANDWIDTH = 2, BENCH_RATE = 4 };
 struct bench_variant {

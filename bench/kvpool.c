@@ -20,12 +20,10 @@ static void keep_line(void *context, const char *line)
 
 static void record(const struct policy *policy, const char *metric, const char *unit, int devices, size_t bytes, double value)
 {
-  struct bench_row row = {.clock = "measured", .profile = "-", .devices = devices, .bytes = bytes};
-  snprintf(row.bench, sizeof row.bench, "kvpool.%s", policy->name);
-  snprintf(row.path, sizeof row.path, "%s", strcmp(policy->mode, "supernode") ? "message" : "direct");
-  snprintf(row.mode, sizeof row.mode, "%s", policy->mode);
-  snprintf(row.metric, sizeof row.metric, "%s", metric);
-  snprintf(row.unit, sizeof row.unit, "%s", unit);
+  char bench[48];
+  bool direct = !strcmp(policy->mode, "supernode");
+  snprintf(bench, sizeof bench, "kvpool.%s", policy->name);
+  struct bench_row row = bench_row_of(bench, direct ? "direct" : "message", policy->mode, devices, bytes, metric, unit);
   bench_record(&row, value);
 }
 

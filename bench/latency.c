@@ -4,6 +4,7 @@
  * bijection of the line numbers. Remote chains are written by device 1, in its window or in a plain shared mapping, and walked by
  * device 0, so that the pages of both were touched by the same process. */
 #include "bench/harness.h"
+#include "bench/words.h"
 
 #include <sys/sysinfo.h>
 
@@ -136,48 +137,28 @@ static int run_chase(void)
 
 /* ---- one hot word */
 
-static void load_hot(void *context, long count)
-{
-  volatile uint64_t *word = context;
-  if (uma_device()) return;
-  for (long i = 0; i < count; i++) bench_keep(uma_ld(word));
-}
-
-static void load_plain(void *context, long count)
-{
-  volatile uint64_t *word = context;
-  if (uma_device()) return;
-  for (long i = 0; i < count; i++) bench_keep(*word);
-}
-
-static void store_hot(void *context, long count)
-{
-  volatile uint64_t *word = context;
-  if (uma_device()) return;
-  for (long i = 0; i < count; i++) uma_st(word, (uint64_t)i);
-}
-
-static void store_plain(void *context, long count)
-{
-  volatile uint64_t *word = context;
-  if (uma_device()) return;
-  for (long i = 0; i < count; i++) *word = (uint64_t)i;
-}
-
 static void hot_body(void *raw)
 {
   uint64_t *mine = uma_alloc_symmetric(64);
   bench_require(mine, "no device memory: %s", uma_last_error());
   void *remote = uma_symmetric(mine, 1);
   struct bench_variant loads[] = {
-      {"latency.hot.load", "direct", NULL, 8, BENCH_LATENCY, 1, NULL, load_hot, remote, NULL},
-      {"latency.hot.load", "raw", "-", 8, BENCH_LATENCY, 1, NULL, load_plain, raw, NULL},
+      {"latency.hot.load", "direct", NULL, 8, BENCH_LATENCY, 1, NULL, bench_load, remote, NULL},
+      {"latency.hot.load", "raw", "-", 8, BENCH_LATENCY, 1, NULL, bench_load_plain, raw, NULL},
+  };
+  struct bench_variant chains[] = {
+      {"latency.hot.chain", "direct", NULL, 8, BENCH_LATENCY, 1, NULL, bench_chain, remote, NULL},
+      {"latency.hot.chain", "raw", "-", 8, BENCH_LATENCY, 1, NULL, bench_chain_plain, raw, NULL},
   };
   struct bench_variant stores[] = {
-      {"latency.hot.store", "direct", NULL, 8, BENCH_LATENCY, 1, NULL, store_hot, remote, NULL},
-      {"latency.hot.store", "raw", "-", 8, BENCH_LATENCY, 1, NULL, store_plain, raw, NULL},
+      {"latency.hot.store", "direct", NULL, 8, BENCH_LATENCY, 1, NULL, bench_store, remote, NULL},
+      {"latency.hot.store", "raw", "-", 8, BENCH_LATENCY, 1, NULL, bench_store_plain, raw, NULL},
   };
+  if (uma_device() == 1) *mine = (uintptr_t)mine;
+  *(uintptr_t *)raw = (uintptr_t)raw;
+  bench_check(uma_barrier(), "uma_barrier");
   bench_compare(loads, 2);
+  bench_compare(chains, 2);
   bench_compare(stores, 2);
 }
 

@@ -35,17 +35,22 @@ void bench_die(const char *format, ...)
   _exit(1);
 }
 
-static void barrier(void)
+void bench_barrier(void)
 {
   bench_check(uma_barrier(), "uma_barrier");
+}
+
+void bench_flush(void)
+{
+  bench_check(uma_flush(), "uma_flush");
 }
 
 long bench_share(long value)
 {
   if (!uma_device()) atomic_store(&bench_run.board->shared, value);
-  barrier();
+  bench_barrier();
   value = atomic_load(&bench_run.board->shared);
-  barrier();
+  bench_barrier();
   return value;
 }
 
@@ -55,15 +60,15 @@ static double stretch(const struct bench_variant *variant, long count)
   uint64_t begin, total = 0;
   if (variant->warm) variant->warm(variant->context);
   if (!variant->prepare) {
-    barrier();
+    bench_barrier();
     begin = fab_now_ns();
     variant->step(variant->context, count);
     return (double)(fab_now_ns() - begin);
   }
   for (long i = 0; i < count; i++) {
-    barrier();
+    bench_barrier();
     variant->prepare(variant->context);
-    barrier();
+    bench_barrier();
     begin = fab_now_ns();
     variant->step(variant->context, 1);
     total += fab_now_ns() - begin;
@@ -95,19 +100,15 @@ static long calibrate(const struct bench_variant *variant, double *round_ns)
 static void record(const struct bench_variant *variant, double ns_per_count)
 {
   double operations = variant->operations > 0 ? variant->operations : 1, ns = ns_per_count / operations;
-  struct bench_row row = {.clock = "measured", .profile = "-", .devices = uma_device_count(), .bytes = variant->bytes};
-  const char *mode = uma_domain_count() > 1 ? "stacked" : "supernode";
+  const char *mode = variant->mode ? variant->mode : uma_domain_count() > 1 ? "stacked" : "supernode";
   static const struct {
     int metric;
     const char *name, *unit;
   } metrics[] = {{BENCH_LATENCY, "latency", "ns"}, {BENCH_BANDWIDTH, "bandwidth", "GB/s"}, {BENCH_RATE, "rate", "M/s"}};
-  snprintf(row.bench, sizeof row.bench, "%s", variant->bench);
-  snprintf(row.path, sizeof row.path, "%s", variant->path);
-  snprintf(row.mode, sizeof row.mode, "%s", variant->mode ? variant->mode : mode);
   for (int i = 0; i < 3; i++) {
     if (!(variant->metrics & metrics[i].metric)) continue;
-    snprintf(row.metric, sizeof row.metric, "%s", metrics[i].name);
-    snprintf(row.unit, sizeof row.unit, "%s", metrics[i].unit);
+    struct bench_row row =
+        bench_row_of(variant->bench, variant->path, mode, uma_device_count(), variant->bytes, metrics[i].name, metrics[i].unit);
     bench_record(&row, i == 0 ? ns : i == 1 ? (double)variant->bytes / ns : 1e3 / ns);
   }
 }

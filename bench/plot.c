@@ -206,65 +206,73 @@ int bench_plot_lines(FILE *html, const struct bench_rows *rows, const struct ben
 
 /* ---- bars */
 
-static const struct bench_row *bar_row(const struct bench_rows *rows, const struct bench_group *group, const struct bench_curve *curve)
+static const struct bench_row *bar_row(const struct bench_rows *rows, const struct bench_bars *bars, int g, const struct bench_curve *curve)
 {
-  return bench_rows_find(rows, group->bench, curve->path, curve->mode, group->devices, group->bytes, "latency");
+  const struct bench_group *group = &bars->groups[g];
+  return bench_rows_find(rows, group->bench, curve->path, curve->mode, group->devices, group->bytes, bars->metric);
 }
 
-static bool any_bar(const struct bench_rows *rows, const struct bench_group *groups, int group_count, const struct bench_curve *curve)
+static bool any_bar(const struct bench_rows *rows, const struct bench_bars *bars, const struct bench_curve *curve)
 {
-  for (int g = 0; g < group_count; g++)
-    if (bar_row(rows, &groups[g], curve)) return true;
+  for (int g = 0; g < bars->group_count; g++)
+    if (bar_row(rows, bars, g, curve)) return true;
   return false;
 }
 
 /* One block a curve: position, value, label. Bars of a group stand side by side, groups one unit apart. */
-static void write_bars(FILE *script, const struct bench_rows *rows, const struct bench_group *groups, int group_count,
-                       const struct bench_curve *curve, int place, int places)
+static void write_bars(FILE *script, const struct bench_rows *rows, const struct bench_bars *bars, const struct bench_curve *curve,
+                       int place, int places)
 {
+  bool time = !strcmp(bars->metric, "latency");
   char text[32];
   fprintf(script, "$bars%d << EOD\n", place);
-  for (int g = 0; g < group_count; g++) {
-    const struct bench_row *row = bar_row(rows, &groups[g], curve);
+  for (int g = 0; g < bars->group_count; g++) {
+    const struct bench_row *row = bar_row(rows, bars, g, curve);
     if (!row) continue;
     double position = g + (place - (places - 1) / 2.0) * 0.86 / places;
-    fprintf(script, "%.4f %.9g \"%s\"\n", position, row->median, bench_value_text(row->median, "ns", text, sizeof text));
+    fprintf(script, "%.4f %.9g \"%s\"\n", position, row->median, bench_value_text(row->median, time ? "ns" : "", text, sizeof text));
   }
   fprintf(script, "EOD\n");
 }
 
-static double least_bar(const struct bench_rows *rows, const struct bench_group *groups, int group_count, const struct bench_curve *curves,
-                        int curve_count)
+static double least_bar(const struct bench_rows *rows, const struct bench_bars *bars)
 {
   double least = 1e18;
-  for (int g = 0; g < group_count; g++)
-    for (int c = 0; c < curve_count; c++) {
-      const struct bench_row *row = bar_row(rows, &groups[g], &curves[c]);
+  for (int g = 0; g < bars->group_count; g++)
+    for (int c = 0; c < bars->curve_count; c++) {
+      const struct bench_row *row = bar_row(rows, bars, g, &bars->curves[c]);
       if (row && row->median < least) least = row->median;
     }
   return least;
 }
 
-int bench_plot_bars(FILE *html, const struct bench_rows *rows, const struct bench_group *groups, int group_count,
-                    const struct bench_curve *curves, int curve_count)
+static void bar_axes(FILE *script, const struct bench_rows *rows, const struct bench_bars *bars, int places)
+{
+  if (strcmp(bars->metric, "latency")) fprintf(script, "set yrange [0:*]\nset offsets 0,0,graph 0.08,0\n");
+  else {
+    fprintf(script, "set logscale y 10\nset yrange [%g:*]\nset offsets 0,0,0,0\n", least_bar(rows, bars) / 3);
+    time_tics(script);
+  }
+  fprintf(script, "set grid noxtics\nset boxwidth %.4f\nset style fill solid 0.92 noborder\nset xrange [-0.55:%.2f]\nset xtics (",
+          0.78 / places, bars->group_count - 0.45);
+  for (int g = 0; g < bars->group_count; g++) fprintf(script, "%s'%s' %d", g ? ", " : "", bars->groups[g].label, g);
+  fprintf(script, ")\nset ylabel '%s' tc '#334155'\n", bars->y);
+}
+
+int bench_plot_bars(FILE *html, const struct bench_rows *rows, const struct bench_bars *bars)
 {
   struct canvas canvas = {0};
   const struct bench_curve *shown[16];
   int places = 0;
-  for (int c = 0; c < curve_count && places < 16; c++)
-    if (any_bar(rows, groups, group_count, &curves[c])) shown[places++] = &curves[c];
+  for (int c = 0; c < bars->curve_count && places < 16; c++)
+    if (any_bar(rows, bars, &bars->curves[c])) shown[places++] = &bars->curves[c];
   if (!places) return 0;
   int result = open_canvas(&canvas, 1240, 400);
   if (result) return result;
   FILE *script = canvas.script;
-  for (int p = 0; p < places; p++) write_bars(script, rows, groups, group_count, shown[p], p, places);
-  double floor = least_bar(rows, groups, group_count, curves, curve_count) / 3;
-  fprintf(script, "set logscale y 10\nset yrange [%g:*]\nset offsets 0,0,0,0\nset grid noxtics\n", floor);
-  time_tics(script);
-  fprintf(script, "set boxwidth %.4f\nset style fill solid 0.92 noborder\nset xrange [-0.55:%.2f]\nset xtics (", 0.78 / places,
-          group_count - 0.45);
-  for (int g = 0; g < group_count; g++) fprintf(script, "%s'%s' %d", g ? ", " : "", groups[g].label, g);
-  fprintf(script, ")\nset ylabel 'time' tc '#334155'\nplot ");
+  for (int p = 0; p < places; p++) write_bars(script, rows, bars, shown[p], p, places);
+  bar_axes(script, rows, bars, places);
+  fprintf(script, "plot ");
   for (int p = 0; p < places; p++)
     fprintf(script,
             "%s$bars%d using 1:2 with boxes lc '%s' notitle, $bars%d using 1:2:3 with labels offset 0,0.6 font ',16' tc '#334155' notitle",

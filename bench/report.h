@@ -23,7 +23,7 @@ struct bench_target {
   char what[120], wanted[48], measured[120];
   enum bench_verdict verdict;
 };
-#define BENCH_TARGETS 40
+#define BENCH_TARGETS 48
 int bench_targets(const struct bench_rows *rows, struct bench_target *targets); /* how many, at most BENCH_TARGETS */
 
 /* ---- figures.c. All pictures with their headings and explanations; 0 or -errno. */
@@ -52,8 +52,15 @@ struct bench_group {
   int devices;
   size_t bytes;
 };
-/* Bars of latency in groups, one bar a curve (whose bench and devices come from the group). Same result. */
-int bench_plot_bars(FILE *html, const struct bench_rows *rows, const struct bench_group *groups, int group_count,
-                    const struct bench_curve *curves, int curve_count);
+struct bench_bars {
+  const char *metric; /* of the rows; "latency" is drawn in time on a logarithmic axis, anything else from 0 */
+  const char *y;      /* axis title */
+  const struct bench_group *groups;
+  int group_count;
+  const struct bench_curve *curves; /* one bar of each group a curve; bench and devices come from the group */
+  int curve_count;
+};
+/* Same result. */
+int bench_plot_bars(FILE *html, const struct bench_rows *rows, const struct bench_bars *bars);
 
 #endif

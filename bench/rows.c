@@ -230,14 +230,14 @@ static int wide(const char *text, int columns)
 void bench_rows_print(const struct bench_rows *rows, FILE *out)
 {
   char size[32], median[32], min[32], max[32];
-  fprintf(out, "%-24s %-9s %-9s %3s %9s %-9s %10s %10s %10s %4s  %s\n", "bench", "path", "mode", "dev", "size", "metric", "median", "min",
+  fprintf(out, "%-28s %-9s %-9s %3s %9s %-9s %10s %10s %10s %4s  %s\n", "bench", "path", "mode", "dev", "size", "metric", "median", "min",
           "max", "n", "clock");
   for (size_t i = 0; i < rows->count; i++) {
     const struct bench_row *row = &rows->row[i];
     bench_value_text(row->median, row->unit, median, sizeof median);
     bench_value_text(row->min, row->unit, min, sizeof min);
     bench_value_text(row->max, row->unit, max, sizeof max);
-    fprintf(out, "%-24s %-9s %-9s %3d %9s %-9s %*s %*s %*s %4d  %s\n", row->bench, row->path, row->mode, row->devices,
+    fprintf(out, "%-28s %-9s %-9s %3d %9s %-9s %*s %*s %*s %4d  %s\n", row->bench, row->path, row->mode, row->devices,
             bench_size_text(row->bytes, size, sizeof size), row->metric, wide(median, 10), median, wide(min, 10), min, wide(max, 10), max,
             row->n, row->clock);
   }

@@ -9,14 +9,14 @@
 /* A row is identified by everything up to `unit`. Fixed text fields, so that a row may be copied and may lie in shared memory. */
 struct bench_row {
   char bench[48];   /* family.name */
-  char path[16];    /* direct, rma, copy, message, atomic, raw, mpi, oshmem ... */
+  char path[16];    /* direct, line, rma, copy, message, atomic, raw, mpi, oshmem ...; a protocol */
   char mode[16];    /* supernode, stacked, or - where neither means anything */
   char clock[16];   /* measured or modelled */
   char profile[48]; /* of the modelled machine, or - */
   int devices;
   size_t bytes;    /* of one operation */
-  char metric[16]; /* latency, bandwidth, rate, time, hit_rate */
-  char unit[8];    /* ns, GB/s, M/s, s, or - for a share of one */
+  char metric[16]; /* latency, bandwidth, rate, time, hit_rate, acks, messages, bytes */
+  char unit[8];    /* ns, GB/s, M/s, s, msg, B, or - for a share of one */
   double median, min, max;
   int n; /* samples behind the three */
 };

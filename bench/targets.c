@@ -168,6 +168,78 @@ static void sessions(struct list *list)
   if (!isnan(seconds)) judge(target, seconds < 5, "%.2f s", seconds);
 }
 
+/* ---- coherent caches, and uma_ld and uma_st without them */
+
+/* `note`: what else was measured, or NULL. */
+static void against_raw(struct list *list, const char *what, const char *bench, const char *path, size_t bytes, double limit,
+                        const char *note)
+{
+  char wanted[32], ours_text[32], raw_text[32];
+  double ours = median(list, bench, path, NULL, 2, bytes, "latency"), raw = median(list, bench, "raw", NULL, 2, bytes, "latency");
+  snprintf(wanted, sizeof wanted, "%.3g×", limit);
+  struct bench_target *target = add(list, what, AT_MOST, wanted);
+  if (isnan(ours) || isnan(raw)) return;
+  judge(target, ours / raw <= limit, "%.2f× (%s; plain %s%s)", ours / raw, bench_value_text(ours, "ns", ours_text, sizeof ours_text),
+        bench_value_text(raw, "ns", raw_text, sizeof raw_text), note ? note : "");
+}
+
+/* One after the other as fast as the processor goes, beside the target that lets each access wait for the one before. */
+static const char *independent(const struct list *list, const char *bench, const char *path, char *text, size_t room)
+{
+  double ours = median(list, bench, path, NULL, 2, 8, "latency"), raw = median(list, bench, "raw", NULL, 2, 8, "latency");
+  *text = 0;
+  if (!isnan(ours) && !isnan(raw)) snprintf(text, room, "; loads that do not wait: %.2f ns, plain %.2f ns", ours, raw);
+  return text;
+}
+
+static void hits(struct list *list)
+{
+  char note[80] = "";
+  against_raw(list, "Load hit in a coherent cache against a plain L1 load", "coherence.hit.chain", "line", 8, 6,
+              independent(list, "coherence.hit.load", "line", note, sizeof note));
+  double exchange = median(list, "coherence.hit.exchange", "raw", NULL, 2, 8, "latency");
+  note[0] = 0;
+  if (!isnan(exchange)) snprintf(note, sizeof note, ", plain exchange %.2f ns", exchange);
+  against_raw(list, "Store hit in a coherent cache against a plain store", "coherence.hit.store", "line", 8, 10, note);
+  against_raw(list, "Fetch-add hit in a coherent cache against a plain one", "coherence.hit.fetch_add", "line", 8, 2, NULL);
+}
+
+static void cache_time(struct list *list, const char *what, const char *bench, size_t bytes, double limit_ns)
+{
+  char wanted[32], text[32];
+  double ns = median(list, bench, "line", NULL, 2, bytes, "latency");
+  struct bench_target *target = add(list, what, AT_MOST, bench_value_text(limit_ns, "ns", wanted, sizeof wanted));
+  if (!isnan(ns)) judge(target, ns <= limit_ns, "%s", bench_value_text(ns, "ns", text, sizeof text));
+}
+
+/* A line's way to the other core and back was measured before and after everything; half of it is one transfer. */
+static void miss_against_transfer(struct list *list)
+{
+  double start = median(list, "host.line.start", "raw", NULL, 2, 64, "latency");
+  double end = median(list, "host.line.end", "raw", NULL, 2, 64, "latency");
+  double miss = median(list, "coherence.miss", "line", NULL, 2, 64, "latency"), transfer = (start + end) / 4;
+  struct bench_target *target = add(list, "Read miss of 64 B against the transfer of a dirty line between two cores", AT_MOST, "12×");
+  if (!isnan(miss) && !isnan(transfer))
+    judge(target, miss / transfer <= 12, "%.2f× (%.0f ns; transfer %.0f ns)", miss / transfer, miss, transfer);
+}
+
+static void coherence(struct list *list)
+{
+  char note[80];
+  hits(list);
+  cache_time(list, "Read miss of 64 B served by clean home memory", "coherence.miss", 64, 600);
+  miss_against_transfer(list);
+  cache_time(list, "Read miss of 4 KiB served by clean home memory", "coherence.miss", 4096, 1500);
+  cache_time(list, "A line written in turn by two devices, a turn", "coherence.pingpong", 64, 1200);
+  double two = median(list, "coherence.misses", "line", NULL, 2, 64, "rate"),
+         eight = median(list, "coherence.misses", "line", NULL, 8, 64, "rate");
+  struct bench_target *target = add(list, "Misses of 8 devices together against those of 2", AT_LEAST, "0.7×");
+  if (!isnan(two) && !isnan(eight)) judge(target, eight / two >= 0.7, "%.2f× (%.1f and %.1f M/s)", eight / two, eight, two);
+  against_raw(list, "uma_ld without caches against a plain load", "latency.hot.chain", "direct", 8, 1.2,
+              independent(list, "latency.hot.load", "direct", note, sizeof note));
+  against_raw(list, "uma_st without caches against a plain store", "latency.hot.store", "direct", 8, 1.2, NULL);
+}
+
 int bench_targets(const struct bench_rows *rows, struct bench_target *targets)
 {
   const size_t K = 1024, M = 1024 * 1024;
@@ -198,5 +270,6 @@ int bench_targets(const struct bench_rows *rows, struct bench_target *targets)
   messages(&list);
   pages(&list);
   sessions(&list);
+  coherence(&list);
   return list.count;
 }

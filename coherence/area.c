@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "coherence/engine.h"
 #include "coherence/tally.h"
@@ -10,6 +11,7 @@
 struct coh_area {
   struct coh_shape shape;
   _Atomic uint64_t last; /* number given by coh_area_next */
+  _Atomic uint64_t lost; /* lines */
   struct coh_protocol protocol;
   char text[COH_TEXT_SIZE];
 };
@@ -28,7 +30,7 @@ static size_t reserve(size_t *end, size_t bytes)
 
 static size_t frames_of(const struct coh_shape *shape)
 {
-  return (size_t)shape->sets * (size_t)shape->ways;
+  return shape->sets * (size_t)shape->ways;
 }
 
 static size_t record_bytes(const struct coh_shape *shape)
@@ -52,7 +54,7 @@ static struct layout layout_of(const struct coh_shape *shape)
   layout.counters = reserve(&end, n * sizeof(struct coh_counters));
   layout.clocks = reserve(&end, n * sizeof(struct coh_cache_clock));
   layout.frames = reserve(&end, frames * sizeof(struct coh_frame));
-  layout.data = reserve(&end, frames * shape->line_bytes);
+  layout.data = reserve(&end, shape->paged ? 0 : frames * shape->line_bytes);
   layout.directories = reserve(&end, memory / shape->line_bytes * coh_directory_entry_size(&kind));
   layout.stamps = reserve(&end, shape->tracked ? memory * sizeof(uint32_t) : 0);
   layout.records = reserve(&end, shape->tracked ? frames * record_bytes(shape) : 0);
@@ -118,6 +120,16 @@ uint64_t coh_area_next(struct coh_area *area)
   return atomic_fetch_add(&area->last, 1) + 1;
 }
 
+void coh_area_lose(struct coh_area *area)
+{
+  atomic_fetch_add(&area->lost, 1);
+}
+
+uint64_t coh_area_lost(struct coh_area *area)
+{
+  return atomic_load(&area->lost);
+}
+
 /* ---- One process's view ------------------------------------------------------------------------------------------ */
 
 static void place(struct coh_engine *engine)
@@ -130,7 +142,7 @@ static void place(struct coh_engine *engine)
   engine->line_mask = shape->line_bytes - 1;
   engine->bytes = (size_t)shape->devices * shape->window_bytes;
   engine->window_lines = shape->window_bytes >> engine->line_shift;
-  engine->frame_count = frames_of(shape);
+  engine->frame_count = engine->capacity = frames_of(shape);
   engine->directories = at(engine->area, layout.directories);
   engine->directory_bytes = coh_directory_entry_size(&engine->sharers);
   engine->all_frames = at(engine->area, layout.frames);
@@ -144,7 +156,7 @@ static void place(struct coh_engine *engine)
 /* Does the access do nothing but what the program wants, and leave the state as it is? */
 static bool is_silent(const struct coh_controller *cache, int state, int input)
 {
-  int event = cache->event_of[input][0];
+  int8_t event = cache->event_of[input][0];
   const struct coh_cell *cell = &cache->cells[state][event < 0 ? 0 : event];
   return event >= 0 && cell->kind == COH_CELL_GO && cell->next == state && cell->count == 1;
 }
@@ -153,7 +165,7 @@ static bool is_silent(const struct coh_controller *cache, int state, int input)
 static void derive_controls(struct coh_engine *engine)
 {
   const struct coh_controller *cache = &engine->protocol->controllers[COH_CACHE];
-  for (int s = 0; s < cache->state_count && !engine->shape.tracked; s++) {
+  for (int s = 0; s < cache->state_count && !engine->shape.tracked && !engine->shape.paged; s++) {
     int right = cache->states[s].right;
     if (right >= COH_RIGHT_READ && is_silent(cache, s, COH_LOAD)) engine->controls[s] |= COH_FRAME_READ;
     if (right >= COH_RIGHT_WRITE && is_silent(cache, s, COH_STORE)) engine->controls[s] |= COH_FRAME_WRITE;
@@ -170,6 +182,7 @@ int coh_engine_open(struct coh_area *area, int me, unsigned char *memory, bool (
   engine->protocol = &area->protocol;
   engine->sharers = sharers_of(&area->shape);
   engine->me = me;
+  engine->ops = &coh_line_ops;
   engine->memory = memory;
   engine->is_lost = is_lost;
   engine->spool = spool;
@@ -181,8 +194,31 @@ int coh_engine_open(struct coh_area *area, int me, unsigned char *memory, bool (
   return result;
 }
 
+/* Buffers are mapped and not allocated, because a thread may be interrupted inside of malloc by what makes it need one. */
+unsigned char *coh_buffer_take(struct coh_engine *engine)
+{
+  for (int i = 0; i < COH_BUFFERS; i++) {
+    unsigned char *buffer = atomic_exchange(&engine->buffers[i], NULL);
+    if (buffer) return buffer;
+  }
+  void *mapped = mmap(NULL, engine->shape.line_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) abort(); /* data would be lost */
+  return mapped;
+}
+
+void coh_buffer_give(struct coh_engine *engine, unsigned char *buffer)
+{
+  for (int i = 0; i < COH_BUFFERS; i++) {
+    unsigned char *none = NULL;
+    if (atomic_compare_exchange_strong(&engine->buffers[i], &none, buffer)) return;
+  }
+  munmap(buffer, engine->shape.line_bytes);
+}
+
 void coh_engine_close(struct coh_engine *engine)
 {
+  for (int i = 0; i < COH_BUFFERS; i++)
+    if (engine->buffers[i]) munmap(engine->buffers[i], engine->shape.line_bytes);
   if (engine->tally) coh_tally_close(engine);
   free(engine);
 }

@@ -15,9 +15,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coherence/pages.h"
 #include "coherence/tally.h"
 
 enum { LOCAL_PARCELS = 32, BUFFERS = 16, LOCAL_BUFFERS = 2, NO_BUFFER = -1, LOOK_EVERY = 64 };
+#define LOST UINT16_MAX /* in the place of the holder of a directory entry's lock */
 
 struct parcel {
   struct coh_message message;
@@ -58,8 +60,12 @@ static void fault(const struct transaction *t, const struct coh_message *input, 
 
 /* ---- Parcels and their data -------------------------------------------------------------------------------------- */
 
-static void open_transaction(struct transaction *t, struct coh_engine *engine, uint64_t line, struct coh_access *access,
-                             unsigned char *room)
+/* Room on the stack for the data of most transactions, where lines are short. */
+struct room {
+  unsigned char bytes[LOCAL_BUFFERS][COH_LINE_MOST];
+};
+
+static void open_transaction(struct transaction *t, struct coh_engine *engine, uint64_t line, struct coh_access *access, struct room *room)
 {
   t->engine = engine;
   t->line = line;
@@ -71,13 +77,14 @@ static void open_transaction(struct transaction *t, struct coh_engine *engine, u
   t->parcel_count = 0;
   t->parcel_room = LOCAL_PARCELS;
   memset(t->buffers, 0, sizeof t->buffers);
-  for (int i = 0; i < LOCAL_BUFFERS; i++) t->buffers[i].bytes = room + (size_t)i * engine->shape.line_bytes;
+  for (int i = 0; i < LOCAL_BUFFERS && engine->shape.line_bytes <= COH_LINE_MOST; i++) t->buffers[i].bytes = room->bytes[i];
 }
 
 static void close_transaction(struct transaction *t)
 {
   if (t->parcels != t->local_parcels) free(t->parcels);
-  for (int i = LOCAL_BUFFERS; i < BUFFERS && t->buffers[i].bytes; i++) free(t->buffers[i].bytes);
+  int local = t->engine->shape.line_bytes <= COH_LINE_MOST ? LOCAL_BUFFERS : 0;
+  for (int i = local; i < BUFFERS && t->buffers[i].bytes; i++) coh_buffer_give(t->engine, t->buffers[i].bytes);
 }
 
 static void add_parcel(struct transaction *t, const struct coh_message *message, int buffer)
@@ -94,14 +101,12 @@ static void add_parcel(struct transaction *t, const struct coh_message *message,
   if (buffer >= 0) t->buffers[buffer].parcels++;
 }
 
-/* A free buffer with a copy of the line. */
-static int fill_buffer(struct transaction *t, const unsigned char *bytes)
+static int free_buffer(struct transaction *t)
 {
   for (int i = 0; i < BUFFERS; i++) {
     struct buffer *buffer = &t->buffers[i];
     if (buffer->parcels) continue;
-    if (!buffer->bytes && !(buffer->bytes = malloc(t->engine->shape.line_bytes))) abort();
-    memcpy(buffer->bytes, bytes, t->engine->shape.line_bytes);
+    if (!buffer->bytes) buffer->bytes = coh_buffer_take(t->engine);
     return i;
   }
   abort(); /* that many lines are under way in no protocol that has 8 actions a cell and is proved */
@@ -114,10 +119,23 @@ static bool sends_data(const struct coh_outcome *outcome)
   return false;
 }
 
-/* Under the sender's lock: from here on the data is the transaction's. */
-static int take_data(struct transaction *t, const struct coh_outcome *outcome, const unsigned char *bytes)
+/* Under the directory's lock: from here on the data is the transaction's. */
+static int take_memory(struct transaction *t, const struct coh_outcome *outcome, const unsigned char *memory)
 {
-  return sends_data(outcome) ? fill_buffer(t, bytes) : NO_BUFFER;
+  if (!sends_data(outcome)) return NO_BUFFER;
+  int buffer = free_buffer(t);
+  memcpy(t->buffers[buffer].bytes, memory, t->engine->shape.line_bytes);
+  return buffer;
+}
+
+/* The same of a cache's line; NULL: of none, which a broken protocol may send. */
+static int take_line(struct transaction *t, const struct coh_outcome *outcome, struct coh_frame *frame)
+{
+  if (!sends_data(outcome)) return NO_BUFFER;
+  int buffer = free_buffer(t);
+  if (frame) t->engine->ops->copy_out(t->engine, frame, t->buffers[buffer].bytes);
+  else memset(t->buffers[buffer].bytes, 0, t->engine->shape.line_bytes);
+  return buffer;
 }
 
 static void send_all(struct transaction *t, const struct coh_outcome *outcome, int buffer)
@@ -144,15 +162,22 @@ static struct coh_directory_entry *directory_of(struct coh_engine *engine, uint6
   return (struct coh_directory_entry *)(engine->directories + line * engine->directory_bytes);
 }
 
-/* False when its holder died: nobody can know how far it came. */
+/* From now on the line is lost, for everybody. */
+static void lose_line(struct coh_engine *engine, struct coh_directory_entry *entry, uint16_t held)
+{
+  if (__atomic_compare_exchange_n(&entry->lock, &held, LOST, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) coh_area_lose(engine->area);
+}
+
+/* False when the line is lost, or its holder has died: nobody can know how far that came. */
 static bool lock_directory(struct coh_engine *engine, struct coh_directory_entry *entry)
 {
   struct coh_patience patience = {0};
   for (;;) {
     uint16_t held = __atomic_load_n(&entry->lock, __ATOMIC_RELAXED), mine = (uint16_t)(engine->me + 1);
+    if (held == LOST) return false;
     if (!held && __atomic_compare_exchange_n(&entry->lock, &held, mine, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) return true;
     coh_wait_turn(&patience);
-    if (patience.turns % LOOK_EVERY == 0 && held && engine->is_lost(held - 1)) return false;
+    if (patience.turns % LOOK_EVERY == 0 && held && engine->is_lost(held - 1)) lose_line(engine, entry, held);
   }
 }
 
@@ -176,7 +201,7 @@ static enum coh_result step_directory(struct transaction *t, const struct parcel
   if (outcome.result == COH_DONE) {
     if (outcome.deeds & COH_DEED_WRITE_MEMORY && parcel->buffer >= 0)
       memcpy(memory, t->buffers[parcel->buffer].bytes, engine->shape.line_bytes);
-    buffer = take_data(t, &outcome, memory);
+    buffer = take_memory(t, &outcome, memory);
     if (engine->tally) coh_tally_step(engine, t->line, &parcel->message, &outcome, NULL, NULL);
   }
   unlock_directory(entry);
@@ -186,16 +211,6 @@ static enum coh_result step_directory(struct transaction *t, const struct parcel
 }
 
 /* ---- The caches -------------------------------------------------------------------------------------------------- */
-
-static void perform(struct coh_access *access, unsigned char *line)
-{
-  switch ((enum coh_deed)access->deed) {
-  case COH_GET: memcpy(access->get, line + access->offset, access->bytes); break;
-  case COH_PUT: memcpy(line + access->offset, access->put, access->bytes); break;
-  case COH_ATOMIC:
-    access->old = coh_apply((enum fab_atomic)access->op, line + access->offset, access->bytes, access->operand, access->expected);
-  }
-}
 
 /* The program's access that a step of this input may do; NULL when there is none. */
 static struct coh_access *waiting_access(const struct transaction *t, const struct coh_message *input)
@@ -207,12 +222,12 @@ static struct coh_access *waiting_access(const struct transaction *t, const stru
 static int do_deeds(struct transaction *t, struct coh_frame *frame, const struct coh_message *input, const struct coh_outcome *outcome,
                     const unsigned char *arrived)
 {
-  unsigned char *data = coh_frame_data(t->engine, frame);
-  if (outcome->deeds & COH_DEED_FILL && arrived) memcpy(data, arrived, t->engine->shape.line_bytes);
-  int buffer = take_data(t, outcome, data);
+  const struct coh_cache_ops *ops = t->engine->ops;
+  if (outcome->deeds & COH_DEED_FILL && arrived) ops->fill(t->engine, frame, arrived);
+  int buffer = take_line(t, outcome, frame);
   struct coh_access *access = waiting_access(t, input);
   if (outcome->deeds & (COH_DEED_LOAD | COH_DEED_STORE) && access) {
-    perform(access, data);
+    ops->perform(t->engine, frame, access);
     t->done = true;
   }
   return buffer;
@@ -233,9 +248,10 @@ enum { CHECKED = 0 };
 
 static void check_rights(const struct transaction *t, const struct coh_message *input, const struct coh_outcome *outcome)
 {
+  if (!CHECKED) return;
   struct coh_engine *engine = t->engine;
   const struct coh_state *states = engine->protocol->controllers[COH_CACHE].states;
-  if (!CHECKED || states[outcome->state].right <= states[outcome->from].right) return;
+  if (states[outcome->state].right <= states[outcome->from].right) return;
   int rival = coh_frame_rival(engine, input->target, t->line, (enum coh_right)states[outcome->state].right);
   if (rival < 0) return;
   fprintf(stderr, "libuma: the invariant \"%s\" does not hold: device %d has the right %s, but device %d has one as well\n",
@@ -253,10 +269,12 @@ static void step_frame(struct transaction *t, struct coh_frame *frame, const str
   int buffer = NO_BUFFER;
   coh_cache_step(engine->protocol, &entry, input, outcome);
   if (outcome->result == COH_DONE) {
-    set_entry(frame, &entry);
     check_rights(t, input, outcome);
+    engine->ops->retract(engine, frame, outcome->from, outcome->state);
     if (engine->tally) coh_tally_step(engine, t->line, input, outcome, frame, waiting_access(t, input));
     buffer = do_deeds(t, frame, input, outcome, data >= 0 ? t->buffers[data].bytes : NULL);
+    set_entry(frame, &entry);
+    engine->ops->grant(engine, frame, outcome->from, outcome->state);
   }
   coh_frame_unlock(engine, frame);
   if (outcome->result == COH_UNHANDLED) fault(t, input, outcome->from, "has no cell for");
@@ -266,7 +284,6 @@ static void step_frame(struct transaction *t, struct coh_frame *frame, const str
 /* A message to a cache that has no frame for the line: its controller is in the initial state, and has to stay there. */
 static enum coh_result step_absent(struct transaction *t, const struct coh_message *input)
 {
-  static const unsigned char nothing[COH_LINE_MOST];
   struct coh_cache_entry entry = {0};
   struct coh_outcome outcome;
   coh_cache_step(t->engine->protocol, &entry, input, &outcome);
@@ -274,7 +291,7 @@ static enum coh_result step_absent(struct transaction *t, const struct coh_messa
   if (outcome.result != COH_DONE) return outcome.result;
   if (entry.state || entry.acks) fault(t, input, 0, "leaves it without an access, on");
   if (t->engine->tally) coh_tally_step(t->engine, t->line, input, &outcome, NULL, NULL);
-  send_all(t, &outcome, take_data(t, &outcome, nothing));
+  send_all(t, &outcome, take_line(t, &outcome, NULL));
   return COH_DONE;
 }
 
@@ -313,8 +330,10 @@ static bool is_line_lost(struct transaction *t)
   struct coh_directory_entry *entry = directory_of(t->engine, t->line);
   if (!lock_directory(t->engine, entry)) return true;
   int requestor = entry->requestor_1 - 1;
-  unlock_directory(entry);
-  return requestor >= 0 && requestor != t->engine->me && t->engine->is_lost(requestor);
+  bool lost = requestor >= 0 && requestor != t->engine->me && t->engine->is_lost(requestor);
+  if (lost) lose_line(t->engine, entry, (uint16_t)(t->engine->me + 1));
+  else unlock_directory(entry);
+  return lost;
 }
 
 /* The line is lost, and the request was not taken. */
@@ -357,10 +376,9 @@ static enum coh_result begin(struct transaction *t, struct coh_frame *frame, int
   return outcome.result;
 }
 
-/* 0, -EHOSTDOWN, or -EAGAIN: it is at work. */
-static int evict(struct coh_engine *engine, uint64_t line)
+int coh_evict(struct coh_engine *engine, uint64_t line)
 {
-  unsigned char room[LOCAL_BUFFERS * COH_LINE_MOST];
+  struct room room;
   struct transaction t;
   struct coh_frame *frame = coh_frame_find(engine, engine->me, line);
   if (!frame) return 0;
@@ -368,7 +386,7 @@ static int evict(struct coh_engine *engine, uint64_t line)
     coh_frame_unlock(engine, frame);
     return 0;
   }
-  open_transaction(&t, engine, line, NULL, room);
+  open_transaction(&t, engine, line, NULL, &room);
   enum coh_result result = begin(&t, frame, COH_EVICT);
   close_transaction(&t);
   return result == COH_STALLED ? -EAGAIN : t.error;
@@ -377,7 +395,7 @@ static int evict(struct coh_engine *engine, uint64_t line)
 /* Makes a frame free in the line's set; what cannot be evicted because it is lost goes to the end of the queue. */
 static void make_room(struct coh_engine *engine, uint64_t victim, int *lost, struct coh_patience *patience)
 {
-  int result = victim == UINT64_MAX ? -EAGAIN : evict(engine, victim);
+  int result = victim == UINT64_MAX ? -EAGAIN : coh_evict(engine, victim);
   if (result == -EAGAIN) coh_wait_turn(patience);
   if (result != -EHOSTDOWN) return;
   struct coh_frame *frame = coh_frame_find(engine, engine->me, victim);
@@ -389,12 +407,12 @@ static void make_room(struct coh_engine *engine, uint64_t victim, int *lost, str
 
 int coh_access_line(struct coh_engine *engine, uint64_t line, struct coh_access *access)
 {
-  unsigned char room[LOCAL_BUFFERS * COH_LINE_MOST];
+  struct room room;
   struct coh_patience patience = {0};
   struct transaction t;
   uint64_t victim;
   int lost = 0;
-  open_transaction(&t, engine, line, access, room);
+  open_transaction(&t, engine, line, access, &room);
   while (!t.done && !t.error && lost <= engine->shape.ways) {
     struct coh_frame *frame = coh_frame_claim(engine, line, &victim);
     if (!frame) {
@@ -418,7 +436,7 @@ static bool hit_get(struct coh_engine *engine, uint64_t line, struct coh_access 
   uint32_t index = coh_hint(engine, line);
   struct coh_frame *frame = &engine->frames[index];
   if (!coh_is_readable(frame, line, &control)) return false;
-  perform(access, coh_frame_data(engine, frame));
+  engine->ops->perform(engine, frame, access);
   if (!coh_is_unchanged(frame, control)) return false;
   coh_frame_note(engine, index);
   return true;
@@ -429,7 +447,7 @@ static bool hit_put(struct coh_engine *engine, uint64_t line, struct coh_access 
   uint64_t control;
   uint32_t index = coh_hint(engine, line);
   if (!coh_hit_lock(engine, index, line, &control)) return false;
-  perform(access, coh_frame_data(engine, &engine->frames[index]));
+  engine->ops->perform(engine, &engine->frames[index], access);
   coh_hit_unlock(engine, index, control);
   return true;
 }
@@ -482,11 +500,12 @@ int coh_flush(struct coh_engine *engine)
 {
   int first = 0;
   if (engine->tally) coh_tally_flush(engine);
+  if (engine->pages) return coh_pages_flush(engine);
   for (size_t i = 0; i < engine->frame_count; i++) {
     struct coh_patience patience = {0};
     uint64_t line_1 = atomic_load_explicit(&engine->frames[i].line_1, memory_order_relaxed);
-    int result = line_1 ? evict(engine, line_1 - 1) : 0;
-    for (; result == -EAGAIN; result = evict(engine, line_1 - 1)) coh_wait_turn(&patience);
+    int result = line_1 ? coh_evict(engine, line_1 - 1) : 0;
+    for (; result == -EAGAIN; result = coh_evict(engine, line_1 - 1)) coh_wait_turn(&patience);
     if (result && !first) first = result;
   }
   return first;
@@ -497,8 +516,11 @@ int coh_flush(struct coh_engine *engine)
 const struct coh_invariant *coh_engine_broken(struct coh_engine *engine, uint64_t line, struct coh_breach *breach)
 {
   struct coh_cache_entry entries[COH_MAX_DEVICES] = {0};
+  struct coh_directory_entry *directory = directory_of(engine, line);
   struct coh_view view = {
-      .protocol = engine->protocol, .kind = &engine->sharers, .directory = directory_of(engine, line), .caches = entries, .resting = true};
+      .protocol = engine->protocol, .kind = &engine->sharers, .directory = directory, .caches = entries, .resting = true};
+  if (!lock_directory(engine, directory)) return NULL; /* a line that is lost keeps no promise */
+  unlock_directory(directory);
   for (int d = 0; d < engine->shape.devices; d++) {
     struct coh_frame *frame = coh_frame_find(engine, d, line);
     if (!frame) continue;

@@ -33,18 +33,28 @@
 #include "fabric/fabric.h"
 #include "fabric/futex.h"
 
-enum { COH_LINE_LEAST = 64, COH_LINE_MOST = 4096, COH_WAYS_MOST = 64, COH_TEXT_SIZE = 64 << 10, COH_HINTS = 1024, COH_SET_LOCKS = 64 };
+enum {
+  COH_LINE_LEAST = 64,
+  COH_LINE_MOST = 4096,
+  COH_WAYS_MOST = 64,
+  COH_TEXT_SIZE = 64 << 10,
+  COH_HINTS = 1024,
+  COH_SET_LOCKS = 64,
+  COH_BUFFERS = 16
+};
 
 /* What all devices of a domain agree on. Numbers are checked by whoever fills it in. */
 struct coh_shape {
   int devices, first;
   uintptr_t base;      /* address of the domain's first window, for people */
   size_t window_bytes; /* a multiple of line_bytes */
-  size_t line_bytes;   /* COH_LINE_LEAST to COH_LINE_MOST, a power of two */
-  int sets, ways;      /* of each device's cache; sets is a power of two */
-  char sharers[12];    /* as for coh_sharer_kind_make */
-  bool tracked;        /* counters are kept: every access takes the long way */
-  bool traced;         /* and recorded (then it is tracked, too) */
+  size_t line_bytes;   /* COH_LINE_LEAST to COH_LINE_MOST, of pages 4 KiB to 2 MiB; a power of two */
+  size_t sets;         /* of each device's cache, a power of two; a page has one of its own */
+  int ways;
+  char sharers[12]; /* as for coh_sharer_kind_make */
+  bool paged;       /* a cache of pages: pages.h */
+  bool tracked;     /* counters are kept: every access takes the long way */
+  bool traced;      /* and recorded (then it is tracked, too) */
 };
 
 /* The control word of a frame. The version changes with everything that is changed in the frame: a reader would have to be kept from
@@ -58,18 +68,20 @@ struct coh_frame {
   _Atomic uint64_t control;
   _Atomic uint64_t line_1; /* the line + 1; 0: never used. Changes under the lock */
   struct coh_cache_entry entry;
-  uint32_t unused;
+  uint32_t held;         /* of pages: where the data is (page_cache.c) */
   _Atomic uint64_t used; /* the cache's clock at the last use */
 };
 _Static_assert(sizeof(struct coh_frame) == 32, "lies in shared memory");
 
 struct coh_cache_clock { /* counts how often another frame became the one used last */
   _Alignas(FAB_CACHE_LINE) _Atomic uint64_t now;
+  _Atomic uint64_t resident; /* pages that the device holds */
 };
 
 struct coh_counters; /* tally.h */
 struct coh_tally;
 struct coh_area;
+struct coh_pages;
 
 /* One process's view. Written by coh_engine_open only, except for what is said to change. */
 struct coh_engine {
@@ -82,12 +94,14 @@ struct coh_engine {
   int me;
   _Atomic uint32_t hints[COH_HINTS]; /* by line: the frame where it was seen last; change */
 
+  const struct coh_cache_ops *ops;
   const struct coh_protocol *protocol;
   struct coh_shape shape;
   struct coh_sharer_kind sharers;
   struct coh_area *area;
   unsigned char *memory;
   size_t window_lines, frame_count; /* frame_count: of one device */
+  size_t capacity;                  /* lines that a cache holds at most */
   unsigned char *directories;
   size_t directory_bytes;
   struct coh_cache_clock *clock; /* this device's */
@@ -96,12 +110,14 @@ struct coh_engine {
   uint32_t controls[COH_MAX_STATES]; /* by cache state: COH_FRAME_READ and _WRITE */
   bool (*is_lost)(int device);
   struct coh_tally *tally; /* NULL: not tracked */
+  struct coh_pages *pages; /* NULL: a cache of lines */
   int spool;
-  atomic_flag set_locks[COH_SET_LOCKS]; /* by set; change */
+  _Atomic(unsigned char *) buffers[COH_BUFFERS]; /* of a line's size, not in use; change */
+  atomic_flag set_locks[COH_SET_LOCKS];          /* by set; change */
 };
 
 /* What a program does to (a part of) one line. */
-enum coh_deed { COH_GET, COH_PUT, COH_ATOMIC };
+enum coh_deed { COH_GET, COH_PUT, COH_ATOMIC, COH_TOUCH /* be there, with the right */ };
 struct coh_access {
   uint8_t input; /* COH_LOAD or COH_STORE */
   uint8_t deed;  /* enum coh_deed */
@@ -111,6 +127,17 @@ struct coh_access {
   const void *put; /* COH_PUT: where they come from */
   uint64_t operand, expected, old;
 };
+
+/* What a kind of cache does with the data of a frame, which is locked: of lines (line_cache.c), of pages (page_cache.c). `from` and `to` are
+ * states. Called in this order; each but retract and grant only when the step asks for it. */
+struct coh_cache_ops {
+  void (*retract)(struct coh_engine *engine, struct coh_frame *frame, int from, int to); /* rights that `to` lacks are gone, data stays */
+  void (*fill)(struct coh_engine *engine, struct coh_frame *frame, const unsigned char *bytes);
+  void (*copy_out)(struct coh_engine *engine, struct coh_frame *frame, unsigned char *bytes);
+  void (*perform)(struct coh_engine *engine, struct coh_frame *frame, struct coh_access *access);
+  void (*grant)(struct coh_engine *engine, struct coh_frame *frame, int from, int to); /* rights that `from` lacked are there */
+};
+extern const struct coh_cache_ops coh_line_ops, coh_page_ops;
 
 /* ---- area.c ------------------------------------------------------------------------------------------------------ */
 
@@ -127,16 +154,23 @@ uint32_t *coh_area_stamps(struct coh_area *area);
 struct coh_frame_record *coh_area_record(struct coh_area *area, size_t frame);
 struct coh_trace_buffer *coh_area_trace(struct coh_area *area, int device);
 
+void coh_area_lose(struct coh_area *area); /* another line is lost; how many are */
+uint64_t coh_area_lost(struct coh_area *area);
+
 /* This process as device `me` of the area. `memory`: the windows of the domain; `is_lost`: has this device died? `spool`: the file of a
  * traced session (trace.h). 0 or -ENOMEM. */
 int coh_engine_open(struct coh_area *area, int me, unsigned char *memory, bool (*is_lost)(int device), int spool,
                     struct coh_engine **engine);
-void coh_engine_close(struct coh_engine *engine); /* does not flush */
+void coh_engine_close(struct coh_engine *engine);          /* does not flush */
+unsigned char *coh_buffer_take(struct coh_engine *engine); /* line_bytes; also from inside a signal handler */
+void coh_buffer_give(struct coh_engine *engine, unsigned char *buffer);
 
 /* ---- engine.c ---------------------------------------------------------------------------------------------------- */
 
 /* Does it, with the line in this device's cache. 0, or -EHOSTDOWN when the line is lost. */
 int coh_access_line(struct coh_engine *engine, uint64_t line, struct coh_access *access);
+/* Gives the line up. 0, -EHOSTDOWN when it is lost, -EAGAIN while it is at work. */
+int coh_evict(struct coh_engine *engine, uint64_t line);
 /* Offsets are bytes from the first window. Not atomic as a whole: each line is. */
 int coh_get(struct coh_engine *engine, void *local, uint64_t offset, size_t bytes);
 int coh_put(struct coh_engine *engine, uint64_t offset, const void *local, size_t bytes);

@@ -45,30 +45,45 @@ static bool is_same(const struct coh_message *a, const struct coh_message *b)
   return a->type == b->type && a->acks == b->acks && a->source == b->source && a->target == b->target && a->requestor == b->requestor;
 }
 
-/* The message that a step received was the first of its like, or was sent before the recording began. */
+/* The message that the newest step received was the first of its like, or was sent before the recording began. */
 static int land_arrow(struct coh_ladder *ladder, const struct coh_message *message, int line)
 {
-  for (int a = 0; a < ladder->arrow_count; a++) {
+  while (ladder->landed < ladder->arrow_count && ladder->arrows[ladder->landed].received >= 0) ladder->landed++;
+  for (int a = ladder->landed; a < ladder->arrow_count; a++) {
     struct coh_ladder_arrow *arrow = &ladder->arrows[a];
     if (arrow->received >= 0 || arrow->line != line || !is_same(&arrow->message, message)) continue;
-    arrow->received = ladder->step_count;
+    arrow->received = ladder->step_count - 1;
     return 0;
   }
-  return add_arrow(ladder, message, line, -1, ladder->step_count);
+  return add_arrow(ladder, message, line, -1, ladder->step_count - 1);
 }
 
-static int add_sends(struct coh_ladder *ladder, const struct coh_sharer_kind *kind, int line, const struct coh_outcome *outcome)
+int coh_ladder_add_step(struct coh_ladder *ladder, const struct coh_ladder_step *step)
+{
+  struct coh_ladder_step *steps = make_room(ladder->steps, ladder->step_count, &ladder->step_room, sizeof *steps);
+  if (!steps) return -ENOMEM;
+  ladder->steps = steps;
+  steps[ladder->step_count++] = *step;
+  return step->input.type < COH_FIRST_MESSAGE ? 0 : land_arrow(ladder, &step->input, step->line);
+}
+
+int coh_ladder_add_send(struct coh_ladder *ladder, const struct coh_message *message)
+{
+  return add_arrow(ladder, message, ladder->steps[ladder->step_count - 1].line, ladder->step_count - 1, -1);
+}
+
+static int add_sends(struct coh_ladder *ladder, const struct coh_sharer_kind *kind, const struct coh_outcome *outcome)
 {
   int result = 0;
   for (int i = 0; i < outcome->send_count && !result; i++) {
     struct coh_message message = outcome->sends[i].message;
     if (!outcome->sends[i].many) {
-      result = add_arrow(ladder, &message, line, ladder->step_count, -1);
+      result = coh_ladder_add_send(ladder, &message);
       continue;
     }
     for (int d = coh_outcome_target(kind, outcome, 0); d >= 0 && !result; d = coh_outcome_target(kind, outcome, d + 1)) {
       message.target = (int16_t)d;
-      result = add_arrow(ladder, &message, line, ladder->step_count, -1);
+      result = coh_ladder_add_send(ladder, &message);
     }
   }
   return result;
@@ -77,16 +92,15 @@ static int add_sends(struct coh_ladder *ladder, const struct coh_sharer_kind *ki
 int coh_ladder_add(struct coh_ladder *ladder, const struct coh_sharer_kind *kind, int line, const struct coh_message *input,
                    const struct coh_outcome *outcome, const char *note)
 {
-  struct coh_ladder_step *steps = make_room(ladder->steps, ladder->step_count, &ladder->step_room, sizeof *steps);
-  if (!steps) return -ENOMEM;
-  ladder->steps = steps;
-  struct coh_ladder_step *step = &steps[ladder->step_count];
-  *step = (struct coh_ladder_step){*input, line, outcome->event, outcome->from, outcome->state, (uint8_t)outcome->result, ""};
-  snprintf(step->note, sizeof step->note, "%s", note ? note : "");
-  int result = input->type < COH_FIRST_MESSAGE ? 0 : land_arrow(ladder, input, line);
-  if (!result && outcome->result == COH_DONE) result = add_sends(ladder, kind, line, outcome);
-  ladder->step_count++;
-  return result;
+  struct coh_ladder_step step = {.input = *input,
+                                 .line = line,
+                                 .event = outcome->event,
+                                 .from = outcome->from,
+                                 .state = outcome->state,
+                                 .result = (uint8_t)outcome->result};
+  snprintf(step.note, sizeof step.note, "%s", note ? note : "");
+  int result = coh_ladder_add_step(ladder, &step);
+  return result || outcome->result != COH_DONE ? result : add_sends(ladder, kind, outcome);
 }
 
 /* ---- Text -------------------------------------------------------------------------------------------------------- */
@@ -162,17 +176,18 @@ static void text_step(FILE *out, const struct coh_ladder *ladder, const struct c
   bool access = step->input.type < COH_FIRST_MESSAGE;
   if (!access) {
     draw_arrow(ladder, lanes, &step->input, row);
-    fprintf(out, "%4d  %s\n", number + 1, row);
+    fprintf(out, "%4d  %s\n", ladder->skipped + number + 1, row);
   }
   rule(lanes, row);
   snprintf(state, sizeof state, step->from == step->state ? "%s" : "%s>%s", controller->states[step->from].name,
            controller->states[step->state].name);
   if (coh_lane_of(lanes, step->input.target) >= 0) write_at(row, coh_lane_of(lanes, step->input.target) * LANE + LANE / 2, state);
   coh_ladder_did(ladder, step, did, sizeof did);
-  if (access) fprintf(out, "%4d  ", number + 1);
+  if (access) fprintf(out, "%4d  ", ladder->skipped + number + 1);
   else fputs("      ", out);
   fprintf(out, "%s  %s", row, step->event >= 0 ? controller->events[step->event].name : ladder->protocol->messages[step->input.type].name);
   if (step->line) fprintf(out, " (line %d)", step->line);
+  if (step->about[0]) fprintf(out, " (%s)", step->about);
   fprintf(out, "%s%s\n", did[0] ? ": " : "", did);
   if (step->note[0]) fprintf(out, "      *** %s\n", step->note);
 }

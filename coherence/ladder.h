@@ -11,6 +11,7 @@ struct coh_ladder_step {
   int8_t event; /* -1: none */
   uint8_t from, state;
   uint8_t result; /* enum coh_result */
+  char about[64]; /* more about the input, or "" */
   char note[96];  /* what went wrong here, or "" */
 };
 
@@ -23,9 +24,12 @@ struct coh_ladder_arrow {
 struct coh_ladder {
   const struct coh_protocol *protocol;
   int devices, step_count, arrow_count, step_room, arrow_room;
+  int landed; /* so many arrows, from the first, were received */
   struct coh_ladder_step *steps;
   struct coh_ladder_arrow *arrows;
-  char title[160], verdict[256];
+  int skipped;  /* steps before the first that is recorded; people count from there */
+  bool is_calm; /* the verdict is no complaint */
+  char title[256], verdict[256];
 };
 
 void coh_ladder_init(struct coh_ladder *ladder, const struct coh_protocol *protocol, int devices);
@@ -33,6 +37,9 @@ void coh_ladder_free(struct coh_ladder *ladder);
 /* -ENOMEM when it cannot be kept. `kind` tells whom a send to many reaches. */
 int coh_ladder_add(struct coh_ladder *ladder, const struct coh_sharer_kind *kind, int line, const struct coh_message *input,
                    const struct coh_outcome *outcome, const char *note);
+/* The same in parts, when there is no outcome: a step, with the message that it received; then each message that it sent. */
+int coh_ladder_add_step(struct coh_ladder *ladder, const struct coh_ladder_step *step);
+int coh_ladder_add_send(struct coh_ladder *ladder, const struct coh_message *message);
 
 /* Which device stands in which column: those that took part, in order, and the home last. */
 struct coh_lanes {

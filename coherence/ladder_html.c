@@ -72,7 +72,7 @@ static void draw_step(FILE *out, const struct coh_ladder *ladder, const struct c
   bool access = step->input.type < COH_FIRST_MESSAGE;
   if (coh_lane_of(lanes, step->input.target) < 0) return;
   fprintf(out, "<g class=\"step%s\" data-step=\"%d\"><text class=\"number\" x=\"14\" y=\"%d\">%d</text>", step->note[0] ? " wrong" : "",
-          number, y + 4, number + 1);
+          number, y + 4, ladder->skipped + number + 1);
   if (access)
     fprintf(out, "<text class=\"access\" x=\"%d\" y=\"%d\">%s</text>", x, y - 12, ladder->protocol->messages[step->input.type].name);
   fprintf(out, "<rect x=\"%d\" y=\"%d\" width=\"48\" height=\"18\" rx=\"4\"/><text x=\"%d\" y=\"%d\">", x - 24, y - 9, x, y + 4);
@@ -110,6 +110,7 @@ static void put_step(FILE *out, const struct coh_ladder *ladder, int number)
   put_text(out, controller->states[step->from].name);
   fputs("</b>, ", out);
   put_text(out, step->event >= 0 ? controller->events[step->event].name : ladder->protocol->messages[step->input.type].name);
+  if (step->about[0]) fputs(" (", out), put_text(out, step->about), fputs(")", out);
   if (step->input.source != step->input.target) fputs(" from ", out), put_name(out, step->input.source);
   fputs(": ", out);
   put_text(out, did[0] ? did : "nothing");
@@ -123,9 +124,9 @@ static void put_step(FILE *out, const struct coh_ladder *ladder, int number)
 static const char page_style[] =
     "<style>\n"
     "#bar{position:sticky;top:0;background:#fff;padding:.5em 0;border-bottom:1px solid #c5ccd6;z-index:2}\n"
-    "#bar button{font:inherit;min-width:2.6em}#say{margin-left:1em}#verdict,em{color:#b3261e;font-style:normal}\n"
-    "#page{display:flex;gap:1.5em;align-items:flex-start;margin-top:.6em}#left{flex:none;max-height:86vh;overflow:auto}\n"
-    "#right{overflow:auto;max-height:86vh}\n"
+    "#bar button{font:inherit;min-width:2.6em}#say{margin-left:1em}#verdict.wrong,em{color:#b3261e;font-style:normal}\n"
+    "#page{display:flex;gap:1.5em;align-items:flex-start;margin-top:.6em}#left{flex:none;max-width:62vw;max-height:86vh;overflow:auto}\n"
+    "#right{flex:1;min-width:0;overflow:auto;max-height:86vh}\n"
     ".lane{stroke:#c5ccd6}.who{font-weight:700}svg text{text-anchor:middle}.step{cursor:pointer}\n"
     ".step rect{fill:#fff;stroke:#55657a}.number{fill:#8a94a3}.access{fill:#7a4b00}\n"
     ".arrow line{stroke:#3b6ea5}.arrow text{fill:#3b6ea5}.arrow.open line{stroke-dasharray:4 3}\n"
@@ -140,24 +141,26 @@ static const char page_script[] =
     " document.querySelectorAll('.arrow').forEach(g=>{const s=+g.dataset.sent,r=+g.dataset.received;\n"
     "  g.classList.toggle('later',s>now);g.classList.toggle('now',s==now||r==now)});\n"
     " document.querySelectorAll('.lit').forEach(c=>c.classList.remove('lit'));\n"
-    " const step=steps[now];if(!step)return;bar.innerHTML=step.say;count.textContent=(now+1)+' of '+steps.length;\n"
-    " const cell=document.getElementById(step.cell),g=document.querySelector('.step.now');\n"
+    " const step=steps[now];if(!step)return;bar.innerHTML=step.say;count.textContent=(now+1+skipped)+' of '+(steps.length+skipped);\n"
+    " const cell=document.getElementById(step.cell),g=document.querySelector('.step.now rect');\n"
     " if(cell){cell.classList.add('lit');cell.scrollIntoView({block:'nearest',inline:'nearest'})}\n"
     " if(g)g.scrollIntoView({block:'nearest'})}\n"
     "document.addEventListener('keydown',e=>{const to={ArrowRight:now+1,ArrowDown:now+1,' ':now+1,ArrowLeft:now-1,ArrowUp:now-1,Home:0,\n"
     " End:steps.length-1}[e.key];if(to!==undefined){show(to);e.preventDefault()}});\n"
     "document.querySelectorAll('.step').forEach(g=>g.addEventListener('click',()=>show(+g.dataset.step)));\n"
-    "const at=location.hash.match(/^#(\\d+)$/);show(at?at[1]-1:0);\n";
+    "const at=location.hash.match(/^#(\\d+)$/);show(at?at[1]-1-skipped:0);\n";
 
 void coh_ladder_html(FILE *out, const struct coh_ladder *ladder)
 {
   struct coh_lanes lanes;
   coh_ladder_lanes(ladder, MOST_LANES, &lanes);
-  fprintf(out, "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>%s</title>\n", ladder->protocol->name);
+  fputs("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>", out);
+  put_text(out, ladder->protocol->name);
+  fputs("</title>\n", out);
   coh_print_html_style(out);
   fprintf(out, "%s<h1>", page_style);
   put_text(out, ladder->title);
-  fputs("</h1><div id=\"verdict\">", out);
+  fprintf(out, "</h1><div id=\"verdict\"%s>", ladder->is_calm ? "" : " class=\"wrong\"");
   put_text(out, ladder->verdict);
   fputs("</div>\n<div id=\"bar\"><button onclick=\"show(0)\">|&lt;</button> <button onclick=\"show(now-1)\">&lt;</button> "
         "<button onclick=\"show(now+1)\">&gt;</button> <button onclick=\"show(steps.length-1)\">&gt;|</button> "
@@ -170,5 +173,5 @@ void coh_ladder_html(FILE *out, const struct coh_ladder *ladder)
   coh_print_html_table(out, ladder->protocol, COH_DIRECTORY);
   fputs("</div></div>\n<script>\nconst steps=[\n", out);
   for (int s = 0; s < ladder->step_count; s++) put_step(out, ladder, s);
-  fprintf(out, "];\n%s</script></html>\n", page_script);
+  fprintf(out, "];\nconst skipped=%d;\n%s</script></html>\n", ladder->skipped, page_script);
 }

@@ -13,6 +13,7 @@
  */
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "coherence/engine.h"
 #include "coherence/tally.h"
@@ -68,7 +69,7 @@ void coh_frame_unlock(struct coh_engine *engine, struct coh_frame *frame)
 
 static struct coh_frame *set_of(struct coh_engine *engine, int device, uint64_t line)
 {
-  size_t set = line & ((size_t)engine->shape.sets - 1);
+  size_t set = line & (engine->shape.sets - 1);
   return engine->all_frames + (size_t)device * engine->frame_count + set * (size_t)engine->shape.ways;
 }
 
@@ -154,6 +155,42 @@ static bool take(struct coh_engine *engine, struct coh_frame *frame, uint64_t li
   return false;
 }
 
+/* ---- Data: beside the frames, in memory that all devices reach ----------------------------------------------------- */
+
+static void line_fill(struct coh_engine *engine, struct coh_frame *frame, const unsigned char *bytes)
+{
+  memcpy(coh_frame_data(engine, frame), bytes, engine->shape.line_bytes);
+}
+
+static void line_copy_out(struct coh_engine *engine, struct coh_frame *frame, unsigned char *bytes)
+{
+  memcpy(bytes, coh_frame_data(engine, frame), engine->shape.line_bytes);
+}
+
+static void line_perform(struct coh_engine *engine, struct coh_frame *frame, struct coh_access *access)
+{
+  unsigned char *at = coh_frame_data(engine, frame) + access->offset;
+  switch ((enum coh_deed)access->deed) {
+  case COH_GET:
+    if (access->get) memcpy(access->get, at, access->bytes);
+    break;
+  case COH_PUT:
+    if (access->put) memcpy(at, access->put, access->bytes);
+    break;
+  case COH_ATOMIC: access->old = coh_apply((enum fab_atomic)access->op, at, access->bytes, access->operand, access->expected); break;
+  case COH_TOUCH: break;
+  }
+}
+
+/* Rights are in the control words, which coh_frame_unlock sets. */
+static void line_rights(struct coh_engine *engine, struct coh_frame *frame, int from, int to)
+{
+}
+
+const struct coh_cache_ops coh_line_ops = {line_rights, line_fill, line_copy_out, line_perform, line_rights};
+
+/* ---- Taking a frame ---------------------------------------------------------------------------------------------- */
+
 static void lock_set(atomic_flag *turn)
 {
   struct coh_patience patience = {0};
@@ -164,7 +201,7 @@ struct coh_frame *coh_frame_claim(struct coh_engine *engine, uint64_t line, uint
 {
   struct coh_frame *frame = coh_frame_find(engine, engine->me, line);
   if (frame) return frame;
-  atomic_flag *turn = &engine->set_locks[line & ((size_t)engine->shape.sets - 1) & (COH_SET_LOCKS - 1)];
+  atomic_flag *turn = &engine->set_locks[line & (engine->shape.sets - 1) & (COH_SET_LOCKS - 1)];
   *victim = UINT64_MAX;
   lock_set(turn);
   frame = coh_frame_find(engine, engine->me, line); /* another thread of this device may have been first */

@@ -37,13 +37,16 @@ const char *const coh_counter_names[COH_COUNTERS] = {
     "request bytes",
     "forward bytes",
     "response bytes",
+    "prefetched pages",
     "hops",
 };
 const char *const coh_miss_names[] = {"", "cold", "capacity", "conflict", "true sharing", "false sharing", "upgrade"};
 
 struct history {
-  uint64_t line, lost_stamp; /* 0: it was not lost to another device, but evicted */
-  bool in_shadow;
+  uint64_t line, lost_stamp;   /* 0: it was not lost to another device, but evicted */
+  bool had, in_shadow;         /* ever, and in the shadow now */
+  uint8_t pending;             /* enum coh_miss: a miss that has begun; COH_MISS_FALSE until the end tells whether it is */
+  uint64_t sums[COH_SUMS];     /* of all accesses */
   struct history *prev, *next; /* in the shadow */
   UT_hash_handle hh;
 };
@@ -67,14 +70,13 @@ int coh_tally_open(struct coh_engine *engine)
   return 0;
 }
 
+/* A miss of another thread may be pending. */
 void coh_tally_flush(struct coh_engine *engine)
 {
-  struct history *line, *following;
   pthread_mutex_lock(&engine->tally->mutex);
-  HASH_ITER(hh, engine->tally->lines, line, following)
-  {
-    HASH_DEL(engine->tally->lines, line);
-    free(line);
+  for (struct history *line = engine->tally->lines; line; line = line->hh.next) {
+    line->had = line->in_shadow = false;
+    if (!line->pending) line->lost_stamp = 0;
   }
   engine->tally->shadow = NULL;
   engine->tally->shadow_count = 0;
@@ -83,7 +85,13 @@ void coh_tally_flush(struct coh_engine *engine)
 
 void coh_tally_close(struct coh_engine *engine)
 {
-  coh_tally_flush(engine);
+  struct history *line = engine->tally->lines, *following;
+  HASH_CLEAR(hh, engine->tally->lines); /* the table; the lines are still a list */
+  for (; line; line = following) {
+    following = line->hh.next;
+    if (engine->shape.traced && line->sums[COH_SUM_LOADS] + line->sums[COH_SUM_STORES]) coh_trace_sum(engine, line->line, line->sums);
+    free(line);
+  }
   pthread_mutex_destroy(&engine->tally->mutex);
   free(engine->tally);
   engine->tally = NULL;
@@ -99,27 +107,35 @@ static int home_of(const struct coh_engine *engine, uint64_t line)
   return (int)(line / engine->window_lines);
 }
 
+void coh_tally_prefetch(struct coh_engine *engine)
+{
+  add(engine, engine->me, COH_PREFETCHES, 1);
+}
+
 /* ---- Why it missed ----------------------------------------------------------------------------------------------- */
 
 /* The line's history, in the first place of the shadow from now on; *known: was it there before, *near: in the shadow? */
-static struct history *visit(struct coh_engine *engine, uint64_t line, bool *known, bool *near)
+static struct history *visit(struct coh_engine *engine, uint64_t line, int input, bool hit, bool *known, bool *near)
 {
   struct coh_tally *tally = engine->tally;
   struct history *found;
   HASH_FIND(hh, tally->lines, &line, sizeof line, found);
-  *known = found;
+  *known = found && found->had;
   if (!found) {
     found = calloc(1, sizeof *found);
     if (!found) abort(); /* counters that are not exact are of no use */
     found->line = line;
     HASH_ADD(hh, tally->lines, line, sizeof line, found);
   }
+  found->had = true;
+  found->sums[input == COH_STORE ? COH_SUM_STORES : COH_SUM_LOADS]++;
+  found->sums[COH_SUM_HITS] += hit;
   *near = found->in_shadow;
   if (found->in_shadow) DL_DELETE(tally->shadow, found);
   else tally->shadow_count++;
   DL_PREPEND(tally->shadow, found);
   found->in_shadow = true;
-  if (tally->shadow_count > engine->frame_count) {
+  if (tally->shadow_count > engine->capacity) {
     struct history *last = tally->shadow->prev;
     DL_DELETE(tally->shadow, last);
     last->in_shadow = false;
@@ -138,18 +154,38 @@ static bool was_written_since(const struct coh_engine *engine, uint64_t line, co
   return false;
 }
 
-/* Visits the line, and tells why it was not there if it was not. */
-static enum coh_miss classify(struct coh_engine *engine, uint64_t line, struct coh_frame_record *record, const struct coh_access *access)
+/* A miss begins: visits the line, and notes why it is not there. */
+static void begin_miss(struct coh_engine *engine, uint64_t line, int input, struct coh_frame_record *record)
 {
   bool known, near;
   pthread_mutex_lock(&engine->tally->mutex);
-  struct history *history = visit(engine, line, &known, &near);
-  uint64_t lost = record->lost_stamp ? record->lost_stamp : history->lost_stamp;
-  history->lost_stamp = 0;
+  struct history *history = visit(engine, line, input, false, &known, &near);
+  if (record->lost_stamp) history->lost_stamp = record->lost_stamp;
+  if (!known) history->pending = COH_MISS_COLD;
+  else if (history->lost_stamp) history->pending = COH_MISS_FALSE;
+  else history->pending = near ? COH_MISS_CONFLICT : COH_MISS_CAPACITY;
   pthread_mutex_unlock(&engine->tally->mutex);
-  if (!known) return COH_MISS_COLD;
-  if (lost) return was_written_since(engine, line, access, lost) ? COH_MISS_TRUE : COH_MISS_FALSE;
-  return near ? COH_MISS_CONFLICT : COH_MISS_CAPACITY;
+  record->lost_stamp = 0;
+}
+
+/* The access is about to be done, and with it ends the miss, if it is one. Only now is it known what was written since the line was lost:
+ * the store that took it away may have been under way still when the miss began. */
+static enum coh_miss end_miss(struct coh_engine *engine, uint64_t line, struct coh_frame_record *record, const struct coh_access *access)
+{
+  enum coh_miss miss = COH_NO_MISS;
+  struct history *history;
+  pthread_mutex_lock(&engine->tally->mutex);
+  HASH_FIND(hh, engine->tally->lines, &line, sizeof line, history);
+  if (history) {
+    miss = (enum coh_miss)history->pending;
+    if (miss == COH_MISS_FALSE && was_written_since(engine, line, access, history->lost_stamp)) miss = COH_MISS_TRUE;
+    history->pending = COH_NO_MISS;
+    history->lost_stamp = 0;
+  }
+  pthread_mutex_unlock(&engine->tally->mutex);
+  record->lost_stamp = 0; /* of an upgrade that lost the line on its way */
+  if (miss) add(engine, engine->me, COH_MISSES_COLD + (int)miss - COH_MISS_COLD, 1);
+  return miss;
 }
 
 void coh_tally_reuse(struct coh_engine *engine, const struct coh_frame *frame)
@@ -194,28 +230,46 @@ static void stamp(struct coh_engine *engine, uint64_t line, const struct coh_acc
   for (uint32_t i = 0; i < access->bytes; i++) __atomic_store_n(&stamps[i], now ? now : 1, __ATOMIC_RELAXED);
 }
 
+/* ---- What was stored into a page ------------------------------------------------------------------------------------ */
+
+static void note_changed(struct coh_engine *engine, uint64_t line, int device, size_t begin, size_t end)
+{
+  struct coh_access access = {.input = COH_STORE, .offset = (uint32_t)begin, .bytes = (uint32_t)(end - begin)};
+  if (begin == end) return;
+  stamp(engine, line, &access);
+  if (engine->shape.traced) coh_trace_touch(engine, line, device, &access);
+}
+
+void coh_tally_changes(struct coh_engine *engine, uint64_t line, int device, const unsigned char *before, const unsigned char *after)
+{
+  size_t begin = 0;
+  for (size_t at = 0; at < engine->shape.line_bytes; at += sizeof(uint32_t)) {
+    if (memcmp(before + at, after + at, sizeof(uint32_t)) != 0) continue;
+    note_changed(engine, line, device, begin, at);
+    begin = at + sizeof(uint32_t);
+  }
+  note_changed(engine, line, device, begin, engine->shape.line_bytes);
+}
+
 /* ---- Steps ------------------------------------------------------------------------------------------------------- */
 
+/* A step that begins an access. */
 static enum coh_miss count_access(struct coh_engine *engine, uint64_t line, const struct coh_outcome *outcome,
                                   struct coh_frame_record *record, const struct coh_access *access)
 {
   bool hit = !outcome->send_count, known, near;
   bool readable = engine->protocol->controllers[COH_CACHE].states[outcome->from].right >= COH_RIGHT_READ;
-  enum coh_miss miss = COH_NO_MISS;
   add(engine, engine->me, access->input == COH_STORE ? COH_STORES : COH_LOADS, 1);
-  if (hit || readable) {
-    pthread_mutex_lock(&engine->tally->mutex);
-    visit(engine, line, &known, &near);
-    pthread_mutex_unlock(&engine->tally->mutex);
-    miss = hit ? COH_NO_MISS : COH_MISS_UPGRADE;
-    add(engine, engine->me, hit ? COH_HITS : COH_UPGRADES, 1);
-  } else {
-    miss = classify(engine, line, record, access);
-    add(engine, engine->me, COH_MISSES_COLD + (int)miss - COH_MISS_COLD, 1);
-    record->lost_stamp = 0;
+  if (!hit && !readable) {
+    begin_miss(engine, line, access->input, record);
     forget_touched(engine, record);
+    return COH_NO_MISS;
   }
-  return miss;
+  pthread_mutex_lock(&engine->tally->mutex);
+  visit(engine, line, access->input, hit, &known, &near);
+  pthread_mutex_unlock(&engine->tally->mutex);
+  add(engine, engine->me, hit ? COH_HITS : COH_UPGRADES, 1);
+  return hit ? COH_NO_MISS : COH_MISS_UPGRADE;
 }
 
 static void count_sends(struct coh_engine *engine, uint64_t line, const struct coh_message *input, const struct coh_outcome *outcome)
@@ -253,7 +307,9 @@ static enum coh_miss count_frame(struct coh_engine *engine, uint64_t line, const
     add(engine, input->target, COH_INVALIDATIONS_RECEIVED, 1);
     record->lost_stamp = coh_area_next(engine->area);
   }
-  if (outcome->deeds & COH_DEED_STORE && access) stamp(engine, line, access);
+  bool is_done = access && outcome->deeds & (COH_DEED_LOAD | COH_DEED_STORE);
+  if (is_done && input->type >= COH_FIRST_MESSAGE) miss = end_miss(engine, line, record, access);
+  if (is_done && outcome->deeds & COH_DEED_STORE) stamp(engine, line, access);
   return miss;
 }
 
@@ -272,5 +328,5 @@ void coh_tally_step(struct coh_engine *engine, uint64_t line, const struct coh_m
   if (!engine->shape.traced) return;
   if (!is_access || outcome->send_count || outcome->from != outcome->state)
     coh_trace_step(engine, line, input, outcome, is_access ? access : NULL, miss);
-  else if (fresh) coh_trace_touch(engine, line, access);
+  else if (fresh) coh_trace_touch(engine, line, engine->me, access);
 }

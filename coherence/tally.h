@@ -3,6 +3,9 @@
  * Counters lie in the area, one set a device, and are exact. Misses are told apart as Hill does (cold: the device never had the line;
  * capacity: a cache of the same size with any line in any place would have missed as well; conflict: it would not), and those that another
  * device's store caused: true sharing when a byte of the access that missed was written since the line was lost, false sharing when not.
+ *
+ * Of pages only faults are accesses, and an access is the 8 bytes around the address that faulted. What was stored to a page while it
+ * could be written is found by comparing it with a copy (its twin): a word of 4 bytes that holds something else was written.
  */
 #ifndef COH_TALLY_H
 #define COH_TALLY_H
@@ -29,7 +32,8 @@ enum coh_counter {
   COH_BYTES_REQUEST, /* COH_WIRE_BYTES a message, and the line where it carries it */
   COH_BYTES_FORWARD,
   COH_BYTES_RESPONSE,
-  COH_HOPS, /* messages that went to another device */
+  COH_PREFETCHES, /* pages that came along with one that was read in order; loads and misses of their own */
+  COH_HOPS,       /* messages that went to another device */
   COH_COUNTERS,
 };
 enum { COH_WIRE_BYTES = 24 }; /* struct coh_message and the line's address, padded */
@@ -54,7 +58,10 @@ void coh_tally_close(struct coh_engine *engine);
 /* A step was made. `frame` is NULL for a directory or a cache without the line; `access` is the program's, when the input is one. */
 void coh_tally_step(struct coh_engine *engine, uint64_t line, const struct coh_message *input, const struct coh_outcome *outcome,
                     const struct coh_frame *frame, const struct coh_access *access);
+/* The device has lost the right to store to a page that was `before` when it got it: the words that differ were stored to meanwhile. */
+void coh_tally_changes(struct coh_engine *engine, uint64_t line, int device, const unsigned char *before, const unsigned char *after);
 void coh_tally_reuse(struct coh_engine *engine, const struct coh_frame *frame); /* this device's; is about to hold another line */
-void coh_tally_flush(struct coh_engine *engine);                                /* the cache is about to be emptied: as if new */
+void coh_tally_prefetch(struct coh_engine *engine);
+void coh_tally_flush(struct coh_engine *engine); /* the cache is about to be emptied: as if new */
 
 #endif

@@ -111,18 +111,27 @@ void coh_trace_step(struct coh_engine *engine, uint64_t line, const struct coh_m
   append(engine, &record, sends, (size_t)count * sizeof sends[0]);
 }
 
-void coh_trace_touch(struct coh_engine *engine, uint64_t line, const struct coh_access *access)
+void coh_trace_touch(struct coh_engine *engine, uint64_t line, int device, const struct coh_access *access)
 {
   struct coh_record record = begin(engine, COH_RECORD_TOUCH, address_of(engine, line));
-  struct coh_message input = coh_access(access->input, engine->me);
+  struct coh_message input = coh_access(access->input, device);
   record.input = rename_devices(engine, input);
   set_access(&record, access);
   append(engine, &record, NULL, 0);
 }
 
-void coh_trace_block(struct coh_engine *engine, enum coh_record_kind kind, uint64_t address, uint64_t bytes, const char *site)
+void coh_trace_sum(struct coh_engine *engine, uint64_t line, const uint64_t *sums)
+{
+  struct coh_record record = begin(engine, COH_RECORD_SUM, address_of(engine, line));
+  record.size = (uint16_t)(sizeof record + COH_SUMS * sizeof *sums);
+  append(engine, &record, sums, COH_SUMS * sizeof *sums);
+}
+
+void coh_trace_block(struct coh_engine *engine, enum coh_record_kind kind, uint64_t address, uint64_t bytes, const char *site,
+                     uint64_t number)
 {
   struct coh_record record = begin(engine, kind, address);
+  if (number) record.number = number;
   char text[COH_SITE_SIZE] = "";
   size_t length = kind == COH_RECORD_ALLOC ? sizeof text : 0;
   if (length) strncpy(text, site, sizeof text - 1);

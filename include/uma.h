@@ -50,7 +50,8 @@ struct uma_config {
 
 /* Values of the CHOICE fields, in the order of the table's words. */
 enum { UMA_MODE_SUPERNODE = 1, UMA_MODE_STACKED };
-enum { UMA_COHERENCE_NONE = 1, UMA_COHERENCE_LINE };
+enum { UMA_COHERENCE_NONE = 1, UMA_COHERENCE_LINE, UMA_COHERENCE_PAGE };
+enum { UMA_FAULTS_AUTO = 1, UMA_FAULTS_SIGNAL, UMA_FAULTS_THREAD };
 enum { UMA_SHARERS_FULL = 1, UMA_SHARERS_LIMITED, UMA_SHARERS_COARSE };
 enum { UMA_HUGEPAGES_NEVER = 1, UMA_HUGEPAGES_ALWAYS };
 enum { UMA_NUMA_AUTO = 1, UMA_NUMA_NONE, UMA_NUMA_INTERLEAVE };
@@ -132,19 +133,19 @@ int uma_free(void *pointer);
 
 /* Who looks at a trace wants to know where a block was allocated: the calls leave their place in the source behind. */
 extern __thread const char *uma_site_;
+static inline size_t uma_from_(size_t argument, const char *site)
+{
+  uma_site_ = site;
+  return argument;
+}
 #define UMA_TEXT_(x) #x
 #define UMA_LINE_(line) UMA_TEXT_(line)
-#define UMA_HERE_ (uma_site_ = __FILE__ ":" UMA_LINE_(__LINE__))
-/* clang-format off */
-#define uma_malloc(bytes) __extension__({ size_t uma_bytes_ = (bytes); UMA_HERE_; uma_malloc(uma_bytes_); })
-#define uma_malloc_on(device, bytes) __extension__({ int uma_device_ = (device); size_t uma_bytes_ = (bytes); UMA_HERE_; \
-  uma_malloc_on(uma_device_, uma_bytes_); })
-#define uma_calloc_on(device, count, size) __extension__({ int uma_device_ = (device); size_t uma_count_ = (count), uma_size_ = (size); \
-  UMA_HERE_; uma_calloc_on(uma_device_, uma_count_, uma_size_); })
-#define uma_memalign_on(device, alignment, bytes) __extension__({ int uma_device_ = (device); \
-  size_t uma_alignment_ = (alignment), uma_bytes_ = (bytes); UMA_HERE_; uma_memalign_on(uma_device_, uma_alignment_, uma_bytes_); })
-#define uma_alloc_symmetric(bytes) __extension__({ size_t uma_bytes_ = (bytes); UMA_HERE_; uma_alloc_symmetric(uma_bytes_); })
-/* clang-format on */
+#define UMA_FROM_(argument) uma_from_(argument, __FILE__ ":" UMA_LINE_(__LINE__))
+#define uma_malloc(bytes) uma_malloc(UMA_FROM_(bytes))
+#define uma_malloc_on(device, bytes) uma_malloc_on(device, UMA_FROM_(bytes))
+#define uma_calloc_on(device, count, size) uma_calloc_on(device, count, UMA_FROM_(size))
+#define uma_memalign_on(device, alignment, bytes) uma_memalign_on(device, alignment, UMA_FROM_(bytes))
+#define uma_alloc_symmetric(bytes) uma_alloc_symmetric(UMA_FROM_(bytes))
 
 struct uma_usage {
   size_t capacity;     /* bytes of the window */
@@ -155,11 +156,18 @@ struct uma_usage {
 };
 int uma_usage(int device, struct uma_usage *usage);
 
-/* ---- Coherent caches (--coherence line) ----------------------------------------------------------------------- */
+/* ---- Coherent caches (--coherence line, page) ----------------------------------------------------------------- */
 
 /* Gives up all that this device's cache holds: what was stored is in the windows then, and the next accesses miss. uma_finalize does it
  * too. Nothing to do in mode none. -EHOSTDOWN: a line was lost together with the device that worked on it; all others were given up. */
 int uma_flush(void);
+
+/* Makes a range of windows present in this device's cache, for reading or for writing as well; of pages that is what system calls need, which
+ * return EFAULT for memory that is absent (--coherence page, --faults signal). Returns how many bytes from the beginning are there, which
+ * can be fewer; others may take any of them away again at any time. In mode none, and on private memory, all bytes are there.
+ * -EFAULT the range leaves the windows, -EINVAL no such access, -EHOSTDOWN the first byte is lost. */
+enum uma_access { UMA_READ = 1, UMA_WRITE };
+ptrdiff_t uma_prefetch(const void *pointer, size_t bytes, enum uma_access access);
 
 /* What a device's cache and home did since the session began. Accesses are of the program, each within one line; messages and bytes
  * (24 a message, and the line where it is carried) are counted where they are sent. */
@@ -171,7 +179,8 @@ struct uma_counters {
   uint64_t invalidations_sent, invalidations_received, writebacks;
   uint64_t requests, forwards, responses; /* messages by class */
   uint64_t request_bytes, forward_bytes, response_bytes;
-  uint64_t hops; /* messages that went to another device */
+  uint64_t prefetches; /* pages that came along with one that was read in order */
+  uint64_t hops;       /* messages that went to another device */
 };
 /* -EINVAL: no such device; -EREMOTE: in another domain; -ENODATA: only sessions with --coherence line and --stats or --trace count. */
 int uma_counters(int device, struct uma_counters *counters);

@@ -141,8 +141,9 @@ Test(bench, a_broken_row_is_an_error_that_names_what_was_expected)
 Test(bench, list_names_every_benchmark)
 {
   static const char *const names[] = {
-      "latency.chase", "transfer.read", "transfer.pingpong", "random.gups", "sync.barrier", "collective.allreduce", "stream", "kvpool"};
-  for (int i = 0; i < 8; i++) expect_bench("--list", 0, names[i]);
+      "latency.chase", "transfer.read", "transfer.pingpong", "random.gups",    "sync.barrier",     "collective",
+      "stream",        "kvpool",        "coherence.hit",     "coherence.miss", "coherence.traffic"};
+  for (int i = 0; i < 11; i++) expect_bench("--list", 0, names[i]);
 }
 
 Test(bench, wrong_arguments_are_named)
@@ -195,6 +196,117 @@ Test(bench, a_real_run_writes_valid_rows, .timeout = 120)
   }
   cr_expect(rows > 10 && ours == rows, "%d rows, %d of them asked for", rows, ours);
   free(said);
+}
+
+/* ---- coherent caches */
+
+/* Runs them into a file and loads it. */
+static struct bench_rows run_into_rows(const char *names)
+{
+  char directory[] = "/tmp/uma-bench-test-XXXXXX", file[64], arguments[256], *said;
+  struct bench_rows rows = {0};
+  cr_assert(mkdtemp(directory));
+  snprintf(file, sizeof file, "%s/rows.json", directory);
+  snprintf(arguments, sizeof arguments, "--quick --no-peers --json %s %s", file, names);
+  cr_assert_eq(bench(arguments, &said), 0, "%s", said);
+  free(said);
+  cr_assert_eq(bench_rows_load(&rows, file), 0);
+  unlink(file);
+  rmdir(directory);
+  return rows;
+}
+
+Test(bench, coherent_caches_and_their_raw_counterparts_are_measured, .timeout = 120)
+{
+  static const struct {
+    const char *bench, *path;
+    int devices;
+    size_t bytes;
+    const char *metric;
+  } wanted[] = {
+      {"coherence.hit.load", "line", 2, 8, "latency"},
+      {"coherence.hit.load", "raw", 2, 8, "latency"},
+      {"coherence.hit.chain", "line", 2, 8, "latency"},
+      {"coherence.hit.chain", "raw", 2, 8, "latency"},
+      {"coherence.hit.store", "line", 2, 8, "latency"},
+      {"coherence.hit.store", "raw", 2, 8, "latency"},
+      {"coherence.hit.exchange", "raw", 2, 8, "latency"},
+      {"coherence.hit.fetch_add", "line", 2, 8, "latency"},
+      {"coherence.hit.fetch_add", "raw", 2, 8, "latency"},
+      {"coherence.miss", "line", 2, 64, "latency"},
+      {"coherence.miss", "raw", 2, 64, "latency"},
+      {"coherence.miss", "line", 2, 4096, "latency"},
+      {"coherence.miss", "raw", 2, 4096, "latency"},
+      {"coherence.pingpong", "line", 2, 64, "latency"},
+      {"coherence.pingpong", "raw", 2, 64, "latency"},
+      {"coherence.misses", "line", 2, 64, "rate"},
+      {"coherence.misses", "line", 8, 64, "rate"},
+      {"coherence.transition.i_to_s", "line", 9, 64, "latency"},
+      {"coherence.transition.m_to_s", "line", 9, 64, "latency"},
+      {"coherence.transition.i_to_m", "line", 9, 64, "latency"},
+      {"coherence.transition.m_to_m", "line", 9, 64, "latency"},
+      {"coherence.transition.s_to_m.0", "line", 9, 64, "latency"},
+      {"coherence.transition.s_to_m.1", "line", 9, 64, "acks"},
+      {"coherence.transition.s_to_m.4", "line", 9, 64, "acks"},
+      {"coherence.transition.s_to_m.8", "line", 9, 64, "acks"},
+      {"coherence.transition.s_to_m.8", "line", 9, 64, "latency"},
+      {"coherence.check", "-", 4, 0, "rate"},
+  };
+  struct bench_rows rows = run_into_rows("coherence.hit coherence.miss coherence.pingpong coherence.transition coherence.check");
+  for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+    const struct bench_row *row =
+        bench_rows_find(&rows, wanted[i].bench, wanted[i].path, NULL, wanted[i].devices, wanted[i].bytes, wanted[i].metric);
+    cr_expect(row && row->n > 1, "%s %s %s of %zu bytes", wanted[i].bench, wanted[i].path, wanted[i].metric, wanted[i].bytes);
+    if (row && strcmp(row->metric, "acks")) cr_expect(row->min > 0, "%s %s: %g", row->bench, row->path, row->min);
+  }
+  bench_rows_free(&rows);
+}
+
+static double traffic(const struct bench_rows *rows, const char *pattern, const char *protocol, const char *metric)
+{
+  char name[48];
+  snprintf(name, sizeof name, "coherence.traffic.%s", pattern);
+  const struct bench_row *row = bench_rows_find(rows, name, protocol, "supernode", 4, 64, metric);
+  cr_assert(row, "%s %s %s", name, protocol, metric);
+  return row->median;
+}
+
+/* Counts of protocols that take turns do not depend on time: the same in every pass of every run. */
+Test(bench, traffic_is_the_same_in_every_run, .timeout = 120)
+{
+  struct bench_rows rows = run_into_rows("coherence.traffic"), again = run_into_rows("coherence.traffic");
+  int compared = 0;
+  for (size_t i = 0; i < rows.count; i++) {
+    const struct bench_row *row = &rows.row[i];
+    if (strncmp(row->bench, "coherence.traffic", 17)) continue;
+    double other = traffic(&again, row->bench + strlen("coherence.traffic."), row->path, row->metric);
+    cr_expect(row->min == row->max && row->median == other, "%s %s %s: %g to %g, then %g", row->bench, row->path, row->metric, row->min,
+              row->max, other);
+    compared++;
+  }
+  cr_expect_eq(compared, 4 * 4 * 2, "4 protocols, 4 patterns, messages and bytes");
+  bench_rows_free(&rows);
+  bench_rows_free(&again);
+}
+
+Test(bench, traffic_orders_the_protocols_as_textbooks_do, .timeout = 120)
+{
+  static const char *const metrics[] = {"messages", "bytes"}, *const sharing[] = {"migratory", "producer"};
+  struct bench_rows rows = run_into_rows("coherence.traffic");
+  cr_expect_eq(traffic(&rows, "private", "msi", "messages"), 4, "GetS GetM and 2 answers, 2 Unblocks, PutM Put-Ack for 2 accesses");
+  cr_expect_eq(traffic(&rows, "private", "mesi", "messages"), 2.5, "without the upgrade");
+  for (int m = 0; m < 2; m++) {
+    double mesi = traffic(&rows, "private", "mesi", metrics[m]);
+    cr_expect_gt(traffic(&rows, "private", "msi", metrics[m]), mesi, "MESI saves the upgrade of private lines");
+    cr_expect_eq(traffic(&rows, "private", "moesi", metrics[m]), mesi);
+    cr_expect_eq(traffic(&rows, "private", "mesif", metrics[m]), mesi);
+    for (int p = 0; p < 2; p++) {
+      double without = traffic(&rows, sharing[p], "mesi", metrics[m]), owned = traffic(&rows, sharing[p], "moesi", metrics[m]);
+      cr_expect_lt(owned, without, "MOESI saves the writeback of %s lines: %g, MESI %g", sharing[p], owned, without);
+      cr_expect_geq(traffic(&rows, sharing[p], "msi", metrics[m]), without);
+    }
+  }
+  bench_rows_free(&rows);
 }
 
 /* ---- the report */

@@ -70,6 +70,7 @@ Test(fork, the_copy_has_the_memory_of_its_creator)
 {
   run(4, UMA_COHERENCE_NONE, see_globals, NULL);
   run(4, UMA_COHERENCE_LINE, see_globals, NULL);
+  run(4, UMA_COHERENCE_PAGE, see_globals, NULL);
 }
 
 /* All that a device of a session does works in one that was created: barrier, messages, collectives, locks, signals. */
@@ -101,22 +102,38 @@ Test(fork, created_devices_are_whole_devices)
 {
   for (int devices = 2; devices <= 8; devices *= 2) run(devices, UMA_COHERENCE_NONE, work_together, NULL);
   run(4, UMA_COHERENCE_LINE, work_together, NULL);
+  run(4, UMA_COHERENCE_PAGE, work_together, NULL);
 }
 
 /* ---- numbers */
 
+/* Created devices store to a word in turn, and all see it; device 0 too, which has known others by the same numbers. */
+static int store_and_see(const struct uma_barrier *barrier, int *word, int round)
+{
+  int others = uma_device_count() - 1;
+  for (int turn = 0; turn < 3 * others; turn++) {
+    int value = round * 100 + turn;
+    if (turn % others == uma_device() - 1) uma_st(word, value);
+    CHECK(!uma_barrier_wait(barrier, others + 1));
+    CHECK(uma_ld(word) == value);
+    CHECK(!uma_barrier_wait(barrier, others + 1));
+  }
+  return 0;
+}
+
 static int create_again(void *argument)
 {
-  int *sum = uma_calloc_on(0, 1, sizeof *sum);
+  struct uma_barrier barrier;
+  int *words = uma_calloc_on(0, 2, sizeof *words);
+  CHECK(words && !uma_barrier_create(0, &barrier));
   for (int round = 0; round < 5; round++) {
     int me = fork_all();
     CHECK(me >= 0);
-    if (me) {
-      uma_fetch_add(sum, me);
-      return 0;
-    }
+    uma_fetch_add(&words[0], me);
+    int result = store_and_see(&barrier, &words[1], round);
+    if (me || result) return result;
     CHECK(!wait_for_all());
-    CHECK(uma_ld(sum) == 6 * (round + 1));
+    CHECK(uma_ld(&words[0]) == uma_device_count() * (uma_device_count() - 1) / 2 * (round + 1));
   }
   return 0;
 }
@@ -159,6 +176,8 @@ Test(fork, numbers_are_given_again_once_they_are_free)
 {
   run(4, UMA_COHERENCE_NONE, create_again, NULL);
   run(4, UMA_COHERENCE_LINE, create_again, NULL);
+  run(4, UMA_COHERENCE_PAGE, create_again, NULL);
+  run(2, UMA_COHERENCE_PAGE, create_again, NULL);
 }
 
 Test(fork, any_device_creates_and_the_session_lasts_until_the_last_ends)

@@ -153,13 +153,13 @@ Test(launch, a_session_may_go_on_without_a_lost_device)
 Test(launch, many_devices_on_few_processors)
 {
   struct uma_config config = {.memory = (size_t)1 << 30, .timeout = 120};
-  cr_expect_eq(uma_spawn(&config, 256, do_nothing, NULL), 0);
+  cr_expect_eq(uma_spawn(&config, 256, do_nothing, NULL), 0, "%s", uma_last_error());
 }
 
 Test(launch, the_largest_session)
 {
   struct uma_config config = {.memory = (size_t)256 << 20, .timeout = 200};
-  cr_expect_eq(uma_spawn(&config, UMA_MAX_DEVICES, do_nothing, NULL), 0);
+  cr_expect_eq(uma_spawn(&config, UMA_MAX_DEVICES, do_nothing, NULL), 0, "%s", uma_last_error());
 }
 
 /* ---- nothing stays behind */

@@ -181,6 +181,25 @@ Test(line_cache, true_and_false_sharing)
   run_with((struct uma_config){.stats = UMA_ON}, 2, share);
 }
 
+/* All devices at once: the store that takes the line away may still be under way when whoever lost it misses. */
+static int contend(void *unused)
+{
+  enum { TIMES = 20000 };
+  struct uma_counters d;
+  uint64_t *counter = uma_symmetric(uma_alloc_symmetric(LINE), 0);
+  CHECK(!uma_barrier());
+  for (int i = 0; i < TIMES; i++) uma_fetch_add(counter, 1);
+  CHECK(!uma_counters(uma_device(), &d));
+  CHECK(d.misses_false_sharing == 0 && d.misses_cold == 1 && d.stores == TIMES);
+  CHECK(d.stores == d.hits + d.misses_cold + d.misses_true_sharing);
+  return uma_barrier();
+}
+
+Test(line_cache, a_counter_is_not_shared_falsely)
+{
+  run_with((struct uma_config){.stats = UMA_ON}, 3, contend);
+}
+
 /* What a read miss on a clean line of another home costs is what the table of MSI says: GetS, Data, Unblock. */
 static int count_messages(void *unused)
 {
@@ -233,4 +252,19 @@ static int flush(void *unused)
 Test(line_cache, flush_brings_everything_home)
 {
   for (int p = 0; coh_shipped_name(p); p++) run_with((struct uma_config){.protocol = coh_shipped_name(p)}, 3, flush);
+}
+
+/* Device 1 leaves; what it stored into device 0's window is in memory then, without anybody asking for it. */
+static int leave(void *unused)
+{
+  uint64_t *word = uma_symmetric(uma_alloc_symmetric(LINE), 0);
+  if (uma_device() == 1) uma_st(word, UINT64_C(77)); /* and returns, which leaves the session */
+  const uint64_t *memory = (const void *)(uma_self.memory + ((unsigned char *)word - (unsigned char *)uma_window(0, NULL)));
+  while (uma_device() == 0 && __atomic_load_n(memory, __ATOMIC_ACQUIRE) != 77) usleep(100);
+  return 0;
+}
+
+Test(line_cache, leaving_brings_everything_home)
+{
+  run_with((struct uma_config){0}, 2, leave);
 }

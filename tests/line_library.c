@@ -293,7 +293,7 @@ static void expect_refused(const char *flags, const char *sentence)
 
 Test(line_library, bad_settings_are_named)
 {
-  expect_refused("--coherence lines", "--coherence: \"lines\" is not valid; expected none|line");
+  expect_refused("--coherence lines", "--coherence: \"lines\" is not valid; expected none|line|page");
   expect_refused("--coherence line --line 48", "line: 48 is not valid; expected 64 to 4K, a power of two");
   expect_refused("--coherence line --line 8K", "line: 8K is not valid");
   expect_refused("--coherence line --ways 65", "ways: 65 is not valid; expected 1 to 64");

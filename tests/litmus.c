@@ -322,6 +322,16 @@ Test(litmus, mode_none_shows_store_buffering)
   uma_litmus_free(test);
 }
 
+/* Devices of one thread each give away no page before their stores to it are done. */
+Test(litmus, mode_page_is_sequentially_consistent_between_devices)
+{
+  for (int same_page = 0; same_page < 2; same_page++) {
+    struct uma_litmus_options options = {.runs = runs_of_each() / 4, .seed = 1, .same_line = same_page};
+    options.config.coherence = UMA_COHERENCE_PAGE;
+    run_files(UMA_LITMUS_SC, &options);
+  }
+}
+
 /* ---- The command */
 
 static void expect_command(const char *arguments, int status, const char *wanted)
@@ -360,7 +370,7 @@ Test(litmus, command_tells_bad_input)
 {
   expect_command("", 2, "no file was given");
   expect_command("--runs 0 tests/litmus/SB.litmus", 2, "--runs: \"0\" is not valid; expected 1 to 1000000000");
-  expect_command("--coherence magic tests/litmus/SB.litmus", 2, "--coherence: \"magic\" is not valid; expected none|line");
+  expect_command("--coherence magic tests/litmus/SB.litmus", 2, "--coherence: \"magic\" is not valid; expected none|line|page");
   expect_command("no-such-file --runs 10 tests/litmus/CoWW.litmus", 1, "Observation CoWW Never 0 10");
   expect_command("no-such-file", 1, "no-such-file: No such file or directory");
   expect_command("/bin/sh", 1, "/bin/sh:1: ");

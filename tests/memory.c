@@ -178,7 +178,8 @@ static bool host_gives_huge_pages(void)
 
 Test(memory, huge_pages_are_really_given)
 {
-  struct uma_config config = {.memory = (size_t)64 << 20, .hugepages = UMA_HUGEPAGES_ALWAYS, .timeout = 60};
+  struct uma_config config = {
+      .coherence = UMA_COHERENCE_NONE, .memory = (size_t)64 << 20, .hugepages = UMA_HUGEPAGES_ALWAYS, .timeout = 60};
   if (!host_gives_huge_pages()) cr_skip_test("this kernel has no transparent huge pages of 2 MiB");
   cr_assert_eq(uma_spawn(&config, 2, use_huge_pages, NULL), 0);
 }

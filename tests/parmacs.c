@@ -2,7 +2,7 @@
 #include "tests/command.h"
 #include "tests/session.h"
 
-static const char *const modes[] = {"none"};
+static const char *const modes[] = {"none", "page"};
 static const int numbers[] = {1, 2, 4, 8};
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 

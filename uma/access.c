@@ -58,7 +58,7 @@ static uint64_t ask(enum uma_atomic op, void *pointer, size_t size, uint64_t ope
 static __attribute__((noinline)) uint64_t otherwise(enum uma_atomic op, void *pointer, size_t size, uint64_t operand, uint64_t expected)
 {
   uint64_t offset;
-  if (is_cached(uma_self.engine, pointer, &offset)) return miss(op, pointer, offset, size, operand, expected);
+  if (is_cached(uma_self.lines, pointer, &offset)) return miss(op, pointer, offset, size, operand, expected);
   return ask(op, pointer, size, operand, expected);
 }
 
@@ -69,7 +69,7 @@ static __attribute__((noinline)) uint64_t load_otherwise(const void *pointer, si
 
 uint64_t uma_load_slow_(const void *pointer, size_t size)
 {
-  struct coh_engine *engine = uma_self.engine;
+  struct coh_engine *engine = uma_self.lines;
   uint64_t offset, value;
   if (is_cached(engine, pointer, &offset) && coh_hit_load(engine, offset, (unsigned)size, &value)) return value;
   return load_otherwise(pointer, size);
@@ -77,7 +77,7 @@ uint64_t uma_load_slow_(const void *pointer, size_t size)
 
 void uma_store_slow_(void *pointer, size_t size, uint64_t value)
 {
-  struct coh_engine *engine = uma_self.engine;
+  struct coh_engine *engine = uma_self.lines;
   uint64_t offset;
   if (is_cached(engine, pointer, &offset) && coh_hit_store(engine, offset, (unsigned)size, value)) return;
   otherwise(UMA_ATOMIC_STORE, pointer, size, value, 0);
@@ -85,7 +85,7 @@ void uma_store_slow_(void *pointer, size_t size, uint64_t value)
 
 uint64_t uma_atomic_slow_(enum uma_atomic op, void *pointer, size_t size, uint64_t operand, uint64_t expected)
 {
-  struct coh_engine *engine = uma_self.engine;
+  struct coh_engine *engine = uma_self.lines;
   uint64_t offset, old;
   bool cached = is_cached(engine, pointer, &offset);
   if (cached && coh_hit_atomic(engine, (enum fab_atomic)op, offset, (unsigned)size, operand, expected, &old)) return old;

@@ -41,7 +41,7 @@ static uint64_t read_count(const char *flag, const char *text, uint64_t least, u
 }
 
 /* The settings of a session that are flags here, too; all others come from the environment. */
-static const char *const setting_flags[] = {"coherence", "protocol", "line", "cache", "ways", "sharers"};
+static const char *const setting_flags[] = {"coherence", "protocol", "line", "cache", "ways", "page", "sharers"};
 enum { SETTINGS = sizeof setting_flags / sizeof setting_flags[0] };
 
 static const struct uma_setting *find_setting(const char *flag)

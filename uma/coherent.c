@@ -1,4 +1,8 @@
-/* The engine of coherence/ in a session: its shape out of the settings, its memory, and windows' ranges through it. */
+/* The engine of coherence/ in a session: its shape out of the settings, its memory, and windows' ranges through it.
+ *
+ * Cached pages need each other's userfaultfd. A device lends its own by sending it once into a socket pair that the launcher made; the reading
+ * ends are inherited by all devices of the domain, which look at the message (MSG_PEEK) and get a descriptor of their own each time,
+ * when they first have to change that device's page table. The message stays for the others. */
 #include "uma/coherent.h"
 
 #include <errno.h>
@@ -7,8 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include "coherence/pages.h"
 #include "coherence/tally.h"
 #include "coherence/trace.h"
 #include "uma/wait.h"
@@ -25,12 +31,16 @@ static struct coh_shape shape_of(const struct uma_shape *shape, int first, int c
       .base = shape->base + (size_t)first * shape->memory,
       .window_bytes = shape->memory,
       .line_bytes = shape->line,
-      .sets = (int)(shape->cache / shape->line / (size_t)shape->ways),
+      .paged = shape->coherence == UMA_COHERENCE_PAGE,
+      .sets = shape->cache / shape->line / (size_t)shape->ways,
       .ways = shape->ways,
       .tracked = shape->stats == UMA_ON || shape->traced,
       .traced = shape->traced,
   };
   strcpy(made.sharers, sharer_names[shape->sharers]);
+  if (!made.paged) return made;
+  made.ways = made.sets = 1;
+  while (made.sets < (size_t)count * shape->memory / shape->line) made.sets *= 2;
   return made;
 }
 
@@ -117,23 +127,29 @@ int uma_counters(int device, struct uma_counters *counters)
 
 /* ---- The trace --------------------------------------------------------------------------------------------------- */
 
+/* Could the file be written at the end? Better known now than after hours; nothing is created, for the session may not come to its end. */
+static bool may_write(const char *path, const char *folder)
+{
+  if (!access(path, W_OK)) return true;
+  return errno == ENOENT && !access(folder, W_OK | X_OK);
+}
+
 /* Beside the trace, so that it is on a disk that is meant to hold it. */
 int uma_coherent_spool(const char *path, int *spool)
 {
   char *copy = strdup(path);
-  FILE *probe = fopen(path, "a"); /* better now than after hours */
-  int error = errno;
-  if (!copy || !probe) {
-    free(copy);
-    return uma_fail(-EINVAL, "trace: \"%s\" cannot be written: %s", path, strerror(error));
+  if (!copy) return uma_fail(-ENOMEM, "no memory to record a trace");
+  const char *folder = dirname(copy);
+  if (may_write(path, folder)) {
+    *spool = open(folder, O_TMPFILE | O_RDWR | O_APPEND | O_CLOEXEC, 0600);
+    if (*spool < 0) *spool = memfd_create("uma-trace", MFD_CLOEXEC); /* a file system without unnamed files */
+    if (*spool < 0) uma_fail(-errno, "trace: cannot create a file for the records: %s", strerror(errno));
+  } else {
+    uma_fail(-EINVAL, "trace: \"%s\" cannot be written: %s", path, strerror(errno));
   }
-  fclose(probe);
-  *spool = open(dirname(copy), O_TMPFILE | O_RDWR | O_APPEND | O_CLOEXEC, 0600);
   free(copy);
-  if (*spool < 0) *spool = memfd_create("uma-trace", MFD_CLOEXEC); /* a file system without unnamed files */
-  if (*spool < 0) return uma_fail(-errno, "trace: cannot create a file for the records: %s", strerror(errno));
-  fcntl(*spool, F_SETFL, O_APPEND);
-  return 0;
+  if (*spool >= 0) fcntl(*spool, F_SETFL, O_APPEND);
+  return *spool >= 0 ? 0 : -EINVAL;
 }
 
 int uma_coherent_trace(const char *path, int spool, struct coh_area *const *areas, int domains)
@@ -151,35 +167,167 @@ int uma_coherent_trace(const char *path, int spool, struct coh_area *const *area
 
 /* ---- A device ---------------------------------------------------------------------------------------------------- */
 
+static int borrow_fds[UMA_MAX_DEVICES], borrow_count; /* of this domain's devices */
+static int lend_fds[UMA_MAX_DEVICES], lend_count;     /* where devices create each other */
+
+int uma_coherent_frames(const struct uma_shape *shape, int count, int *fd)
+{
+  struct coh_shape made = shape_of(shape, 0, count);
+  *fd = -1;
+  if (shape->coherence != UMA_COHERENCE_PAGE) return 0;
+  *fd = memfd_create("uma-frames", MFD_CLOEXEC);
+  if (*fd >= 0 && !ftruncate(*fd, (off_t)coh_pages_file_bytes(&made))) return 0;
+  return uma_fail(-errno, "cannot create the file of all devices' pages: %s", strerror(errno));
+}
+
 static bool is_lost_here(int device)
 {
   return uma_is_lost(uma_self.first + device);
 }
 
-int uma_coherent_join(int spool)
+static int borrow_uffd(int device)
+{
+  char control[CMSG_SPACE(sizeof(int))], byte;
+  struct iovec room = {&byte, 1};
+  struct msghdr message = {.msg_iov = &room, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+  int fd;
+  if (recvmsg(borrow_fds[device], &message, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0) return -errno;
+  struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+  if (!header || header->cmsg_type != SCM_RIGHTS) return -EMFILE; /* no room for another descriptor */
+  memcpy(&fd, CMSG_DATA(header), sizeof fd);
+  return fd;
+}
+
+static int lend_uffd(int fd, int to)
+{
+  union {
+    struct cmsghdr header;
+    char room[CMSG_SPACE(sizeof(int))];
+  } control = {.header = {.cmsg_len = CMSG_LEN(sizeof fd), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
+  char byte = 0;
+  struct iovec data = {&byte, 1};
+  struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+  memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
+  if (to < 0 || sendmsg(to, &message, 0) >= 0) return 0;
+  return uma_fail(-errno, "cannot lend the page table to the other devices: %s", strerror(errno));
+}
+
+static void on_lost_page(uintptr_t address, bool store)
+{
+  char text[256];
+  int length = snprintf(text, sizeof text, "libuma: device %d: %s 0x%zx: the page was lost together with a device that was working on it\n",
+                        uma_self.device, store ? "store to" : "load from", (size_t)address);
+  if (write(STDERR_FILENO, text, (size_t)length) < 0) abort();
+  abort();
+}
+
+static int refuse_pages(int error)
+{
+  bool thread = uma_self.shape.faults == UMA_FAULTS_THREAD;
+  if (error == -EPERM || error == -EACCES)
+    return uma_fail(error, "userfaultfd is not allowed here (%s); %s, or use --coherence line", strerror(-error),
+                    thread
+                        ? "--faults thread needs sysctl vm.unprivileged_userfaultfd=1, or rights on /dev/userfaultfd; use --faults signal"
+                        : "containers often forbid it by seccomp: allow userfaultfd(2) there");
+  if (error == -ENOSYS)
+    return uma_fail(error, "this kernel's userfaultfd cannot keep pages of shared memory coherent; that takes Linux 6.4 or later; use "
+                           "--coherence line");
+  return uma_fail(error, "cannot open a cache of pages: %s", strerror(-error));
+}
+
+static int join_pages(const struct uma_inheritance *from)
+{
+  size_t windows = (size_t)uma_self.count * uma_self.shape.memory, budget = uma_self.shape.frames;
+  struct coh_page_config config = {.frames_fd = from->frames_fd,
+                                   .budget = (budget < windows ? budget : windows) / uma_self.shape.line,
+                                   .prefetch = uma_self.shape.prefetch,
+                                   .thread = uma_self.shape.faults == UMA_FAULTS_THREAD,
+                                   .borrow = borrow_uffd};
+  if (config.budget < COH_BUDGET_LEAST) config.budget = COH_BUDGET_LEAST;
+  borrow_count = from->borrow_fds ? uma_self.count : 0;
+  for (int d = 0; d < borrow_count; d++) borrow_fds[d] = from->borrow_fds[d];
+  lend_count = from->lend_fds ? uma_self.count : 0;
+  for (int d = 0; d < lend_count; d++) lend_fds[d] = from->lend_fds[d];
+  int result = coh_pages_open(uma_self.engine, &config);
+  if (result) return refuse_pages(result);
+  return lend_uffd(coh_pages_descriptor(uma_self.engine), from->lend_fd);
+}
+
+int uma_coherent_join(const struct uma_inheritance *from)
 {
   struct coh_area *area = uma_segment_at(uma_self.layout.coherence);
-  int result = coh_engine_open(area, uma_self.device - uma_self.first, uma_self.memory, is_lost_here, spool, &uma_self.engine);
-  return result ? uma_fail(result, "no memory for the coherence engine") : 0;
+  int me = uma_self.device - uma_self.first;
+  int result = coh_engine_open(area, me, uma_self.memory, is_lost_here, from->spool_fd, &uma_self.engine);
+  if (result) return uma_fail(result, "no memory for the coherence engine");
+  if (uma_self.shape.coherence == UMA_COHERENCE_PAGE) return join_pages(from);
+  uma_self.lines = uma_self.engine;
+  return 0;
+}
+
+int uma_coherent_serve(void)
+{
+  int result = uma_self.engine && uma_self.engine->pages ? coh_pages_serve(uma_self.engine, on_lost_page) : 0;
+  return result ? uma_fail(result, "nobody can serve page faults: %s", strerror(-result)) : 0;
 }
 
 void uma_coherent_leave(void)
 {
-  if (uma_self.engine->spool >= 0) close(uma_self.engine->spool);
-  coh_engine_close(uma_self.engine);
+  if (uma_self.engine->pages) {
+    int frames_fd = uma_self.engine->pages->config.frames_fd;
+    coh_pages_stop(uma_self.engine);
+    coh_pages_close(uma_self.engine);
+    close(frames_fd);
+    for (int d = 0; d < borrow_count; d++) close(borrow_fds[d]);
+    for (int d = 0; d < lend_count; d++) close(lend_fds[d]);
+  }
+  int spool = uma_self.engine->spool;
+  coh_engine_close(uma_self.engine); /* which still writes to it */
+  if (spool >= 0) close(spool);
+}
+
+int uma_coherent_threads(void)
+{
+  return uma_self.engine && uma_self.engine->pages && uma_self.engine->pages->serves;
 }
 
 void uma_coherent_before_fork(void)
 {
-  if (uma_self.engine && uma_self.engine->tally) coh_tally_flush(uma_self.engine); /* or it would be counted twice */
+  if (!uma_self.engine) return;
+  if (uma_self.engine->tally) coh_tally_flush(uma_self.engine); /* or it would be counted twice */
+  if (uma_self.engine->pages) coh_pages_stop(uma_self.engine);
+}
+
+int uma_coherent_go_on(void)
+{
+  return uma_coherent_serve();
+}
+
+/* The copy has no pages, and its addresses are not even reserved. Its number may have been that of a process that is gone, whose userfaultfd
+ * it takes back first. */
+static int forget_pages(struct coh_engine *copied, struct uma_inheritance *from)
+{
+  char byte;
+  int me = uma_self.device - uma_self.first;
+  *from = (struct uma_inheritance){.frames_fd = copied->pages->config.frames_fd,
+                                   .spool_fd = copied->spool,
+                                   .lend_fd = lend_fds[me],
+                                   .lend_fds = lend_fds,
+                                   .borrow_fds = borrow_fds};
+  while (recv(borrow_fds[me], &byte, 1, MSG_DONTWAIT) > 0) continue;
+  coh_pages_forget(copied);
+  return uma_space_reserve(&uma_self.shape);
 }
 
 int uma_coherent_after_fork(void)
 {
-  if (!uma_self.engine) return 0;
-  int spool = uma_self.engine->spool;
-  coh_engine_close(uma_self.engine);
-  return uma_coherent_join(spool);
+  struct coh_engine *copied = uma_self.engine;
+  if (!copied) return 0;
+  struct uma_inheritance from = {.spool_fd = copied->spool};
+  int result = copied->pages ? forget_pages(copied, &from) : 0;
+  coh_engine_close(copied);
+  uma_self.engine = NULL;
+  if (!result) result = uma_coherent_join(&from);
+  return result ? result : uma_coherent_serve();
 }
 
 bool uma_is_cached(const void *pointer, size_t bytes)
@@ -202,13 +350,30 @@ static int lost_line(int result, const void *global)
 int uma_cached_get(void *local, const void *global, size_t bytes)
 {
   uma_crossing();
+  if (!uma_self.lines) return memcpy(local, global, bytes), 0; /* what is absent comes as it is touched */
   return lost_line(coh_get(uma_self.engine, local, offset_of(global), bytes), global);
 }
 
 int uma_cached_put(void *global, const void *local, size_t bytes)
 {
   uma_crossing();
+  if (!uma_self.lines) return memcpy(global, local, bytes), 0;
   return lost_line(coh_put(uma_self.engine, offset_of(global), local, bytes), global);
+}
+
+ptrdiff_t uma_prefetch(const void *pointer, size_t bytes, enum uma_access access)
+{
+  size_t present = bytes;
+  int result = 0;
+  if (!uma_self.joined) return uma_fail(-EINVAL, "uma_prefetch was called outside of a session");
+  if (access != UMA_READ && access != UMA_WRITE)
+    return uma_fail(-EINVAL, "uma_prefetch: %d is not valid; expected UMA_READ or UMA_WRITE", (int)access);
+  if (bytes > PTRDIFF_MAX) return uma_fail(-EINVAL, "uma_prefetch: %zu bytes are more than memory can hold", bytes);
+  if (uma_range_in_windows(pointer, 1, NULL) && !uma_range_is_local(pointer, bytes))
+    return uma_fail(-EFAULT, "uma_prefetch: %zu bytes at %p leave this domain's windows", bytes, pointer);
+  if (!uma_is_cached(pointer, 1) || uma_self.lines) return (ptrdiff_t)bytes;
+  result = coh_pages_fetch(uma_self.engine, offset_of(pointer), bytes, access == UMA_WRITE, &present);
+  return present || !result ? (ptrdiff_t)present : lost_line(result, pointer);
 }
 
 int uma_flush(void)
@@ -219,8 +384,22 @@ int uma_flush(void)
   return result ? uma_fail(result, "a line that this device's cache held was lost together with the device that was working on it") : 0;
 }
 
-void uma_coherent_block(bool allocated, const void *block, size_t bytes, const char *site)
+static bool is_traced(void)
 {
-  if (!uma_self.engine || !uma_self.engine->shape.traced) return;
-  coh_trace_block(uma_self.engine, allocated ? COH_RECORD_ALLOC : COH_RECORD_FREE, (uintptr_t)block, bytes, site ? site : "");
+  return uma_self.engine && uma_self.engine->shape.traced;
+}
+
+uint64_t uma_coherent_moment(void)
+{
+  return is_traced() ? coh_area_next(uma_self.engine->area) : 0;
+}
+
+void uma_coherent_allocated(const void *block, size_t bytes, const char *site, uint64_t moment)
+{
+  if (is_traced()) coh_trace_block(uma_self.engine, COH_RECORD_ALLOC, (uintptr_t)block, bytes, site ? site : "", moment);
+}
+
+void uma_coherent_freed(const void *block, uint64_t moment)
+{
+  if (is_traced()) coh_trace_block(uma_self.engine, COH_RECORD_FREE, (uintptr_t)block, 0, "", moment);
 }

@@ -1,7 +1,7 @@
-/* Access mode `line`: windows that are reached through the coherent caches of coherence/engine.h.
+/* Access modes `line` and `page`: windows that are reached through the coherent caches of coherence/engine.h.
  *
- * The engine has an address of its own for the windows' memory (the alias); at their public addresses windows have no access rights, so
- * that a plain access ends with a message instead of reading what is not the newest. */
+ * The engine has an address of its own for the windows' memory (the alias). At their public addresses windows have no access rights in mode
+ * `line`, so that a plain access ends with a message instead of reading what is not the newest; in mode `page` the device's frames are there. */
 #ifndef UMA_COHERENT_H
 #define UMA_COHERENT_H
 
@@ -12,6 +12,8 @@
 /* The engine's part of a segment of `count` devices from `first`: its size (0 where there is none), and its contents. */
 size_t uma_coherent_bytes(const struct uma_shape *shape, int first, int count);
 int uma_coherent_format(const struct uma_shape *shape, int first, int count, void *area); /* 0 or -EINVAL: the protocol */
+/* The file with the frames of `count` devices, in mode `page`; else -1. 0 or -errno. */
+int uma_coherent_frames(const struct uma_shape *shape, int count, int *fd);
 /* Once all devices have ended: the domain's counters as a table (the header as well for the first domain). */
 void uma_coherent_print(int first, int count, struct coh_area *area);
 /* The unnamed file that records go to, and in the end the trace at `path`, made from it and the areas, one a domain. 0 or -errno. */
@@ -19,11 +21,15 @@ int uma_coherent_spool(const char *path, int *spool);
 int uma_coherent_trace(const char *path, int spool, struct coh_area *const *areas, int domains);
 
 /* ---- by a device */
-int uma_coherent_join(int spool); /* 0 or -ENOMEM */
+int uma_coherent_join(const struct uma_inheritance *from); /* 0 or -errno with the sentence */
+int uma_coherent_serve(void); /* from now on absent pages are brought; once the session is joined. 0 or -errno */
 void uma_coherent_leave(void);
-/* fork.c: before a device's process is copied; then, in the copy, as the device that uma_self names by now. 0 or -ENOMEM. */
+/* fork.c: around the copying of a device's process. before, in the one that is copied; then go_on there, and in the copy after_fork, as the
+ * device that uma_self names by now. 0 or -errno. How many threads of this process serve faults, which before ends. */
 void uma_coherent_before_fork(void);
+int uma_coherent_go_on(void);
 int uma_coherent_after_fork(void);
+int uma_coherent_threads(void);
 
 /* Does any byte lie in a window that is reached through a cache? */
 bool uma_is_cached(const void *pointer, size_t bytes);
@@ -31,7 +37,10 @@ bool uma_is_cached(const void *pointer, size_t bytes);
 int uma_cached_get(void *local, const void *global, size_t bytes);
 int uma_cached_put(void *global, const void *local, size_t bytes);
 
-/* For the trace: a block was allocated by the call at `site` ("file.c:12", or NULL), or freed. */
-void uma_coherent_block(bool allocated, const void *block, size_t bytes, const char *site);
+/* For the trace: a block was allocated by the call at `site` ("file.c:12", or NULL), or freed, at a moment: after it was taken and before
+ * anybody else could know, or before it was given back. 0: now. */
+uint64_t uma_coherent_moment(void);
+void uma_coherent_allocated(const void *block, size_t bytes, const char *site, uint64_t moment);
+void uma_coherent_freed(const void *block, uint64_t moment);
 
 #endif

@@ -195,7 +195,7 @@ int uma_collective_run(const struct uma_collective *what, enum fab_channel chann
 {
   struct sizes sizes;
   if (!what->count) return 0;
-  if (!uma_self.engine) return uma_collective_run_plain(what, channel);
+  if (!uma_self.lines && !(uma_self.engine && uma_self.shape.domains > 1)) return uma_collective_run_plain(what, channel);
   sizes_of(what, &sizes);
   struct uma_spread spread = {sizes.element, sizes.block, sizes.src / sizes.block, sizes.dst / sizes.block};
   return uma_collective_cached(what, &spread, channel);

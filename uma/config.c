@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coherence/engine.h"
+#include "coherence/pages.h"
 
 /* ThreadSanitizer lets a program map only its own ranges of addresses; this one lies below where it puts executables. */
 #if defined(__SANITIZE_THREAD__)
@@ -200,6 +200,32 @@ static int check_cache(const struct uma_config *config)
   if (config->cache % set || !is_power_of_two(config->cache / set) || config->cache > uma_host_memory())
     return uma_fail(-EINVAL, "cache: %s is not valid; expected a power of two times line x ways, %zu bytes, within the memory of this host",
                     cache, set);
+  return 0;
+}
+
+/* Those of access mode `page`. */
+static int check_pages(const struct uma_config *config)
+{
+  char page[32], frames[32];
+  uma_format_size(config->page, page);
+  uma_format_size(config->frames, frames);
+  if (config->page < SMALL_PAGE || config->page > HUGE_PAGE || !is_power_of_two(config->page))
+    return uma_fail(-EINVAL, "page: %s is not valid; expected 4K to 2M, a power of two", page);
+  if (config->frames < LEAST_MEMORY || config->frames / config->page < COH_BUDGET_LEAST)
+    return uma_fail(-EINVAL, "frames: %s is not valid; expected 64K or more, and at least %d pages of %s", frames, COH_BUDGET_LEAST, page);
+  if (config->prefetch > COH_PREFETCH_MOST)
+    return uma_fail(-EINVAL, "prefetch: %d is not valid; expected 1 to %d", config->prefetch, COH_PREFETCH_MOST);
+  return 0;
+}
+
+static int check_huge_pages(const struct uma_config *config)
+{
+  if (config->hugepages != UMA_HUGEPAGES_ALWAYS || config->coherence != UMA_COHERENCE_PAGE) return 0;
+  return uma_fail(-EINVAL, "hugepages: always does not go with --coherence page, whose pages have their own size (--page); expected never");
+}
+
+static int check_protocol(const struct uma_config *config)
+{
   if (strlen(config->protocol) >= sizeof((struct uma_shape *)0)->protocol)
     return uma_fail(-EINVAL, "protocol: a name of %zu characters is too long; expected up to %zu", strlen(config->protocol),
                     sizeof((struct uma_shape *)0)->protocol - 1);
@@ -208,9 +234,8 @@ static int check_cache(const struct uma_config *config)
 
 static int check_trace(const struct uma_config *config)
 {
-  if (!*config->trace || config->coherence == UMA_COHERENCE_LINE) return 0;
-  return uma_fail(-EINVAL, "trace: \"%s\": there are no coherence messages with --coherence none; expected --coherence line",
-                  config->trace);
+  if (!*config->trace || config->coherence != UMA_COHERENCE_NONE) return 0;
+  return uma_fail(-EINVAL, "trace: \"%s\": there are no coherence messages with --coherence none; expected line or page", config->trace);
 }
 
 static int check_create(const struct uma_config *config)
@@ -222,7 +247,9 @@ static int check_create(const struct uma_config *config)
 int uma_config_shape(const struct uma_config *config, int devices, struct uma_shape *shape)
 {
   char text[32], limit[32];
-  if (check_choices(config) || check_cache(config) || check_trace(config) || check_create(config)) return -EINVAL;
+  if (check_choices(config) || check_huge_pages(config) || check_cache(config) || check_pages(config) || check_protocol(config) ||
+      check_trace(config) || check_create(config))
+    return -EINVAL;
   if (devices < 1 || devices > UMA_MAX_DEVICES)
     return uma_fail(-EINVAL, "devices: %d is not valid; expected 1 to %d", devices, UMA_MAX_DEVICES);
   if (config->servers < 1 || config->servers > devices)
@@ -231,7 +258,7 @@ int uma_config_shape(const struct uma_config *config, int devices, struct uma_sh
   if (config->memory < LEAST_MEMORY || config->memory > host)
     return uma_fail(-EINVAL, "memory: %s is not valid; expected 64K to %s, the memory of this host", uma_format_size(config->memory, text),
                     uma_format_size(host >> 20 << 20, limit));
-  size_t page = config->hugepages == UMA_HUGEPAGES_ALWAYS ? HUGE_PAGE : SMALL_PAGE;
+  size_t page = config->hugepages == UMA_HUGEPAGES_ALWAYS ? HUGE_PAGE : config->coherence == UMA_COHERENCE_PAGE ? config->page : SMALL_PAGE;
   size_t memory = (config->memory + page - 1) / page * page;
   uintptr_t base = config->base ? config->base : DEFAULT_BASE;
   if (base % HUGE_PAGE || base < HUGE_PAGE || base >= HIGHEST_ADDRESS)
@@ -252,8 +279,11 @@ int uma_config_shape(const struct uma_config *config, int devices, struct uma_sh
       .coherence = config->coherence,
       .ways = config->ways,
       .sharers = config->sharers,
-      .line = config->line,
+      .line = config->coherence == UMA_COHERENCE_PAGE ? config->page : config->line,
       .cache = config->cache,
+      .frames = config->frames,
+      .prefetch = config->prefetch,
+      .faults = config->faults,
       .traced = *config->trace,
       .create = config->create == UMA_ON,
       .oversubscribed = devices > uma_host_processors(),

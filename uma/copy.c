@@ -62,14 +62,14 @@ static int check_copy(void *dst, const void *src, size_t bytes)
 /* From and to a window of this domain. */
 static int read_near(unsigned char *dst, const unsigned char *window, size_t bytes)
 {
-  if (uma_self.engine) return uma_cached_get(dst, window, bytes);
+  if (uma_self.lines) return uma_cached_get(dst, window, bytes);
   memcpy(dst, window, bytes);
   return 0;
 }
 
 static int write_near(unsigned char *window, const unsigned char *src, size_t bytes)
 {
-  if (uma_self.engine) return uma_cached_put(window, src, bytes);
+  if (uma_self.lines) return uma_cached_put(window, src, bytes);
   memcpy(window, src, bytes);
   return 0;
 }
@@ -111,7 +111,7 @@ static int copy_by_bounce(unsigned char *dst, const unsigned char *src, size_t b
 /* Whether the processor cannot reach every byte of the range; windows of the own domain are contiguous. */
 static bool is_beyond(const void *pointer, size_t bytes)
 {
-  if (uma_self.engine) return uma_range_in_windows(pointer, bytes, NULL);
+  if (uma_self.lines) return uma_range_in_windows(pointer, bytes, NULL);
   return uma_self.shape.domains > 1 && uma_range_in_windows(pointer, bytes, NULL) && !uma_range_is_local(pointer, bytes);
 }
 
@@ -129,7 +129,9 @@ static void copy_near(unsigned char *dst, const unsigned char *src, size_t bytes
 static int copy_checked(void *dst, const void *src, size_t bytes)
 {
   bool to_beyond = is_beyond(dst, bytes), from_beyond = is_beyond(src, bytes);
-  if (to_beyond && from_beyond) return copy_by_bounce(dst, src, bytes);
+  /* sockets cannot fill cached pages, so these are bounced, too */
+  if ((to_beyond && (from_beyond || uma_is_cached(src, bytes))) || (from_beyond && uma_is_cached(dst, bytes)))
+    return copy_by_bounce(dst, src, bytes);
   if (to_beyond) return copy_to_beyond(dst, src, bytes);
   if (from_beyond) return copy_from_beyond(dst, src, bytes);
   copy_near(dst, src, bytes);

@@ -12,7 +12,7 @@
  * and is watched and ended like those that it started itself. A process number is on the board before the creator goes on, so the keeper
  * knows all devices whenever it sees that one has ended.
  *
- * What is a process's own: the number, the lifeline, the mailbox, and the view of the coherent caches. Everything else, above all the
+ * What is a process's own: the number, the lifeline, the mailbox, and the view of the coherent caches (pages are not copied). Everything else, above all the
  * mappings, is the same in the copy. The lifeline's hang-up signal belongs to an open file description and goes to one process, so the
  * new device opens the pipe once more. */
 #include <errno.h>
@@ -95,8 +95,8 @@ static int become(int device)
   uma_self.device = device;
   uma_mutex_identify(device, uma_is_lost);
   int result = reopen_lifeline();
-  if (!result) result = reopen_mailbox();
   if (!result) result = uma_coherent_after_fork();
+  if (!result) result = reopen_mailbox();
   if (result) return result;
   uma_space_settle();
   empty_input();
@@ -166,7 +166,7 @@ static int check_process(void)
   if (!uma_self.joined) return uma_fail(-EINVAL, "uma_fork was called outside of a session");
   if (!uma_self.shape.create)
     return uma_fail(-EINVAL, "this session was not started for uma_fork; use uma run --create, or create in struct uma_config");
-  if (!stat("/proc/self/task", &threads) && threads.st_nlink > 2 + OWN_THREADS)
+  if (!stat("/proc/self/task", &threads) && (int)threads.st_nlink > 2 + OWN_THREADS + uma_coherent_threads())
     return uma_fail(-EBUSY, "device %d has %d threads, and a copy would have one; call uma_fork before threads and streams begin",
                     uma_self.device, (int)threads.st_nlink - 2);
   return 0;
@@ -181,6 +181,9 @@ int uma_fork(void)
   if (result) return result;
   uma_coherent_before_fork();
   result = copy_process(device);
+  if (result == 0) return 0;
+  int served = uma_coherent_go_on();
+  if (served) result = served;
   if (result < 0) atomic_compare_exchange_strong(&uma_self.board->members[device].state, &forked, former);
   return result;
 }

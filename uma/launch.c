@@ -58,8 +58,9 @@ struct keeper {
   pid_t front, self;
   sigset_t caller_mask;
   struct rlimit caller_files;
-  int signal_fd, board_fd, spool_fd;                            /* spool_fd: -1 without a trace */
-  int segment_fd[UMA_MAX_DEVICES], windows_fd[UMA_MAX_DEVICES]; /* [domain] */
+  int signal_fd, board_fd, spool_fd;                                                        /* spool_fd: -1 without a trace */
+  int segment_fd[UMA_MAX_DEVICES], windows_fd[UMA_MAX_DEVICES], frames_fd[UMA_MAX_DEVICES]; /* [domain] */
+  int lend_fd[UMA_MAX_DEVICES], borrow_fd[UMA_MAX_DEVICES];                                 /* with cached pages, [device] */
   int listen_fd[UMA_MAX_DEVICES][FAB_CHANNELS];
   int wake_fd[UMA_MAX_DEVICES];
   int lifeline[UMA_MAX_DEVICES]; /* writing ends */
@@ -113,11 +114,30 @@ static int create_links(struct keeper *k)
   return 0;
 }
 
-/* Descriptors that the keeper holds at most, generously. */
+static bool caches_pages(const struct keeper *k)
+{
+  return k->shape.coherence == UMA_COHERENCE_PAGE;
+}
+
+/* How devices get at each other's page tables, see coherent.c. */
+static int create_lenders(struct keeper *k)
+{
+  for (int d = 0; d < k->shape.devices; d++) {
+    int fds[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds))
+      return uma_fail(-errno, "cannot create a socket pair: %s", strerror(errno));
+    k->borrow_fd[d] = fds[0];
+    k->lend_fd[d] = fds[1];
+  }
+  return 0;
+}
+
+/* Descriptors that the keeper, or a device, holds at most, generously. */
 static int raise_file_limit(struct keeper *k)
 {
   rlim_t domains = (rlim_t)k->shape.domains, devices = (rlim_t)k->shape.devices;
-  rlim_t need = 64 + 2 * domains + devices * (1 + (domains > 1 ? 1 + FAB_CHANNELS : 0) + (k->config.tag_output == UMA_ON ? 2 : 0));
+  rlim_t need = 64 + 3 * domains + (caches_pages(k) ? 3 * devices : 0) +
+                devices * (1 + (domains > 1 ? 1 + FAB_CHANNELS : 0) + (k->config.tag_output == UMA_ON ? 2 : 0));
   struct rlimit limit;
   getrlimit(RLIMIT_NOFILE, &limit);
   k->caller_files = limit;
@@ -137,8 +157,10 @@ static int create_shared(struct keeper *k)
   for (int domain = 0; !result && domain < k->shape.domains; domain++) {
     int first = uma_shape_first(&k->shape, domain, k->shape.domains), next = uma_shape_first(&k->shape, domain + 1, k->shape.domains);
     result = uma_segment_create(&k->shape, first, next - first, &k->segment_fd[domain], &k->windows_fd[domain]);
+    if (!result) result = uma_coherent_frames(&k->shape, next - first, &k->frames_fd[domain]);
   }
   if (!result && k->shape.domains > 1) result = create_links(k);
+  if (!result && caches_pages(k)) result = create_lenders(k);
   if (!result && k->shape.traced) result = uma_coherent_spool(k->config.trace, &k->spool_fd);
   if (!result && k->config.tag_output == UMA_ON) result = uma_output_open(k->shape.devices, &k->output);
   return result;
@@ -154,20 +176,25 @@ static void describe_inheritance(const struct keeper *k, int device, int lifelin
       .board_fd = k->board_fd,
       .segment_fd = k->segment_fd[domain],
       .windows_fd = k->windows_fd[domain],
+      .frames_fd = k->frames_fd[domain],
       .spool_fd = k->spool_fd,
       .lifeline_fd = lifeline,
+      .lend_fd = -1,
       .listen_fd = {-1, -1},
-      .wake_fds = NULL,
   };
+  if (caches_pages(k)) {
+    to->lend_fd = k->lend_fd[device];
+    to->borrow_fds = &k->borrow_fd[uma_shape_first(&k->shape, domain, k->shape.domains)];
+    if (k->shape.create) to->lend_fds = k->lend_fd;
+  }
   if (k->shape.domains == 1) return;
   memcpy(to->listen_fd, k->listen_fd[device], sizeof to->listen_fd);
   to->wake_fds = &k->wake_fd[uma_shape_first(&k->shape, domain, k->shape.domains)];
 }
 
-static int wake_fd_count(const struct keeper *k, int device)
+static int domain_size(const struct keeper *k, int device)
 {
   int domain = uma_shape_domain(&k->shape, device);
-  if (k->shape.domains == 1) return 0;
   return uma_shape_first(&k->shape, domain + 1, k->shape.domains) - uma_shape_first(&k->shape, domain, k->shape.domains);
 }
 
@@ -176,19 +203,27 @@ static void pass_on(int fd)
   if (fd >= 0) fcntl(fd, F_SETFD, 0);
 }
 
+/* Appends a list of descriptors, which are passed on; NULL: none. */
+static char *export_list(char *end, const int *fds, int count)
+{
+  for (int i = 0; fds && i < count; i++) {
+    pass_on(fds[i]);
+    end += sprintf(end, ",%d", fds[i]);
+  }
+  return end;
+}
+
 /* The variable that uma_init reads, see session.c: inherit. */
 static void export_inheritance(const struct keeper *k, const struct uma_inheritance *from)
 {
-  static char text[UMA_MAX_DEVICES * 8 + 128];
-  int length = sprintf(text, "%d,%d,%d,%d,%d,%d,%d,%d", from->device, from->board_fd, from->segment_fd, from->windows_fd, from->spool_fd,
-                       from->lifeline_fd, from->listen_fd[0], from->listen_fd[1]);
-  int fds[] = {from->board_fd,    from->segment_fd,   from->windows_fd,  from->spool_fd,
-               from->lifeline_fd, from->listen_fd[0], from->listen_fd[1]};
-  for (size_t i = 0; i < sizeof fds / sizeof fds[0]; i++) pass_on(fds[i]);
-  for (int i = 0; i < wake_fd_count(k, from->device); i++) {
-    pass_on(from->wake_fds[i]);
-    length += sprintf(text + length, ",%d", from->wake_fds[i]);
-  }
+  static char text[3 * UMA_MAX_DEVICES * 8 + 128];
+  int fds[] = {from->board_fd,    from->segment_fd, from->windows_fd,   from->frames_fd,   from->spool_fd,
+               from->lifeline_fd, from->lend_fd,    from->listen_fd[0], from->listen_fd[1]};
+  char *end = text + sprintf(text, "%d", from->device);
+  end = export_list(end, fds, sizeof fds / sizeof fds[0]);
+  end = export_list(end, from->wake_fds, domain_size(k, from->device));
+  end = export_list(end, from->borrow_fds, domain_size(k, from->device));
+  export_list(end, from->lend_fds, domain_size(k, from->device));
   setenv("UMA_SESSION", text, 1);
 }
 
@@ -203,7 +238,7 @@ static void settle_process(struct keeper *k, int device)
     close(null);
   }
   if (k->output) uma_output_redirect(k->output, device);
-  if (k->shape.domains == 1) setrlimit(RLIMIT_NOFILE, &k->caller_files);
+  if (k->shape.domains == 1 && !caches_pages(k)) setrlimit(RLIMIT_NOFILE, &k->caller_files);
   sigprocmask(SIG_SETMASK, &k->caller_mask, NULL);
 }
 
@@ -228,14 +263,19 @@ static void close_foreign(struct keeper *k, const struct uma_inheritance *from)
         if (k->listen_fd[d][c] >= 0) close(k->listen_fd[d][c]);
     if (uma_shape_domain(&k->shape, d) != uma_shape_domain(&k->shape, from->device)) close(k->wake_fd[d]);
   }
+  for (int d = 0; d < k->shape.devices && caches_pages(k); d++) {
+    if (d != from->device && !k->shape.create) close(k->lend_fd[d]);
+    if (uma_shape_domain(&k->shape, d) != uma_shape_domain(&k->shape, from->device)) close(k->borrow_fd[d]);
+  }
   for (int domain = 0; domain < k->shape.domains; domain++) {
     if (domain == uma_shape_domain(&k->shape, from->device)) continue;
     close(k->segment_fd[domain]);
     close(k->windows_fd[domain]);
+    if (caches_pages(k)) close(k->frames_fd[domain]);
   }
 }
 
-static void run_function(struct keeper *k, const struct uma_inheritance *from)
+static void run_function(struct keeper *k, struct uma_inheritance *from)
 {
   struct uma_program program = *k->program;
   struct outcome *outcome = k->outcome;
@@ -511,6 +551,11 @@ static void report(struct keeper *k)
   struct remains *remains = calloc((size_t)k->shape.domains, sizeof *remains);
   int domains = 0;
   while (remains && domains < k->shape.domains && open_remains(k, domains, &remains[domains])) domains++;
+  uint64_t lost = 0;
+  for (int domain = 0; domain < domains && uma_shape_is_cached(&k->shape); domain++) lost += coh_area_lost(area_of(&remains[domain]));
+  if (lost)
+    fprintf(stderr, "%s: %llu %s of the caches were lost with devices that died while they worked on them\n", k->name,
+            (unsigned long long)lost, k->shape.coherence == UMA_COHERENCE_PAGE ? "pages" : "lines");
   if (k->shape.stats == UMA_ON) print_usage(k, remains, domains);
   if (k->shape.traced && domains) write_trace(k, remains, domains);
   for (int domain = 0; domain < domains; domain++) munmap(remains[domain].segment, remains[domain].layout.bytes);

@@ -25,11 +25,12 @@
 #include "uma/session.h"
 #include "uma/wait.h"
 
-#define BATCH 2048             /* iterations; a power of two */
+#define BATCH 2048             /* iterations at most; a power of two */
 #define SLOT 8                 /* bytes of a location */
 #define MOST_DELAY 128         /* turns of a loop */
 #define MOST_CACHED_DELAY 4096 /* where a miss takes a microsecond */
 #define WINDOW ((size_t)64 << 20)
+#define PAGED_WINDOW ((size_t)1 << 30) /* room for a page of up to 64 KiB for every instance of every location; costs what is touched */
 
 #if defined(__x86_64__)
 #define FENCE_FULL() __builtin_ia32_mfence()
@@ -55,6 +56,7 @@ struct job {
   int outcomes_fd; /* device 0 writes the histogram here when it is complete */
   bool crowded;    /* more threads than processors */
   bool cached;     /* accesses go through caches */
+  size_t batch;    /* iterations of one; a power of two */
 };
 
 struct worker {
@@ -97,7 +99,7 @@ static size_t place_of(const struct worker *w, uint64_t batch, size_t i)
 {
   uint64_t state = w->job->options->seed + batch;
   uint64_t order = mix(&state);
-  return (i * (order | 1) + (order >> 32)) & (BATCH - 1);
+  return (i * (order | 1) + (order >> 32)) & (w->job->batch - 1);
 }
 
 static void *instance(const struct worker *w, int location, size_t place)
@@ -225,7 +227,7 @@ static void prepare(const struct worker *w, uint64_t batch)
   const struct uma_litmus *test = w->job->test;
   for (int l = 0; l < test->location_count; l++) {
     if ((l + batch) % (uint64_t)test->thread_count != (uint64_t)w->thread) continue;
-    for (size_t place = 0; place < BATCH; place++) store(instance(w, l, place), test->locations[l].initial, SLOT);
+    for (size_t place = 0; place < w->job->batch; place++) store(instance(w, l, place), test->locations[l].initial, SLOT);
   }
 }
 
@@ -248,7 +250,7 @@ static int run_batches(struct worker *w)
 {
   uint64_t left = w->job->options->runs;
   for (uint64_t batch = 0; left; batch++) {
-    size_t iterations = left < BATCH ? left : BATCH;
+    size_t iterations = left < w->job->batch ? left : w->job->batch;
     prepare(w, batch);
     meet(w);
     for (size_t i = 0; i < iterations; i++) iterate(w, place_of(w, batch, i));
@@ -333,7 +335,9 @@ int uma_litmus_run(const struct uma_litmus *test, const struct uma_litmus_option
 {
   struct uma_config config = options->config;
   struct job job = {.test = test, .options = options, .crowded = test->thread_count > uma_host_processors()};
-  if (!config.memory) config.memory = WINDOW;
+  if (!config.memory) config.memory = config.coherence == UMA_COHERENCE_PAGE ? PAGED_WINDOW : WINDOW;
+  job.batch = BATCH;
+  while (job.batch / 2 >= options->runs) job.batch /= 2;
   job.cached = config.coherence > UMA_COHERENCE_NONE;
   job.arena = mmap(NULL, sizeof *job.arena, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (job.arena == MAP_FAILED) return uma_fail(-errno, "cannot map memory for the results: %s", strerror(errno));

@@ -480,6 +480,12 @@ static void dispatch(struct uma_mailbox *box, struct uma_request *request, enum 
   endpoint->ops->send(endpoint, request->device, channel, &request->send);
 }
 
+/* Pages are as good as other memory for all but the kernel, which is in play between domains only. */
+static bool needs_bounce(const void *buffer, size_t bytes)
+{
+  return uma_is_cached(buffer, bytes) && (uma_self.lines || uma_self.shape.domains > 1);
+}
+
 /* -ENOMEM in errno as well; or what the cache says. */
 static int copy_out(const void *window, size_t bytes, void **bounce)
 {
@@ -495,7 +501,7 @@ struct uma_request *uma_mailbox_start_send(struct uma_mailbox *box, int device, 
 {
   bool pulled = kind == UMA_KIND_MESSAGE && bytes >= PULL_BYTES && uma_is_local(device) && uma_range_is_local(buffer, bytes);
   void *bounce = NULL;
-  if (uma_is_cached(buffer, bytes)) {
+  if (needs_bounce(buffer, bytes)) {
     if (copy_out(buffer, bytes, &bounce)) return NULL;
     pulled = false;
     buffer = bounce;
@@ -522,13 +528,15 @@ static struct arrival *find_arrival(const struct uma_mailbox *box, const struct 
 
 struct uma_request *uma_mailbox_start_recv(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, void *buffer, size_t bytes)
 {
-  void *window = uma_is_cached(buffer, bytes) ? buffer : NULL;
-  if (window && !(buffer = malloc(bytes))) return NULL;
+  bool bounces = needs_bounce(buffer, bytes);
+  void *bounce = bounces ? malloc(bytes) : NULL;
+  if (bounces && !bounce) return NULL;
   pthread_mutex_lock(&box->mutex);
-  struct uma_request *request = new_receive(box, device, kind, tag, buffer, bytes);
-  if (request && window) {
-    request->bounce = buffer;
-    request->window = window;
+  struct uma_request *request = new_receive(box, device, kind, tag, bounce ? bounce : buffer, bytes);
+  if (!request) free(bounce);
+  else if (bounce) {
+    request->bounce = bounce;
+    request->window = buffer;
   }
   struct arrival *arrival = request ? find_arrival(box, request) : NULL;
   if (arrival && arrival->complete) settle(box, request, arrival);

@@ -87,7 +87,7 @@ void *(uma_memalign_on)(int device, size_t alignment, size_t bytes)
     return fail_with(ENOMEM);
   }
   if (uma_self.shape.hugepages == UMA_HUGEPAGES_ALWAYS) collapse(device, offset, bytes);
-  uma_coherent_block(true, uma_window_of(device) + offset, bytes, site);
+  uma_coherent_allocated(uma_window_of(device) + offset, bytes, site, 0);
   return uma_window_of(device) + offset;
 }
 
@@ -119,10 +119,11 @@ int uma_free(void *pointer)
   if (!uma_range_in_windows(pointer, 1, &home)) return uma_fail(-EFAULT, "uma_free: %p is in no window", pointer);
   if (!uma_is_local(home))
     return uma_fail(-EREMOTE, "uma_free: %p is in the window of device %d, which is in another domain", pointer, home);
+  uint64_t moment = uma_coherent_moment(); /* as soon as it is free, it may be allocated again */
   int result = uma_heap_free(uma_heap_of(home), (uint64_t)((unsigned char *)pointer - uma_window_of(home)));
   if (result == -EALREADY) return uma_fail(result, "uma_free: %p (window of device %d) was freed before", pointer, home);
   if (result) return uma_fail(result, "uma_free: %p (window of device %d) is not the beginning of a block", pointer, home);
-  uma_coherent_block(false, pointer, 0, NULL);
+  uma_coherent_freed(pointer, moment);
   return 0;
 }
 
@@ -139,7 +140,7 @@ int uma_usage(int device, struct uma_usage *usage)
 /* The same offset must be free in all windows. Each device proposes the first that suits its own window, not below what all agreed on so far;
  * the largest proposal is the next candidate. It only grows, so the search ends; an offset free everywhere is never skipped. When all propose
  * the same one each takes it, and starts again if an ordinary allocation came between. */
-static int64_t search_symmetric(size_t bytes)
+static int64_t search_symmetric(size_t bytes, uint64_t *moment)
 {
   struct uma_heap *heap = uma_heap_of(uma_self.device);
   int64_t candidate = 0;
@@ -150,6 +151,7 @@ static int64_t search_symmetric(size_t bytes)
     candidate = all[0];
     if (all[0] != -all[1] || candidate == INT64_MAX) continue; /* largest and smallest differ */
     int32_t refused = uma_heap_take(heap, (uint64_t)candidate, bytes) != 0, any;
+    *moment = uma_coherent_moment(); /* others may use it as soon as all have agreed */
     if (uma_allreduce(&any, &refused, 1, UMA_INT32, UMA_MAX)) return INT64_MAX;
     if (!any) return candidate;
     if (!refused) uma_heap_free(heap, (uint64_t)candidate);
@@ -166,13 +168,14 @@ void *(uma_alloc_symmetric)(size_t bytes)
     uma_fail(-EINVAL, "uma_alloc_symmetric: 0 bytes; expected more");
     return fail_with(EINVAL);
   }
-  int64_t offset = bytes > uma_self.shape.memory ? INT64_MAX : search_symmetric(bytes);
+  uint64_t moment = 0;
+  int64_t offset = bytes > uma_self.shape.memory ? INT64_MAX : search_symmetric(bytes, &moment);
   if (offset == INT64_MAX) {
     uma_fail(-ENOMEM, "not every window (%zu bytes, see --memory) has room for %zu bytes at one offset", uma_self.shape.memory, bytes);
     return fail_with(ENOMEM);
   }
   if (uma_self.shape.hugepages == UMA_HUGEPAGES_ALWAYS) collapse(uma_self.device, (uint64_t)offset, bytes);
-  uma_coherent_block(true, uma_window_of(uma_self.device) + offset, bytes, site);
+  uma_coherent_allocated(uma_window_of(uma_self.device) + offset, bytes, site, moment);
   return uma_window_of(uma_self.device) + offset;
 }
 

@@ -163,7 +163,19 @@ int uma_session_arm(int fd)
   return 0;
 }
 
-static int attach_memory(const struct uma_inheritance *from)
+/* Which lists there are, and how long they are, the shape tells. */
+static void split_lists(struct uma_inheritance *from)
+{
+  const int *list = from->lists;
+  if (!list) return;
+  if (uma_self.shape.domains > 1) from->wake_fds = list;
+  if (uma_self.shape.domains > 1) list += uma_self.count;
+  if (uma_self.shape.coherence != UMA_COHERENCE_PAGE) return;
+  from->borrow_fds = list;
+  if (uma_self.shape.create) from->lend_fds = list + uma_self.count;
+}
+
+static int attach_memory(struct uma_inheritance *from)
 {
   struct uma_session *self = &uma_self;
   void *memory;
@@ -177,13 +189,14 @@ static int attach_memory(const struct uma_inheritance *from)
   self->domain = uma_shape_domain(&self->shape, self->device);
   self->first = uma_shape_first(&self->shape, self->domain, self->shape.domains);
   self->count = uma_shape_first(&self->shape, self->domain + 1, self->shape.domains) - self->first;
+  split_lists(from);
   uma_layout_compute(&self->shape, self->first, self->count, &self->layout);
   result = map_memory(from->segment_fd, self->layout.bytes, &memory);
   if (result) return result;
   self->segment = memory;
   result = uma_space_reserve(&self->shape);
   if (!result) result = uma_space_map(&self->shape, self->first, self->count, from->windows_fd);
-  return result || !uma_shape_is_cached(&self->shape) ? result : uma_coherent_join(from->spool_fd);
+  return result || !uma_shape_is_cached(&self->shape) ? result : uma_coherent_join(from);
 }
 
 /* Two orders of the same race: here join, then look for the absent; in the launcher mark absent, then look for joined. */
@@ -204,9 +217,9 @@ static void set_fast_paths(void)
 {
   const struct uma_shape *shape = &uma_self.shape;
   uma_fast_.direct_base = (uintptr_t)uma_window_of(uma_self.first);
-  uma_fast_.direct_bytes = uma_self.engine ? 0 : (size_t)uma_self.count * shape->memory;
+  uma_fast_.direct_bytes = uma_self.lines ? 0 : (size_t)uma_self.count * shape->memory;
   uma_fast_.indirect_base = shape->base;
-  uma_fast_.indirect_bytes = shape->domains > 1 || uma_self.engine ? (size_t)shape->devices * shape->memory : 0;
+  uma_fast_.indirect_bytes = shape->domains > 1 || uma_self.lines ? (size_t)shape->devices * shape->memory : 0;
 }
 
 static void close_inherited(const struct uma_inheritance *from)
@@ -214,9 +227,10 @@ static void close_inherited(const struct uma_inheritance *from)
   close(from->board_fd);
   close(from->segment_fd);
   close(from->windows_fd);
+  if (from->lend_fd >= 0 && !from->lend_fds) close(from->lend_fd);
 }
 
-int uma_session_join(const struct uma_inheritance *from)
+int uma_session_join(struct uma_inheritance *from)
 {
   if (uma_self.joined) return uma_fail(-EALREADY, "this process has joined a session already");
   int result = uma_session_arm(from->lifeline_fd);
@@ -228,34 +242,36 @@ int uma_session_join(const struct uma_inheritance *from)
   uma_mutex_identify(uma_self.device, uma_is_lost);
   uma_wait_yields_at_once = uma_self.shape.oversubscribed;
   uma_self.joined = true;
-  result = uma_mailboxes_open(from);
+  result = uma_coherent_serve();
+  if (!result) result = uma_mailboxes_open(from);
   if (result) return result;
   set_fast_paths();
   return uma_self.shape.domains > 1 ? uma_engine_start() : 0;
 }
 
-/* UMA_SESSION=device,board,segment,windows,spool,lifeline,listen0,listen1[,wake...]: numbers, all but the first descriptors. */
-static int inherit(const char *text, struct uma_inheritance *from, int *wake_fds)
+/* UMA_SESSION=device,board,segment,windows,frames,spool,lifeline,lend,listen0,listen1[,wake...][,borrow...][,lend...]: numbers, all but the first
+ * descriptors. The lists are as long as the domain has devices, where there are such. */
+static int inherit(const char *text, struct uma_inheritance *from, int *lists)
 {
-  int *field[] = {&from->device,   &from->board_fd,    &from->segment_fd,   &from->windows_fd,
-                  &from->spool_fd, &from->lifeline_fd, &from->listen_fd[0], &from->listen_fd[1]};
+  int *field[] = {&from->device,   &from->board_fd,    &from->segment_fd, &from->windows_fd,   &from->frames_fd,
+                  &from->spool_fd, &from->lifeline_fd, &from->lend_fd,    &from->listen_fd[0], &from->listen_fd[1]};
   int fields = sizeof field / sizeof field[0], i = 0;
-  for (char *end; *text && i < fields + UMA_MAX_DEVICES; text = *end ? end + 1 : end, i++) {
+  for (char *end; *text && i < fields + 3 * UMA_MAX_DEVICES; text = *end ? end + 1 : end, i++) {
     int value = (int)strtol(text, &end, 10);
     if (end == text || (*end && *end != ','))
       return uma_fail(-EINVAL, "UMA_SESSION: \"%s\" is not a list of numbers; it is set by the launcher only", text);
     if (i >= 1 && value >= 0 && fcntl(value, F_SETFD, FD_CLOEXEC))
       return uma_fail(-EINVAL, "UMA_SESSION: descriptor %d is closed; whatever started this process must pass descriptors on", value);
-    *(i < fields ? field[i] : &wake_fds[i - fields]) = value;
+    *(i < fields ? field[i] : &lists[i - fields]) = value;
   }
-  from->wake_fds = i > fields ? wake_fds : NULL;
+  from->lists = i > fields ? lists : NULL;
   return i >= fields ? 0 : uma_fail(-EINVAL, "UMA_SESSION holds %d numbers; expected %d or more", i, fields);
 }
 
 static int join_alone(const struct uma_config *config)
 {
   struct uma_config resolved = config ? *config : (struct uma_config){0};
-  struct uma_inheritance from = {.device = 0, .spool_fd = -1, .lifeline_fd = -1, .listen_fd = {-1, -1}};
+  struct uma_inheritance from = {.device = 0, .frames_fd = -1, .spool_fd = -1, .lifeline_fd = -1, .lend_fd = -1, .listen_fd = {-1, -1}};
   struct uma_shape shape;
   struct uma_board *board;
   int result = uma_config_resolve(&resolved);
@@ -266,17 +282,18 @@ static int join_alone(const struct uma_config *config)
   if (result) return result;
   munmap(board, sizeof *board);
   result = uma_segment_create(&shape, 0, 1, &from.segment_fd, &from.windows_fd);
+  if (!result) result = uma_coherent_frames(&shape, 1, &from.frames_fd);
   return result ? result : uma_session_join(&from);
 }
 
 int uma_init(const struct uma_config *config)
 {
-  int wake_fds[UMA_MAX_DEVICES];
+  int lists[3 * UMA_MAX_DEVICES];
   struct uma_inheritance from = {0};
   const char *text = getenv("UMA_SESSION");
   if (uma_self.joined) return uma_fail(-EALREADY, "uma_init was called before in this process");
   if (!text) return join_alone(config);
-  int result = inherit(text, &from, wake_fds);
+  int result = inherit(text, &from, lists);
   if (result) return result;
   result = uma_session_join(&from);
   unsetenv("UMA_SESSION"); /* programs that this one starts are not devices */
@@ -291,6 +308,7 @@ int uma_finalize(void)
   /* From here on nobody asks this device for anything. Where devices create each other nobody ever does, and some may not exist. */
   int result = uma_self.shape.create ? 0 : uma_barrier();
   uma_engine_stop();
+  if (!flushed) flushed = uma_flush(); /* what other domains put here meanwhile */
   uma_mailboxes_close();
   atomic_store(&uma_self.board->members[uma_self.device].state, UMA_MEMBER_LEFT);
   if (uma_self.engine) uma_coherent_leave();

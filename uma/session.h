@@ -35,8 +35,8 @@ struct uma_shape {
   uintptr_t base;                         /* first address of device 0's window */
   size_t memory;                          /* bytes of a window, a multiple of the huge page size when those are on, else of 4 KiB */
   int hugepages, numa, on_failure, stats; /* as in struct uma_config, as are these: */
-  int coherence, ways, sharers;
-  size_t line, cache;
+  int coherence, ways, sharers, prefetch, faults;
+  size_t line, cache, frames; /* line: of pages the page */
   char protocol[256];
   bool traced;
   bool create;         /* only device 0 is started; fork.c */
@@ -128,6 +128,7 @@ struct uma_session {
   struct uma_board *board;
   unsigned char *segment;    /* mapped wherever the kernel chose */
   struct coh_engine *engine; /* NULL in mode none */
+  struct coh_engine *lines;  /* the same when it caches lines, which plain accesses do not reach; else NULL */
   unsigned char *memory;     /* the domain's windows where this library may touch them: an alias, or the windows themselves */
   int lifeline_fd;           /* its hang-up is the death of the keeper, and ends this process */
   struct uma_mailbox *mailbox[FAB_CHANNELS]; /* [FAB_ENGINE] is NULL when there is one domain */
@@ -136,13 +137,17 @@ extern struct uma_session uma_self __attribute__((visibility("hidden"))); /* not
 
 /* Descriptors that a device inherits; -1 where there is none. */
 struct uma_inheritance {
-  int device, board_fd, segment_fd, windows_fd, spool_fd, lifeline_fd;
+  int device, board_fd, segment_fd, windows_fd, frames_fd, spool_fd, lifeline_fd;
+  int lend_fd; /* of cached pages: where this device's userfaultfd goes; it is read from borrow_fds */
   int listen_fd[FAB_CHANNELS];
-  const int *wake_fds; /* [count], only with several domains */
+  const int *wake_fds;   /* [count], only with several domains */
+  const int *borrow_fds; /* [count], only with cached pages */
+  const int *lend_fds;   /* [count], only with cached pages where devices create each other: what lend_fd is to each of them */
+  const int *lists;      /* both, one after the other, as they came out of the environment */
 };
 
 /* ---- session.c: joining and leaving */
-int uma_session_join(const struct uma_inheritance *inheritance);
+int uma_session_join(struct uma_inheritance *inheritance);
 /* Has the kernel end this process when the lifeline hangs up. 0 or -errno. */
 int uma_session_arm(int lifeline_fd);
 /* Creates the memory of one domain's segment and windows (first device `first`); descriptors are close-on-exec. 0 or -errno. */
@@ -162,7 +167,7 @@ static inline unsigned char *uma_window_of(int device)
 }
 static inline bool uma_shape_is_cached(const struct uma_shape *shape) /* accesses go through caches (coherent.h) */
 {
-  return shape->coherence == UMA_COHERENCE_LINE;
+  return shape->coherence != UMA_COHERENCE_NONE;
 }
 static inline bool uma_is_local(int device) /* in this domain and on this host: loads and stores reach it */
 {

@@ -56,14 +56,22 @@ static const char *access_name(const void *context)
 #endif
 }
 
+/* Why a window of this domain is not to be had. */
+static const char *near_reason(void)
+{
+  if (uma_self.lines)
+    return "which is kept coherent by caches of lines (--coherence line). Reach it by uma_ld, uma_st, the atomics, uma_get, uma_put or "
+           "uma_copy.";
+  return "which a process that a device has forked does not have with --coherence page.";
+}
+
 static void explain(uintptr_t address, const char *access)
 {
   char text[512];
   int home = (int)((address - uma_self.shape.base) / uma_self.shape.memory);
-  const char *why = uma_is_local(home) ? "which is kept coherent by caches of lines (--coherence line). "
-                                         "Reach it by uma_ld, uma_st, the atomics, uma_get, uma_put or uma_copy."
-                                       : "which is in another coherence domain. "
-                                         "Reach it by uma_copy, uma_get, uma_put, uma_ld, uma_st or messages.";
+  const char *why = uma_is_local(home) ? near_reason()
+                                       : "which is in another coherence domain. Reach it by uma_copy, uma_get, uma_put, uma_ld, "
+                                         "uma_st or messages.";
   int length = snprintf(text, sizeof text, "libuma: device %d (server %d): illegal plain %s 0x%zx, memory of device %d (server %d), %s\n",
                         uma_self.device, uma_shape_server(&uma_self.shape, uma_self.device), access, (size_t)address, home,
                         uma_shape_server(&uma_self.shape, home), why);

@@ -133,6 +133,7 @@ int uma_engine_start(void)
   int error = 0;
   sigset_t all, before;
   sigfillset(&all);
+  sigdelset(&all, SIGBUS); /* that is how absent pages are brought */
   pthread_mutex_lock(&engine.mutex);
   if (!engine.running) {
     engine.first = NULL;

@@ -23,11 +23,15 @@
   X(COUNT, servers, "servers", "1", "1 to the number of devices", "servers that the devices sit in, in equal blocks") \
   X(CHOICE, mode, "mode", "supernode", "supernode|stacked", "one coherence domain over all servers, or one for each server") \
   X(SIZE, memory, "memory", "1G", "64K to the memory of this host", "size of each device's window (it costs what is touched)") \
-  X(CHOICE, coherence, "coherence", "none", "none|line", "who keeps copies consistent: none the processor, line the library's caches") \
+  X(CHOICE, coherence, "coherence", "none", "none|line|page", "who keeps copies consistent: none the processor; caches of lines, or of pages") \
   X(TEXT, protocol, "protocol", "mesi", "msi, mesi, moesi, mesif or a file", "the coherence protocol of the caches (coherence/README.md)") \
   X(SIZE, line, "line", "64", "64 to 4K, a power of two", "size of a line of the caches") \
   X(SIZE, cache, "cache", "1M", "a power of two times line and ways", "size of each device's cache") \
   X(COUNT, ways, "ways", "8", "1 to 64", "places of a cache in which a line may be") \
+  X(SIZE, page, "page", "4K", "4K to 2M, a power of two", "size of a page of --coherence page") \
+  X(SIZE, frames, "frames", "1T", "64K or more, and 16 pages", "memory in which each device keeps pages (no more than all windows)") \
+  X(COUNT, prefetch, "prefetch", "8", "1 to 64", "pages that come at once to a device that reads in order") \
+  X(CHOICE, faults, "faults", "auto", "auto|signal|thread", "who brings a page: the thread that needs it (auto), or one that serves the kernel, too") \
   X(CHOICE, sharers, "sharers", "full", "full|limited|coarse", "what directories know: every sharer, a few by name, or groups") \
   X(CHOICE, hugepages, "hugepages", "never", "never|always", "back allocated memory by huge pages") \
   X(CHOICE, numa, "numa", "auto", "auto|none|interleave", "windows on their device's NUMA node, where they fall, or on all nodes") \

@@ -93,7 +93,7 @@ static void run(const char *protocol, size_t cache, unsigned seed)
   free(said);
 }
 
-Test(line_death, the_others_go_on)
+Test(coherent_death, the_others_go_on)
 {
   static const char *const protocols[] = {"msi", "mesi", "moesi", "mesif"};
   const char *given = getenv("UMA_TEST_SEED");
@@ -121,7 +121,7 @@ static int leave_modified_lines(void *unused)
   return 0;
 }
 
-Test(line_death, what_the_dead_had_is_served)
+Test(coherent_death, what_the_dead_had_is_served)
 {
   struct uma_config config = {
       .coherence = UMA_COHERENCE_LINE, .memory = 1 << 20, .timeout = 60, .on_failure = UMA_ON_FAILURE_CONTINUE, .cache = 64 * 1024};

@@ -1,6 +1,8 @@
-/* Random accesses of many devices and threads through the line caches, against what a sequential memory would answer: over protocols, kinds
- * of sharer sets, line sizes and caches so small that they evict all the time; and that a broken protocol shows. */
+/* Random accesses of many devices and threads through the coherent caches, against what a sequential memory would answer: over protocols, kinds
+ * of sharer sets, sizes of lines and pages, and caches so small that they evict all the time; and that a broken protocol shows. */
+#include <fcntl.h>
 #include <pthread.h>
+#include <sys/syscall.h>
 
 #include "coherence/engine.h"
 #include "tests/command.h"
@@ -195,17 +197,31 @@ static unsigned seed_of_tests(void)
   return seed;
 }
 
+#if defined(__SANITIZE_THREAD__)
+static const bool order_is_seen = false;
+#else
+static const bool order_is_seen = true;
+#endif
+
+static bool may_serve_the_kernel(void)
+{
+  int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+  if (fd >= 0) close(fd);
+  return fd >= 0 || !access("/dev/userfaultfd", R_OK | W_OK);
+}
+
 static const struct uma_config base = {.coherence = UMA_COHERENCE_LINE, .memory = 1 << 20, .timeout = 120};
 
 static void run(struct uma_config config, int devices, int threads, int steps, unsigned seed)
 {
   struct stress stress = {seed, threads, getenv("UMA_TEST_LONG") ? 50 * steps : steps};
   int result = uma_spawn(&config, devices, run_device, &stress);
-  cr_assert_eq(result, 0, "%s, %d devices, %d threads, line %zu, cache %zu, ways %d, sharers %d, seed %u: %d (%s)", config.protocol,
-               devices, threads, config.line, config.cache, config.ways, config.sharers, seed, result, result < 0 ? uma_last_error() : "");
+  cr_assert_eq(result, 0, "mode %d, %s, %d devices, %d threads, line %zu, cache %zu, ways %d, sharers %d, seed %u: %d (%s)",
+               config.protocol, devices, threads, config.line, config.cache, config.ways, config.sharers, seed, result,
+               result < 0 ? uma_last_error() : "");
 }
 
-Test(line_stress, protocols_and_sharer_sets)
+Test(coherent_stress, protocols_and_sharer_sets)
 {
   unsigned seed = seed_of_tests();
   for (int p = 0; coh_shipped_name(p); p++)
@@ -220,7 +236,7 @@ Test(line_stress, protocols_and_sharer_sets)
     }
 }
 
-Test(line_stress, line_sizes_and_tiny_caches)
+Test(coherent_stress, line_sizes_and_tiny_caches)
 {
   unsigned seed = seed_of_tests();
   for (size_t line = COH_LINE_LEAST; line <= COH_LINE_MOST; line *= 4)
@@ -236,7 +252,33 @@ Test(line_stress, line_sizes_and_tiny_caches)
     }
 }
 
-Test(line_stress, counted_and_traced)
+/* The same accesses are plain ones here, served by page faults. The rows of all devices are more pages than a device has frames. */
+Test(coherent_stress, pages)
+{
+  unsigned seed = seed_of_tests();
+  for (int p = 0; coh_shipped_name(p); p++)
+    for (int sharers = UMA_SHARERS_FULL; sharers <= UMA_SHARERS_COARSE; sharers++) {
+      struct uma_config config = base;
+      config.coherence = UMA_COHERENCE_PAGE;
+      config.protocol = coh_shipped_name(p);
+      config.sharers = sharers;
+      run(config, 4, 1, 400, seed++);
+      config.page = 16384;
+      run(config, 2, 2, 300, seed++);
+    }
+}
+
+Test(coherent_stress, pages_by_a_thread_that_serves)
+{
+  struct uma_config config = base;
+  config.coherence = UMA_COHERENCE_PAGE;
+  config.faults = UMA_FAULTS_THREAD;
+  if (!order_is_seen) cr_skip_test("the sanitizer does not see the order that the kernel makes between who faults and who serves");
+  if (!may_serve_the_kernel()) cr_skip_test("faults of the kernel may be served by the privileged only");
+  run(config, 3, 2, 200, seed_of_tests());
+}
+
+Test(coherent_stress, counted_and_traced)
 {
   char folder[] = "/tmp/uma-stress-XXXXXX", path[64];
   cr_assert(mkdtemp(folder));
@@ -292,7 +334,7 @@ static void expect_broken(const struct mutant *mutant, const char *path)
   cr_expect(shown, "%s with %s %s: %s: nothing was seen", mutant->protocol, mutant->state, mutant->events, mutant->rest);
 }
 
-Test(line_stress, a_broken_protocol_shows)
+Test(coherent_stress, a_broken_protocol_shows)
 {
   char path[] = "/tmp/uma-mutant-XXXXXX";
   int fd = mkstemp(path);

@@ -1,0 +1,77 @@
+/* Caches of pages: windows that plain loads and stores reach, kept coherent by the engine.
+ *
+ * Each device has a frame for every page of every window, at the page's offset in its part of one sparse file; that part is mapped at the
+ * windows' addresses and registered with userfaultfd. A page that the device's cache does not hold is absent from the file (a hole), or is
+ * there but not mapped, and an access to it faults; one that it may only read is mapped write-protected, and a store faults. The thread that
+ * faults runs the protocol, as whoever misses does in mode `line`.
+ *
+ *   state's right    in the file                       in the page table
+ *   none             a hole, or data that may be sent   nothing
+ *   read             the page                           write-protected, or nothing (second chance)
+ *   read-write       the page                           writable, or nothing
+ *
+ * Everybody changes anybody's frames: fills through an alias or pwrite, write-protects through the userfaultfd of the device, revokes by
+ * punching a hole, which unmaps the page wherever it is mapped. Each under the frame's lock, so state, file and page table agree
+ * when it is free. What has to leave the page table although it may still be sent (a page being given up) moves to a second part of the
+ * file that is mapped nowhere, the stash.
+ *
+ * Where accesses are counted a third part holds each page as it was when the device got the right to store to it (tally.h).
+ *
+ * The engine itself touches aliases only, never the windows' addresses: it cannot fault.
+ *
+ * Budget. A device that holds as many pages as it has frames gives one up first: the oldest that was not used since it was looked at last
+ * (second chance). Whether a page was used is seen by unmapping it: the next access faults, finds the page still there, and maps it again.
+ */
+#ifndef COH_PAGES_H
+#define COH_PAGES_H
+
+#include <pthread.h>
+
+#include "coherence/engine.h"
+
+enum { COH_PREFETCH_MOST = 64, COH_BUDGET_LEAST = 16 };
+
+struct coh_page_config {
+  int frames_fd;             /* coh_pages_file_bytes long */
+  size_t budget;             /* pages that a device may hold, COH_BUDGET_LEAST or more */
+  int prefetch;              /* pages fetched at once when a device reads in order, 1 to COH_PREFETCH_MOST */
+  bool thread;               /* faults are served by a thread of their own, also those of the kernel; else in the thread that faults */
+  int (*borrow)(int device); /* a descriptor of the device's userfaultfd, which becomes the engine's; -errno when it cannot be had */
+};
+
+/* One process's view. */
+struct coh_pages {
+  struct coh_page_config config;
+  _Atomic int uffds[COH_MAX_DEVICES]; /* -1: not borrowed yet */
+  unsigned char *alias;               /* this device's frames, then its stash */
+  atomic_flag queue_lock;
+  uint64_t *queue; /* room for every page; those that this device holds or held, the oldest first */
+  uint64_t queue_mask, queue_begin, queue_end;
+  _Atomic uint64_t next_line; /* a read fault there goes on with a sequence */
+  _Atomic uint32_t in_order;  /* read faults so far that did */
+  pthread_t thread;           /* that serves faults, when `serves` */
+  int wake_fd;                /* ends it */
+  bool serves;
+};
+
+size_t coh_pages_file_bytes(const struct coh_shape *shape); /* of the one file with all devices' frames */
+
+/* ---- page_cache.c */
+/* Maps this device's frames at the windows' addresses (shape.base), where the address space is reserved. 0; -EPERM userfaultfd is not allowed;
+ * -ENOSYS the kernel lacks what it takes; others. */
+int coh_pages_open(struct coh_engine *engine, const struct coh_page_config *config);
+void coh_pages_close(struct coh_engine *engine);
+void coh_pages_forget(struct coh_engine *engine);          /* instead, in a copy of the process: there the frames are not mapped */
+int coh_pages_descriptor(const struct coh_engine *engine); /* this device's userfaultfd, to be lent to the others */
+/* Makes the page at `offset` (from the first window) present with the right. 0 or -EHOSTDOWN: it is lost. */
+int coh_pages_fault(struct coh_engine *engine, uint64_t offset, bool write);
+int coh_pages_flush(struct coh_engine *engine); /* coh_flush does it */
+/* The same for a range; *present is how many bytes from its beginning are there (and may be gone again at any time). */
+int coh_pages_fetch(struct coh_engine *engine, uint64_t offset, size_t bytes, bool write, size_t *present);
+
+/* ---- page_fault.c: who serves faults */
+/* `lost` is called when a page that a thread needs is lost; it does not return. */
+int coh_pages_serve(struct coh_engine *engine, void (*lost)(uintptr_t address, bool write));
+void coh_pages_stop(struct coh_engine *engine);
+
+#endif
