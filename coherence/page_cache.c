@@ -74,6 +74,17 @@ static int uffd_of(struct coh_engine *engine, int device)
   return none;
 }
 
+/* Its process is gone. Is there another one by the same number, which lends its own? Takes the place of the former under the same descriptor,
+ * which other threads may be using. */
+static bool renew_uffd(struct coh_engine *engine, int device)
+{
+  int fd = device == engine->me ? -1 : engine->pages->config.borrow(device);
+  if (fd < 0) return false;
+  dup3(fd, uffd_of(engine, device), O_CLOEXEC);
+  close(fd);
+  return true;
+}
+
 static uintptr_t address_of(const struct coh_engine *engine, uint64_t line)
 {
   return engine->base + (line << engine->line_shift);
@@ -89,8 +100,10 @@ static void protect(struct coh_engine *engine, int device, uint64_t line, bool o
 {
   struct uffdio_writeprotect change = {.range = {address_of(engine, line), engine->shape.line_bytes},
                                        .mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : asleep(engine, UFFDIO_WRITEPROTECT_MODE_DONTWAKE)};
-  int result;
-  while ((result = ioctl(uffd_of(engine, device), UFFDIO_WRITEPROTECT, &change)) && errno == EAGAIN) continue;
+  int result, tries = 0;
+  while ((result = ioctl(uffd_of(engine, device), UFFDIO_WRITEPROTECT, &change)) &&
+         (errno == EAGAIN || (errno == ESRCH && tries++ == 0 && renew_uffd(engine, device))))
+    continue;
   if (result && errno != ESRCH && errno != ENOENT) cannot("cannot change its write protection", line, errno);
 }
 
@@ -518,6 +531,12 @@ void coh_pages_close(struct coh_engine *engine)
   if (pages->queue) munmap(pages->queue, (pages->queue_mask + 1) * sizeof *pages->queue);
   free(pages);
   engine->pages = NULL;
+}
+
+void coh_pages_forget(struct coh_engine *engine)
+{
+  engine->pages->alias = NULL;
+  coh_pages_close(engine);
 }
 
 int coh_pages_descriptor(const struct coh_engine *engine)

@@ -64,7 +64,7 @@ enum { UMA_OFF = 1, UMA_ON };
  * is the way out); -EALREADY called twice; -ENOMEM. One thread, once. */
 int uma_init(const struct uma_config *config);
 
-/* Collective: waits until all devices came here (once one was lost, for nobody), then leaves the session. Windows are unmapped. */
+/* Collective: waits until all devices came here (once one was lost, for nobody; with --create, for nobody), then leaves the session. Windows are unmapped. */
 int uma_finalize(void);
 
 /* Runs function(argument) as every device of a new session of `devices` processes (forked from the caller) and waits for all.
@@ -72,6 +72,19 @@ int uma_finalize(void);
  * the exit status of the first device that failed (1 to 255, 128 + the signal's number for a signal), or -errno when the session
  * could not start. The caller itself is not a device. `config` as for `uma run`; NULL is all defaults. */
 int uma_spawn(const struct uma_config *config, int devices, int (*function)(void *argument), void *argument);
+
+/* Starts another device as a copy of this one, as fork(2) does, in a session that began with device 0 alone (`uma run --create`,
+ * config.create). Returns 0 in the new device and its number in the caller: the lowest that does not exist yet, or that uma_wait_device has
+ * waited for. The new device has its own place in the session, an empty standard input, and this process's memory as it was; what
+ * stdio has buffered is copied too, so flush first. Locks that the caller holds stay the caller's. Barriers and collectives of the whole
+ * session wait until all uma_device_count() devices exist; uma_finalize waits for nobody in such a session.
+ * Errors: -EINVAL the session was not started for it; -ENOSPC all devices exist; -EBUSY this process has other threads (streams make one),
+ * which a copy would lack; -EAGAIN or -ENOMEM from fork(2). Any device, but one thread. */
+int uma_fork(void);
+
+/* Waits until a device that uma_fork started has left the session and its process has ended; its number is free again then.
+ * Errors: -ECHILD no such device; -EDEADLK this device; -EHOSTDOWN it was lost. */
+int uma_wait_device(int device);
 
 const char *uma_strerror(int error); /* explains a return value; any sign, never NULL */
 const char *uma_last_error(void);    /* one sentence on the calling thread's last failure in this library, "" when none */
@@ -367,6 +380,17 @@ int uma_lock_destroy(const struct uma_lock *lock);      /* -EBUSY held */
 int uma_lock(const struct uma_lock *lock);              /* 0 or -EOWNERDEAD, both with the lock held; -EINVAL no such lock */
 int uma_trylock(const struct uma_lock *lock);           /* -EBUSY held by another */
 int uma_unlock(const struct uma_lock *lock);            /* -EPERM not held by this device */
+
+/* A barrier among some of the devices, named and placed as a lock is. Each round ends when `count` calls have come to it; all pass
+ * the same count. Errors: -ENOSPC no more barriers there; -EREMOTE it is in another domain; -EINVAL no such barrier, or more calls than
+ * `count`; -EBUSY devices wait there; -EHOSTDOWN a device was lost, after which the barrier is of no use. */
+struct uma_barrier {
+  int32_t home;
+  uint32_t index;
+};
+int uma_barrier_create(int device, struct uma_barrier *barrier);
+int uma_barrier_destroy(const struct uma_barrier *barrier);
+int uma_barrier_wait(const struct uma_barrier *barrier, int count); /* stores made before it are visible after it */
 
 enum uma_compare { UMA_EQ = 1, UMA_NE, UMA_LT, UMA_LE, UMA_GT, UMA_GE };
 enum uma_signal { UMA_SIGNAL_SET = 1, UMA_SIGNAL_ADD };
