@@ -533,12 +533,6 @@ void coh_pages_close(struct coh_engine *engine)
   engine->pages = NULL;
 }
 
-void coh_pages_forget(struct coh_engine *engine)
-{
-  engine->pages->alias = NULL;
-  coh_pages_close(engine);
-}
-
 int coh_pages_descriptor(const struct coh_engine *engine)
 {
   return engine->pages->uffds[engine->me];

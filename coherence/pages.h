@@ -60,7 +60,6 @@ size_t coh_pages_file_bytes(const struct coh_shape *shape); /* of the one file w
  * -ENOSYS the kernel lacks what it takes; others. */
 int coh_pages_open(struct coh_engine *engine, const struct coh_page_config *config);
 void coh_pages_close(struct coh_engine *engine);
-void coh_pages_forget(struct coh_engine *engine);          /* instead, in a copy of the process: there the frames are not mapped */
 int coh_pages_descriptor(const struct coh_engine *engine); /* this device's userfaultfd, to be lent to the others */
 /* Makes the page at `offset` (from the first window) present with the right. 0 or -EHOSTDOWN: it is lost. */
 int coh_pages_fault(struct coh_engine *engine, uint64_t offset, bool write);

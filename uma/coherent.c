@@ -314,7 +314,7 @@ static int forget_pages(struct coh_engine *copied, struct uma_inheritance *from)
                                    .lend_fds = lend_fds,
                                    .borrow_fds = borrow_fds};
   while (recv(borrow_fds[me], &byte, 1, MSG_DONTWAIT) > 0) continue;
-  coh_pages_forget(copied);
+  coh_pages_close(copied);
   return uma_space_reserve(&uma_self.shape);
 }
 
@@ -324,8 +324,9 @@ int uma_coherent_after_fork(void)
   if (!copied) return 0;
   struct uma_inheritance from = {.spool_fd = copied->spool};
   int result = copied->pages ? forget_pages(copied, &from) : 0;
+  copied->shape.traced = false; /* what the creator did, it tells itself */
   coh_engine_close(copied);
-  uma_self.engine = NULL;
+  uma_self.engine = uma_self.lines = NULL;
   if (!result) result = uma_coherent_join(&from);
   return result ? result : uma_coherent_serve();
 }
