@@ -82,6 +82,7 @@ extern const struct bench_case bench_coherence_cases[];
 extern const struct bench_case bench_transition_cases[];
 extern const struct bench_case bench_traffic_cases[];
 extern const struct bench_case bench_page_cases[];
+extern const struct bench_case bench_kernel_cases[];
 extern const struct bench_case bench_session_cases[];
 extern const struct bench_case bench_kvpool_cases[];
 

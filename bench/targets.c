@@ -273,6 +273,16 @@ static void upgrade_of_shared(struct list *list)
   if (!isnan(ours) && !isnan(raw)) judge(target, ours / raw <= 1.5, "%.2f× (%.0f ns; bare %.0f ns)", ours / raw, ours, raw);
 }
 
+/* Of the same program: its speed on cached pages as a part of that on plain windows. */
+static void kernel_speed(struct list *list, const char *what, const char *bench)
+{
+  double paged = median(list, bench, "page", NULL, 2, BENCH_ANY, "latency"),
+         plain = median(list, bench, "direct", NULL, 2, BENCH_ANY, "latency");
+  struct bench_target *target = add(list, what, AT_LEAST, "0.8×");
+  if (!isnan(paged) && !isnan(plain))
+    judge(target, plain / paged >= 0.8, "%.2f× (%.2f ms; plain windows %.2f ms)", plain / paged, paged / 1e6, plain / 1e6);
+}
+
 static void cached_pages(struct list *list)
 {
   against_raw(list, "Read fault on a page that home has clean against the bare kernel operations", "page.miss.read", "page", 4096, 1.5,
@@ -280,6 +290,9 @@ static void cached_pages(struct list *list)
   against_raw(list, "Store to a page held for reading against the bare kernel operations", "page.upgrade", "page", 4096, 1.5, NULL);
   upgrade_of_shared(list);
   against_raw(list, "A page written in turn by two devices against the bare kernel operations", "page.turn", "page", 4096, 1.5, NULL);
+  kernel_speed(list, "LU on cached pages, speed against plain windows", "page.kernel.lu");
+  kernel_speed(list, "FFT on cached pages, speed against plain windows", "page.kernel.fft");
+  kernel_speed(list, "Stencil on cached pages, speed against plain windows", "page.kernel.stencil");
   faster_than(list, "Read fault in random order against a software DSM", "page.miss.read", 2, 16000, 1.5);
   faster_than(list, "Read fault in order, eight pages at a time, against a software DSM", "page.miss.read.sequential", 2, 9400, 1.5);
   faster_than(list, "Write fault against a software DSM", "page.miss.write", 2, 27000, 2);
