@@ -7,9 +7,10 @@ VERSION := 0.1.0
 SAN     ?=
 B       := build$(if $(SAN),/san-$(SAN))
 
-PACKAGES := numa liburing jansson
+PACKAGES := numa liburing jansson libfabric
 # What each goal needs: the name that pkg-config knows, a program after a !, or a header, = its Debian package.
-NEED      := !pkg-config=pkg-config numa=libnuma-dev liburing=liburing-dev jansson=libjansson-dev uthash.h=uthash-dev
+NEED      := !pkg-config=pkg-config numa=libnuma-dev liburing=liburing-dev jansson=libjansson-dev libfabric=libfabric-dev \
+             uthash.h=uthash-dev
 NEED_TEST := $(NEED) criterion=libcriterion-dev
 NEED_DEMO := $(NEED) !gnuplot=gnuplot-nox
 
