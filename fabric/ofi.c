@@ -290,7 +290,7 @@ static int ofi_open(const struct fab_config *config, struct fab_endpoint **endpo
   int error = fab_ofi_choose(config->provider, config->interface, &e->info);
   if (!error) error = open_endpoint(e);
   if (!error) e->register_local = e->info->domain_attr->mr_mode & FI_MR_LOCAL;
-  if (!error) e->native_atomics = (e->info->caps & FI_ATOMIC) && fab_ofi_has_atomics(e->domain);
+  if (!error) e->native_atomics = fab_ofi_has_atomics(e->info, e->domain);
   if (!error) error = fab_ofi_register_window(e);
   if (!error) error = open_buffers(e);
   if (!error) error = open_descriptors(e);

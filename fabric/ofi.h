@@ -163,7 +163,7 @@ struct fab_ofi_endpoint {
 
 /* ---- ofi_choose.c */
 int fab_ofi_choose(const char *provider, const char *interface, struct fi_info **info); /* 0, or -errno after a message */
-bool fab_ofi_has_atomics(struct fid_domain *domain);                                    /* all that fab_ops.atomic needs */
+bool fab_ofi_has_atomics(const struct fi_info *info, struct fid_domain *domain);        /* all that fab_ops.atomic needs */
 
 /* ---- ofi.c */
 int fab_ofi_poll(struct fab_ofi_endpoint *e); /* takes completions; how many */

@@ -165,6 +165,14 @@ static ssize_t post(struct fab_ofi_endpoint *e, const struct fab_ofi_peer *peer,
   return -EINVAL;
 }
 
+/* A provider that cannot do it at all says so; all else is about the other end. */
+static int refused(struct fab_ofi_endpoint *e, const struct fab_ofi_peer *peer, int error)
+{
+  if (error == -FI_ENOSYS || error == -FI_EOPNOTSUPP || error == -FI_EINVAL || error == -FI_ENOMEM) return error;
+  fab_ofi_fail(e, fab_ofi_device_of(e, peer));
+  return -EHOSTDOWN;
+}
+
 /* Hands a request to the provider and waits for its completion. */
 static int carry_out(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, const struct request *request)
 {
@@ -173,7 +181,7 @@ static int carry_out(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, cons
   *e->access = (struct fab_ofi_access){.op = {.use = FAB_OFI_ACCESS, .peer = fab_ofi_number(e, peer)}};
   while ((error = post(e, peer, request)) == -FI_EAGAIN)
     if (!look(e, peer, &idle)) return -EHOSTDOWN;
-  if (error) return (int)error;
+  if (error) return refused(e, peer, (int)error);
   bool alive = true;
   while (!e->access->done && alive) alive = look(e, peer, &idle);
   if (!e->access->done) {
@@ -182,12 +190,9 @@ static int carry_out(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, cons
     if (fresh) abandon(e, fresh);
     return -EHOSTDOWN;
   }
-  if (!e->access->error) {
-    peer->heard = true;
-    return 0;
-  }
-  fab_ofi_fail(e, fab_ofi_device_of(e, peer));
-  return -EHOSTDOWN;
+  if (e->access->error) return refused(e, peer, e->access->error);
+  peer->heard = true;
+  return 0;
 }
 
 /* ---- put and get */

@@ -69,7 +69,6 @@ static int add_all(struct node *node)
 {
   uint64_t old;
   int count = adds(node->ops), devices = node->world->devices;
-  node_meet(node, devices);
   for (int i = 0; i < count; i++) must(node->ops->atomic(node->endpoint, FAB_ADD, 0, 128, 8, 1, 0, &old) == 0);
   for (int i = 0; i < count; i++) must(node->ops->atomic(node->endpoint, FAB_ADD, 0, 256, 4, 1, 0, &old) == 0);
   atomic_fetch_add(&node->world->shared[0], 1);

@@ -263,6 +263,7 @@ static int run_node(struct world *world, int device, int (*body)(struct node *no
     fprintf(stderr, "%s: open: %s\n", world->ops->name, strerror(-error));
     return 2;
   }
+  if (world->together) node_meet(&node, world->devices);
   int result = body(&node);
   node_close(&node);
   return result;
@@ -309,6 +310,7 @@ void world_kill(struct world *world, int device)
 bool world_run(struct world *world, int (*body)(struct node *node))
 {
   bool well = true;
+  world->together = true;
   for (int i = 0; i < world->devices; i++) world_start(world, i, body);
   for (int i = 0; i < world->devices; i++) well &= world_ended_well(world, i);
   return well;

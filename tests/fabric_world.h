@@ -29,6 +29,7 @@ struct world {
   const struct fab_ops *ops;
   int devices;
   bool wake_fds;            /* give shm eventfds */
+  bool together;            /* bodies begin when all endpoints are open and know each other */
   size_t most_room;         /* what arrive grants at most; 0: no limit */
   struct fab_config config; /* what all endpoints have in common */
   int listen_fd[WORLD_MAX], wake_fd[WORLD_MAX];
