@@ -83,6 +83,7 @@ extern const struct bench_case bench_transition_cases[];
 extern const struct bench_case bench_traffic_cases[];
 extern const struct bench_case bench_session_cases[];
 extern const struct bench_case bench_kvpool_cases[];
+extern const struct bench_case bench_ofi_cases[];
 
 /* ---- suite.c */
 void bench_list(FILE *out);
