@@ -1,8 +1,10 @@
 /* The fabric between hosts: put and get of the fabric `ofi`, beside a bare loop over libfabric.
  *
- * Both use the same provider, the same kind of endpoint (FI_EP_RDM on loopback), registered memory, and puts that are complete when their
- * bytes are in the other device's memory; both spin on their completion queue, and device 1 only keeps its own endpoint moving meanwhile. So
- * the difference is what the fabric adds. Here it is used without a session of several hosts around it. */
+ * Both use the same provider, the same kind of endpoint (FI_EP_RDM on loopback, with a completion queue on which one could sleep),
+ * registered memory, and puts that are complete when their bytes are in the other device's memory; both spin on their queue, and device 1 only
+ * keeps its own endpoint moving meanwhile. So the difference is what the fabric adds. The path `spin` is the bare loop with a queue on which
+ * nobody can sleep: tcp then asks each connection itself instead of asking the kernel which of them has something, which is faster
+ * for one connection and not for many. Here the fabric is used without a session of several hosts around it. */
 #include "bench/harness.h"
 
 #include <errno.h>
@@ -16,13 +18,15 @@
 #define PROVIDER "tcp;ofi_rxm"
 #define MOST MiB
 
+enum { SLEEPY, SPINNING, RAWS };
+
 /* What the devices say to each other; shared. */
 struct meeting {
   struct fab_contact contacts[2 * FAB_CHANNELS];
-  unsigned char raw_address[2][64];
-  uint64_t raw_key[2];
+  unsigned char raw_address[2][RAWS][64];
+  uint64_t raw_key[2][RAWS];
   atomic_long finished; /* how many stretches device 0 has ended */
-  unsigned char windows[2][MOST], raw_windows[2][MOST];
+  unsigned char windows[2][MOST], raw_windows[2][RAWS][MOST];
 };
 
 struct raw {
@@ -40,7 +44,7 @@ struct raw {
 struct line {
   struct meeting *meeting;
   struct fab_endpoint *endpoint;
-  struct raw raw;
+  struct raw *raw;
   unsigned char *local;
   size_t bytes;
   long *stretches; /* of this device */
@@ -63,9 +67,9 @@ static int raw_info(struct fi_info **info)
   return error;
 }
 
-static int raw_open(struct raw *raw, void *window)
+static int raw_open(struct raw *raw, enum fi_wait_obj wait, void *window)
 {
-  struct fi_cq_attr queue = {.format = FI_CQ_FORMAT_MSG};
+  struct fi_cq_attr queue = {.format = FI_CQ_FORMAT_MSG, .wait_obj = wait};
   struct fi_av_attr addresses = {.type = FI_AV_TABLE};
   int error = raw_info(&raw->info);
   if (!error) error = fi_fabric(raw->info->fabric_attr, &raw->fabric, NULL);
@@ -80,17 +84,16 @@ static int raw_open(struct raw *raw, void *window)
   return error;
 }
 
-static void raw_meet(struct line *line)
+static void raw_meet(struct meeting *meeting, struct raw *raw, int which)
 {
-  struct meeting *meeting = line->meeting;
-  struct raw *raw = &line->raw;
-  size_t room = sizeof meeting->raw_address[0];
-  bench_check(raw_open(raw, meeting->raw_windows[uma_device()]), "libfabric");
-  bench_check(fi_getname(&raw->ep->fid, meeting->raw_address[uma_device()], &room), "fi_getname");
-  meeting->raw_key[uma_device()] = fi_mr_key(raw->mr);
+  int own = uma_device();
+  size_t room = sizeof meeting->raw_address[own][which];
+  bench_check(raw_open(raw, which == SLEEPY ? FI_WAIT_FD : FI_WAIT_NONE, meeting->raw_windows[own][which]), "libfabric");
+  bench_check(fi_getname(&raw->ep->fid, meeting->raw_address[own][which], &room), "fi_getname");
+  meeting->raw_key[own][which] = fi_mr_key(raw->mr);
   bench_barrier();
-  bench_require(fi_av_insert(raw->av, meeting->raw_address[1 - uma_device()], 1, &raw->other, 0, NULL) == 1, "fi_av_insert failed");
-  raw->key = meeting->raw_key[1 - uma_device()];
+  bench_require(fi_av_insert(raw->av, meeting->raw_address[!own][which], 1, &raw->other, 0, NULL) == 1, "fi_av_insert failed");
+  raw->key = meeting->raw_key[!own][which];
 }
 
 static void raw_close(struct raw *raw)
@@ -111,7 +114,7 @@ static void raw_wait(struct raw *raw)
 
 static ssize_t raw_post(struct line *line, bool put, void *context)
 {
-  struct raw *raw = &line->raw;
+  struct raw *raw = line->raw;
   struct iovec vector = {line->local, line->bytes};
   struct fi_rma_iov remote = {0, line->bytes, raw->key};
   struct fi_msg_rma message = {&vector, NULL, 1, raw->other, &remote, 1, context, 0};
@@ -124,9 +127,9 @@ static void raw_move(struct line *line, bool put)
   struct fi_context2 context;
   struct fi_cq_msg_entry entry;
   ssize_t error;
-  while ((error = raw_post(line, put, &context)) == -FI_EAGAIN) fi_cq_read(line->raw.cq, &entry, 1);
+  while ((error = raw_post(line, put, &context)) == -FI_EAGAIN) fi_cq_read(line->raw->cq, &entry, 1);
   bench_require(!error, "libfabric: %s", fi_strerror((int)-error));
-  raw_wait(&line->raw);
+  raw_wait(line->raw);
 }
 
 /* ---- steps: device 0 works, device 1 keeps its endpoint moving until it hears that the stretch has ended */
@@ -144,7 +147,7 @@ static bool goes_on(const struct line *line)
 static void serve_raw(struct line *line)
 {
   struct fi_cq_msg_entry entry;
-  while (goes_on(line)) fi_cq_read(line->raw.cq, &entry, 1);
+  while (goes_on(line)) fi_cq_read(line->raw->cq, &entry, 1);
   ++*line->stretches;
 }
 
@@ -205,47 +208,58 @@ static void fabric_meet(struct line *line)
   bench_barrier();
 }
 
-/* What was put comes back by get, in either way. */
-static void verify(struct line *line)
+/* What was put comes back by get. */
+static void verify(struct line *line, void (*put_one)(void *, long), void (*get_one)(void *, long))
 {
-  for (int way = 0; way < 4; way++) {
-    memset(line->local, way < 2 ? 0x11 : 0x22, line->bytes);
-    if (way % 2) memset(line->local, 0, line->bytes);
-    (way == 0 ? put : way == 1 ? get : way == 2 ? raw_put : raw_get)(line, 1);
-    unsigned char wanted = way < 2 ? 0x11 : 0x22;
-    if (!uma_device())
-      bench_require(line->local[0] == wanted && line->local[line->bytes - 1] == wanted, "%zu bytes came back changed", line->bytes);
-    bench_barrier();
-  }
+  memset(line->local, 0x11, line->bytes);
+  put_one(line, 1);
+  memset(line->local, 0, line->bytes);
+  get_one(line, 1);
+  if (!uma_device())
+    bench_require(line->local[0] == 0x11 && line->local[line->bytes - 1] == 0x11, "%zu bytes came back changed", line->bytes);
 }
 
-static void compare(struct line *line, const char *bench, int metric, void (*ours)(void *, long), void (*theirs)(void *, long))
+static void compare(struct line *lines, const char *bench, int metric, void (*ours)(void *, long), void (*theirs)(void *, long))
 {
+  size_t bytes = lines[SLEEPY].bytes;
   struct bench_variant variants[] = {
-      {bench, "rma", NULL, line->bytes, metric, 1, NULL, ours, line, NULL},
-      {bench, "raw", "-", line->bytes, metric, 1, NULL, theirs, line, NULL},
+      {bench, "rma", NULL, bytes, metric, 1, NULL, ours, &lines[SLEEPY], NULL},
+      {bench, "raw", "-", bytes, metric, 1, NULL, theirs, &lines[SLEEPY], NULL},
+      {bench, "spin", "-", bytes, metric, 1, NULL, theirs, &lines[SPINNING], NULL},
   };
-  bench_compare(variants, 2);
+  bench_compare(variants, 3);
+}
+
+/* One size, everything about it. */
+static void measure(struct line *lines, size_t bytes)
+{
+  int metric = bytes == MOST ? BENCH_BANDWIDTH : BENCH_LATENCY;
+  lines[SLEEPY].bytes = lines[SPINNING].bytes = bytes;
+  verify(&lines[SLEEPY], put, get);
+  verify(&lines[SLEEPY], raw_put, raw_get);
+  verify(&lines[SPINNING], raw_put, raw_get);
+  compare(lines, "ofi.put", metric, put, raw_put);
+  compare(lines, "ofi.get", metric, get, raw_get);
 }
 
 static void body(void *meeting)
 {
-  static const size_t sizes[] = {8, 4 * KiB, MOST};
   static unsigned char local[MOST];
+  struct raw raws[RAWS];
   long stretches = 0;
-  struct line line = {.meeting = meeting, .local = local, .stretches = &stretches};
-  fabric_meet(&line);
-  raw_meet(&line);
-  for (int i = 0; i < 3; i++) {
-    int metric = sizes[i] == MOST ? BENCH_BANDWIDTH : BENCH_LATENCY;
-    line.bytes = sizes[i];
-    verify(&line);
-    compare(&line, "ofi.put", metric, put, raw_put);
-    compare(&line, "ofi.get", metric, get, raw_get);
+  struct line lines[RAWS] = {{.meeting = meeting, .local = local, .stretches = &stretches}};
+  fabric_meet(&lines[SLEEPY]);
+  lines[SPINNING] = lines[SLEEPY];
+  for (int which = 0; which < RAWS; which++) {
+    raw_meet(meeting, &raws[which], which);
+    lines[which].raw = &raws[which];
   }
-  fab_ofi.close(line.endpoint);
+  measure(lines, 8);
+  measure(lines, 4 * KiB);
+  measure(lines, MOST);
+  fab_ofi.close(lines[SLEEPY].endpoint);
   bench_barrier();
-  raw_close(&line.raw);
+  for (int which = 0; which < RAWS; which++) raw_close(&raws[which]);
 }
 
 static int run_ofi(void)
