@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "fabric/ofi.h"
@@ -120,6 +121,32 @@ static void notices_death(const char *provider)
   world_destroy(&world);
 }
 
+/* Nobody answers, ever: it is alive for the network and silent for us, like a host whose cable is cut. */
+static int freeze(struct node *node)
+{
+  node_meet(node, 2);
+  must(node_send(node, 0, 1, NULL, 0, false) == 0);
+  while (!atomic_load(&node->world->shared[0])) node_step(node);
+  raise(SIGSTOP);
+  return 1;
+}
+
+static int freeze_at_once(struct node *node)
+{
+  raise(SIGSTOP);
+  return 1;
+}
+
+static void expect_all_to_fail(struct node *node, struct fab_send *lent)
+{
+  uint64_t word = 0;
+  cr_expect(node->ops->get(node->endpoint, 1, 0, &word, sizeof word) == -EHOSTDOWN);
+  cr_expect(node->ops->put(node->endpoint, 1, 0, &word, sizeof word) == -EHOSTDOWN);
+  cr_expect(node->ops->atomic(node->endpoint, FAB_ADD, 1, 0, 8, 1, 0, &word) == -EHOSTDOWN);
+  while (!node->lost) node_step(node);
+  cr_expect(lent->status == -EHOSTDOWN && node->lost == 1 && node_send(node, 1, 3, NULL, 0, false) == -EHOSTDOWN);
+}
+
 /* shm's processes leave a file behind when they are killed, and look at each other's memory: only the orderly part is for it. */
 static bool may_be_killed(const char *provider)
 {
@@ -138,6 +165,47 @@ Test(fabric_providers, each_that_is_offered, .timeout = 120)
     if (may_be_killed(providers[i].name)) notices_death(providers[i].name);
   }
   cr_expect(chosen == 1, "%d are chosen by default", chosen);
+}
+
+Test(fabric_providers, silence_is_a_loss, .timeout = 60)
+{
+  static unsigned char data[LARGE];
+  struct fab_send lent = {.header = {.bytes = LARGE}, .payload = data};
+  struct world world;
+  struct node node;
+  world_create(&world, &fab_ofi, 2);
+  world.config.silence_ns = 500000000;
+  world_start(&world, 1, freeze);
+  cr_assert(node_open(&node, &world, 0) == 0);
+  message_free(node_receive(&node));
+  atomic_store(&world.shared[0], 1);
+  int status;
+  cr_assert(waitpid(world.pids[1], &status, WUNTRACED) == world.pids[1] && WIFSTOPPED(status));
+  node_post(&node, 1, &lent);
+  expect_all_to_fail(&node, &lent);
+  world_kill(&world, 1);
+  cr_expect(!world_ended_well(&world, 1));
+  node_close(&node);
+  world_destroy(&world);
+}
+
+/* Killed before anything connected to it. */
+Test(fabric_providers, who_never_answered_is_lost, .timeout = 60)
+{
+  struct world world;
+  struct node node;
+  struct fab_send send = {.header = {.bytes = 0}};
+  world_create(&world, &fab_ofi, 2);
+  world.config.silence_ns = 500000000;
+  world_start(&world, 1, freeze_at_once);
+  cr_assert(node_open(&node, &world, 0) == 0);
+  node_meet(&node, 2);
+  world_kill(&world, 1);
+  cr_expect(!world_ended_well(&world, 1));
+  node_post(&node, 1, &send);
+  cr_expect(node_finish(&node, &send) == -EHOSTDOWN && node.lost == 1);
+  node_close(&node);
+  world_destroy(&world);
 }
 
 Test(fabric_providers, the_one_that_is_chosen_by_default)
