@@ -1,19 +1,17 @@
 /* The fabric between hosts: put and get of the fabric `ofi`, beside a bare loop over libfabric.
  *
  * Both use the same provider, the same kind of endpoint (FI_EP_RDM on loopback, with a completion queue on which one could sleep),
- * registered memory, and puts that are complete when their bytes are in the other device's memory; both spin on their queue, and device 1 only
- * keeps its own endpoint moving meanwhile. So the difference is what the fabric adds. The path `spin` is the bare loop with a queue on which
- * nobody can sleep: tcp then asks each connection itself instead of asking the kernel which of them has something, which is faster
- * for one connection and not for many. Here the fabric is used without a session of several hosts around it. */
+ * registered memory, and puts that are complete when their bytes are in the other device's memory; both spin on their queue, and
+ * device 1 only keeps its own endpoint moving meanwhile. So the difference is what the fabric adds. The path `spin` is the bare loop with a
+ * queue on which nobody can sleep: tcp then asks each connection itself instead of asking the kernel which of them has something,
+ * which is faster for one connection and not for many. Here the fabric is used without a session of several hosts around it. */
 #include "bench/harness.h"
 
 #include <errno.h>
-#include <rdma/fi_cm.h>
-#include <rdma/fi_endpoint.h>
-#include <rdma/fi_rma.h>
 #include <string.h>
 
 #include "fabric/fabric.h"
+#include "fabric/ofi_load.h"
 
 #define PROVIDER "tcp;ofi_rxm"
 #define MOST MiB
@@ -54,7 +52,7 @@ struct line {
 
 static int raw_info(struct fi_info **info)
 {
-  struct fi_info *hints = fi_allocinfo();
+  struct fi_info *hints = fab_ofi_load() ? NULL : fi_allocinfo();
   if (!hints) return -ENOMEM;
   hints->caps = FI_MSG | FI_RMA;
   hints->mode = FI_CONTEXT | FI_CONTEXT2;
@@ -62,7 +60,7 @@ static int raw_info(struct fi_info **info)
   hints->domain_attr->threading = FI_THREAD_DOMAIN;
   hints->domain_attr->control_progress = hints->domain_attr->data_progress = FI_PROGRESS_MANUAL;
   hints->fabric_attr->prov_name = strdup(PROVIDER);
-  int error = fi_getinfo(FI_VERSION(1, 17), "127.0.0.1", NULL, FI_SOURCE, hints, info);
+  int error = fi_getinfo(FI_VERSION(FI_MAJOR_VERSION, FI_MINOR_VERSION), "127.0.0.1", NULL, FI_SOURCE, hints, info);
   fi_freeinfo(hints);
   return error;
 }

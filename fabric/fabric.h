@@ -10,8 +10,8 @@
  * one for its copy engine. Endpoints are not thread-safe: the caller serialises all calls on one endpoint, and upcalls of its
  * sink run inside those calls. Upcalls may call send, and no other operation.
  *
- * Endpoints over a network find each other by contacts: what `contact` says of one is brought to all others by whatever means, and given to
- * `connect`. Their RMA moves while the home, too, calls progress (or waits in an operation); so does every process's progress thread.
+ * Endpoints over a network find each other by contacts: what `contact` says of one is brought to all others by whatever means, and given
+ * to `connect`. Their RMA moves only while somebody at the home, too, calls progress or waits in an operation.
  *
  * Messages: the caller owns a struct fab_send until its status leaves FAB_PENDING. Messages from one endpoint to another arrive in
  * the order in which they were sent. The receiver's sink says, at the header, where the bytes go; they are stored straight there.
@@ -89,9 +89,9 @@ struct fab_config {
   int listen_fd;
   const uint16_t *ports;
   unsigned char key[FAB_KEY_BYTES];
-  /* ofi: the job's key, as above, and: libfabric's name of a provider (NULL: the best that is offered); the interface, by its name or one of
-   * its addresses (NULL: loopback, "any": as the provider likes); how long a device that owes something may be silent before it
-   * is lost (0: 20 s) */
+  /* ofi: the job's key, as above, and: libfabric's name of a provider (NULL: the best that is offered); the interface, by its name or
+   * one of its addresses (NULL: loopback, "any": as the provider likes); how long a device that owes something may be silent before it
+   * is lost (0: 20 s). The texts are read by open only */
   const char *provider, *interface;
   uint64_t silence_ns;
   /* sim: the network (fabric/sim.h) */
@@ -147,8 +147,8 @@ size_t fab_shm_bytes(int devices);       /* size of fab_config.rings (a hole-y f
 const struct fab_ops *fab_at(int index); /* fabric.c: all fabrics, in order; NULL behind the last */
 int fab_uring_available(void);           /* 0, or the -errno with which the kernel refuses io_uring */
 
-/* ofi_choose.c: the providers of libfabric that have an endpoint on `interface` (as in fab_config) and could carry this fabric, in libfabric's
- * order. Returns how many there are, at most `room` of which are stored, or -errno. Slow: tens of milliseconds. */
+/* ofi_choose.c: the providers of libfabric that have an endpoint on `interface` (as in fab_config) and could carry this fabric, in
+ * libfabric's order. Returns how many there are, at most `room`, or -errno. Slow: a third of a second for the first call. */
 struct fab_ofi_provider {
   char name[48], domain[48];
   bool chosen;      /* by a fab_config without a provider */
@@ -156,7 +156,7 @@ struct fab_ofi_provider {
   char remark[160]; /* why it was or was not chosen, and what it lacks */
 };
 int fab_ofi_providers(const char *interface, struct fab_ofi_provider *providers, int room);
-const char *fab_ofi_version(void); /* of libfabric, "1.17" */
+const char *fab_ofi_version(void); /* of libfabric, "1.17" or "not usable" */
 
 /* enosys.c: shared stubs */
 int fab_no_contact(struct fab_endpoint *endpoint, struct fab_contact *contact);

@@ -12,15 +12,8 @@
 #ifndef FAB_OFI_H
 #define FAB_OFI_H
 
-#include <rdma/fabric.h>
-#include <rdma/fi_atomic.h>
-#include <rdma/fi_cm.h>
-#include <rdma/fi_domain.h>
-#include <rdma/fi_endpoint.h>
-#include <rdma/fi_eq.h>
-#include <rdma/fi_rma.h>
-
 #include "fabric/fabric.h"
+#include "fabric/ofi_load.h"
 
 #define FAB_OFI_VERSION 1u    /* of what is on the wire, and of contacts */
 #define FAB_OFI_BUFFER 16384u /* the longest message on the wire: what ofi_rxm sends without a handshake of its own */

@@ -16,7 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define API FI_VERSION(1, 17)
+#define API FI_VERSION(FI_MAJOR_VERSION, FI_MINOR_VERSION)
 #define LOOPBACK "127.0.0.1"
 
 static const struct {
@@ -136,7 +136,11 @@ int fab_ofi_choose(const char *provider, const char *interface, struct fi_info *
 {
   char source[INET6_ADDRSTRLEN + 16];
   struct fi_info *list = NULL;
-  int error = source_of(interface, source, sizeof source);
+  int error = fab_ofi_load();
+  if (error)
+    fprintf(stderr, "uma: libfabric.so.1 (Debian: libfabric1) is not installed, or not of version %d.%d, with which libuma was built\n",
+            FI_MAJOR_VERSION, FI_MINOR_VERSION);
+  if (!error) error = source_of(interface, source, sizeof source);
   if (error) return error;
   error = ask(provider, 0, source, &list);
   const struct fi_info *best = error ? NULL : best_of(list, provider != NULL);
@@ -209,7 +213,8 @@ int fab_ofi_providers(const char *interface, struct fab_ofi_provider *providers,
 {
   char source[INET6_ADDRSTRLEN + 16];
   struct fi_info *list;
-  int count = 0, error = source_of(interface, source, sizeof source);
+  int count = 0, error = fab_ofi_load();
+  if (!error) error = source_of(interface, source, sizeof source);
   if (!error) error = ask(NULL, 0, source, &list);
   if (error) return error == -FI_ENODATA ? 0 : error;
   const struct fi_info *best = best_of(list, false);
@@ -226,6 +231,7 @@ int fab_ofi_providers(const char *interface, struct fab_ofi_provider *providers,
 const char *fab_ofi_version(void)
 {
   static char text[16];
+  if (fab_ofi_load()) return "not usable";
   uint32_t version = fi_version();
   snprintf(text, sizeof text, "%u.%u", FI_MAJOR(version), FI_MINOR(version));
   return text;

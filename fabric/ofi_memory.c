@@ -1,13 +1,13 @@
 /* Memory of the ofi fabric: registered windows, and put, get and atomics on those of others.
  *
- * A device registers its window when its endpoint opens; the contact brings the key to the others. Where the provider lets us choose keys
- * they are random, so that nobody who only reaches the port can guess one. In the modes of libfabric: FI_MR_VIRT_ADDR decides whether
- * remote addresses count from the window's address or from 0; FI_MR_PROV_KEY who chooses keys; FI_MR_ALLOCATED that the window must have
- * its pages first; FI_MR_ENDPOINT that a registration is bound to the endpoint; FI_MR_LOCAL that local memory is registered too.
+ * A device registers its window when its endpoint opens; the contact brings the key to the others. Where the provider lets us choose
+ * keys they are random, so that nobody who only reaches the port can guess one. In the modes of libfabric: FI_MR_VIRT_ADDR decides whether
+ * remote addresses count from the window's address or from 0; FI_MR_PROV_KEY who chooses keys; FI_MR_ALLOCATED that the window must
+ * have its pages first; FI_MR_ENDPOINT that a registration is bound to the endpoint; FI_MR_LOCAL that local memory is registered too.
  *
- * One access is under way at a time; it waits inside, polling, so upcalls run meanwhile. A put returns when its bytes are in the home's memory
- * (FI_DELIVERY_COMPLETE), so a message that is sent afterwards may speak of them. If the device is lost in between, the operation may
- * stay with the provider: its struct is abandoned to the endpoint, and `local` of a get may still be written until close.
+ * One access is under way at a time; it waits inside, polling, so upcalls run meanwhile. A put returns when its bytes are in the home's
+ * memory (FI_DELIVERY_COMPLETE), so a message that is sent afterwards may speak of them. If the device is lost in between, the operation
+ * may stay with the provider: its struct is abandoned to the endpoint, and `local` of a get may still be written until close.
  *
  * Atomics are the provider's where it has all that are needed (software providers carry them out with the home's processor atomics);
  * else a message asks the home, whose endpoint answers in progress. Memory of this device itself is just memory.

@@ -351,10 +351,8 @@ static void drain(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer)
 void fab_ofi_pulled(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, int error)
 {
   peer->pull_posted = false;
-  if (error) {
-    fab_ofi_fail(e, fab_ofi_device_of(e, peer));
-    return;
-  }
+  if (error) fab_ofi_fail(e, fab_ofi_device_of(e, peer));
+  if (error || peer->lost) return; /* lost: it came too late, and the message has ended */
   peer->heard = true;
   peer->stored += peer->pull_bytes;
   peer->rest -= peer->pull_bytes;

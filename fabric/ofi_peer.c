@@ -3,15 +3,15 @@
  * Proof. An endpoint has no connections on which a hello could stand first, so every message proves the key by itself: its token is a
  * SipHash-2-4 (Aumasson and Bernstein, 2012) under the job's key of who sends to whom. The key itself never leaves the process.
  *
- * Loss. A device fails when the provider reports an error for anything to it, when it breaks the protocol, when lose() says so, when all its
- * endpoints have said BYE, or when it owes us something (the rest of a message, a RETURN, an answer, room for a send) and is silent for
- * config.silence_ns although it is probed. A provider does not notice by itself that a peer died to which it has nothing to say; the probe is
- * something to say. Failing only sets a flag, from anywhere. The next settlement, in progress, ends all that is under way: sends fail, the
- * half-received message completes with -EHOSTDOWN, and sink.lost is called, once. A read into the receiver's memory that is still with the
- * provider is waited for, GRACE_NS at most.
+ * Loss. A device fails when the provider reports an error for anything to it, when it breaks the protocol, when lose() says so, when all
+ * its endpoints have said BYE, or when it owes us something (the rest of a message, a RETURN, an answer, room for a send) and is silent
+ * for config.silence_ns although it is probed. A provider does not notice by itself that a peer died to which it has nothing to say; the
+ * probe is something to say. Failing only sets a flag, from anywhere. The next settlement, in progress, ends all that is under way: sends
+ * fail, the half-received message completes with -EHOSTDOWN, and sink.lost is called, once. A read into the receiver's memory that is still
+ * with the provider is waited for, GRACE_NS at most.
  *
- * End. close sends BYE behind the last message to everybody it spoke with, and waits until each has answered FAREWELL (all was read) or BYE,
- * or is lost: closing at once could take away what is still on its way. Meanwhile messages are read and thrown away.
+ * End. close sends BYE behind the last message to everybody it spoke with, and waits until each has answered FAREWELL (all was read) or
+ * BYE, or is lost: closing at once could take away what is still on its way. Meanwhile messages are read and thrown away.
  */
 #include "fabric/ofi.h"
 

@@ -1,5 +1,5 @@
-/* The ofi fabric over each provider of libfabric that this host has: messages, large and small, put, get, atomics, a killed peer; strangers;
- * and what the fabric does for providers that want more than those here do (local registration, atomics by message). */
+/* The ofi fabric over each provider of libfabric that this host has: messages, large and small, put, get, atomics, a killed peer; a silent
+ * one; strangers; and what the fabric does for providers that want more than those here do (local registration, atomics by message). */
 #include "tests/fabric_world.h"
 
 #include <errno.h>

@@ -73,7 +73,7 @@ static void print_providers(void)
 {
   struct fab_ofi_provider providers[16];
   int count = fab_ofi_providers(NULL, providers, 16);
-  printf("libfabric       %s%s\n", fab_ofi_version(), count > 0 ? "" : ": no provider has ordered messages and RMA");
+  printf("libfabric       %s%s\n", fab_ofi_version(), count > 0 ? "" : ", no provider with ordered messages and RMA");
   for (int i = 0; i < count; i++)
     printf("provider %-13s %s%s\n", providers[i].name, providers[i].chosen ? "chosen: " : "", providers[i].remark);
 }
