@@ -173,7 +173,8 @@ static int open_descriptors(struct fab_ofi_endpoint *e)
 /* With a descriptor to sleep on where the provider has one. */
 static int open_queue(struct fab_ofi_endpoint *e)
 {
-  struct fi_cq_attr attributes = {.format = FI_CQ_FORMAT_MSG, .wait_obj = FI_WAIT_FD, .size = 2 * BUFFERS};
+  struct fi_cq_attr attributes = {.format = FI_CQ_FORMAT_MSG, .wait_obj = FI_WAIT_FD};
+  attributes.size = BUFFERS + (size_t)e->numbers + 1; /* every buffer, a pull of each peer, an access: it never overflows */
   int error = fi_cq_open(e->domain, &attributes, &e->cq, NULL);
   if (!error && !fi_control(&e->cq->fid, FI_GETWAIT, &e->wait_fd)) return 0;
   e->wait_fd = -1;

@@ -141,9 +141,9 @@ Test(bench, a_broken_row_is_an_error_that_names_what_was_expected)
 Test(bench, list_names_every_benchmark)
 {
   static const char *const names[] = {
-      "latency.chase", "transfer.read", "transfer.pingpong", "random.gups",    "sync.barrier",     "collective",
-      "stream",        "kvpool",        "coherence.hit",     "coherence.miss", "coherence.traffic"};
-  for (int i = 0; i < 11; i++) expect_bench("--list", 0, names[i]);
+      "latency.chase", "transfer.read", "transfer.pingpong", "random.gups",    "sync.barrier",      "collective",
+      "stream",        "kvpool",        "coherence.hit",     "coherence.miss", "coherence.traffic", "ofi"};
+  for (int i = 0; i < 12; i++) expect_bench("--list", 0, names[i]);
 }
 
 Test(bench, wrong_arguments_are_named)
@@ -258,6 +258,19 @@ Test(bench, coherent_caches_and_their_raw_counterparts_are_measured, .timeout = 
         bench_rows_find(&rows, wanted[i].bench, wanted[i].path, NULL, wanted[i].devices, wanted[i].bytes, wanted[i].metric);
     cr_expect(row && row->n > 1, "%s %s %s of %zu bytes", wanted[i].bench, wanted[i].path, wanted[i].metric, wanted[i].bytes);
     if (row && strcmp(row->metric, "acks")) cr_expect(row->min > 0, "%s %s: %g", row->bench, row->path, row->min);
+  }
+  bench_rows_free(&rows);
+}
+
+Test(bench, the_fabric_between_hosts_is_measured_beside_bare_libfabric, .timeout = 120)
+{
+  static const char *const benches[] = {"ofi.put", "ofi.get"}, *const paths[] = {"rma", "raw", "spin"};
+  struct bench_rows rows = run_into_rows("ofi");
+  for (int i = 0; i < 6; i++) {
+    const char *bench = benches[i / 3], *path = paths[i % 3];
+    cr_expect(bench_rows_find(&rows, bench, path, NULL, 2, 8, "latency"), "%s %s", bench, path);
+    cr_expect(bench_rows_find(&rows, bench, path, NULL, 2, 4096, "latency"), "%s %s", bench, path);
+    cr_expect(bench_rows_find(&rows, bench, path, NULL, 2, 1 << 20, "bandwidth"), "%s %s", bench, path);
   }
   bench_rows_free(&rows);
 }
