@@ -243,7 +243,7 @@ static void measure(struct line *lines, size_t bytes)
 static void body(void *meeting)
 {
   static unsigned char local[MOST];
-  struct raw raws[RAWS];
+  struct raw raws[RAWS] = {0};
   long stretches = 0;
   struct line lines[RAWS] = {{.meeting = meeting, .local = local, .stretches = &stretches}};
   fabric_meet(&lines[SLEEPY]);

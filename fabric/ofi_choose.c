@@ -134,7 +134,7 @@ static const struct fi_info *best_of(const struct fi_info *list, bool named)
 
 int fab_ofi_choose(const char *provider, const char *interface, struct fi_info **info)
 {
-  char source[INET6_ADDRSTRLEN + 16];
+  char source[INET6_ADDRSTRLEN + 16] = "";
   struct fi_info *list = NULL;
   int error = fab_ofi_load();
   if (error)
@@ -211,7 +211,7 @@ static bool is_known(const struct fab_ofi_provider *providers, int count, const 
 
 int fab_ofi_providers(const char *interface, struct fab_ofi_provider *providers, int room)
 {
-  char source[INET6_ADDRSTRLEN + 16];
+  char source[INET6_ADDRSTRLEN + 16] = "";
   struct fi_info *list;
   int count = 0, error = fab_ofi_load();
   if (!error) error = source_of(interface, source, sizeof source);
