@@ -21,7 +21,8 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 
-#define SPINS 64 /* polls without news before anything else is looked after */
+#define SPINS 64         /* polls without news before anything else is looked after */
+#define YIELD_SPINS 1024 /* and before the processor is offered to others: longer than a large access takes */
 #define KEY_STEP 0x9e3779b97f4a7c15ull
 
 /* ---- registration */
@@ -122,7 +123,7 @@ static bool look(struct fab_ofi_endpoint *e, const struct fab_ofi_peer *peer, un
   if (fab_ofi_poll(e)) *idle = 0;
   else if (++*idle % SPINS == 0) {
     fab_ofi_progress(&e->base);
-    sched_yield();
+    if (*idle % YIELD_SPINS == 0) sched_yield();
   }
   return !fab_ofi_gone(e, peer);
 }
