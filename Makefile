@@ -10,7 +10,7 @@ B       := build$(if $(SAN),/san-$(SAN))
 PACKAGES := numa liburing jansson
 HEADERS  := libfabric # loaded when it is used (fabric/ofi_load.h)
 # What each goal needs: the name that pkg-config knows, a program after a !, or a header, = its Debian package.
-NEED      := !pkg-config=pkg-config numa=libnuma-dev liburing=liburing-dev jansson=libjansson-dev libfabric=libfabric-dev \
+NEED      := !pkg-config=pkg-config !m4=m4 numa=libnuma-dev liburing=liburing-dev jansson=libjansson-dev libfabric=libfabric-dev \
              uthash.h=uthash-dev
 NEED_TEST := $(NEED) criterion=libcriterion-dev
 NEED_DEMO := $(NEED) !gnuplot=gnuplot-nox
@@ -29,6 +29,9 @@ endif
 COMMAND_C := $(wildcard uma/main.c uma/cmd_*.c uma/litmus_*.c uma/trace_*.c) $(filter-out bench/peer_%.c,$(wildcard bench/*.c))
 LIBRARY_C := $(filter-out $(COMMAND_C),$(wildcard uma/*.c coherence/*.c fabric/*.c))
 EXAMPLES  := $(patsubst examples/%.c,%,$(wildcard examples/*.c))
+# Programs with PARMACS macros
+PARMACS      := $(patsubst %.c.in,%,$(wildcard examples/parmacs/*.c.in))
+TEST_PARMACS := $(patsubst %.c.in,%,$(wildcard tests/*.c.in))
 ifeq ($(SAN),thread)
 # ThreadSanitizer needs its addresses to stay where it expects them, and does not go together with Criterion; it knows no fences, which only
 # decide here whether a sleeper is woken.
@@ -47,7 +50,7 @@ TEST_O    := $(patsubst %.c,$B/obj/%.o,$(wildcard tests/*.c))
 PEERS     := $(if $(shell command -v mpicc),$B/peers/mpi) $(if $(shell command -v oshcc),$B/peers/oshmem)
 
 .PHONY: all demo test bench install tidy format clean help have-needs
-all: $B/uma $B/libuma.so $B/libuma.a $(EXAMPLES:%=$B/examples/%) $(PEERS)
+all: $B/uma $B/libuma.so $B/libuma.a $B/libparmacs.a $(EXAMPLES:%=$B/examples/%) $(PARMACS:%=$B/%) $(PEERS)
 
 help:
 	@echo "make            build everything into build/"
@@ -83,6 +86,21 @@ $B/examples/%: $B/obj/examples/%.o $B/libuma.a
 	@mkdir -p $(@D)
 	$(CC) $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -o $@
 $B/examples/kvpool: $(patsubst %.c,$B/obj/%.o,$(wildcard examples/kvpool/*.c))
+
+$B/libparmacs.a: $B/obj/examples/parmacs/parmacs.o
+	@rm -f $@
+	ar rcs $@ $^
+
+$B/obj/%.c: %.c.in examples/parmacs/uma.m4 | have-needs
+	@mkdir -p $(@D)
+	m4 examples/parmacs/uma.m4 $< > $@
+
+$B/obj/%.o: $B/obj/%.c
+	$(CC) $(ALL) -Iexamples/parmacs $(CFLAGS) -c $< -o $@
+
+$(PARMACS:%=$B/%) $(TEST_PARMACS:%=$B/%): $B/%: $B/obj/%.o $B/libparmacs.a $B/libuma.a
+	@mkdir -p $(@D)
+	$(CC) $^ $(LIBS) -o $@
 
 $B/peers/mpi: bench/peer_mpi.c
 	@mkdir -p $(@D)
@@ -126,7 +144,7 @@ demo:
 PAGE_SUITES := @(collective|copy|heap*|kvpool|memory|message|one_connection|reduce|space|sync)/*
 test:
 	$(call provide,$(NEED_TEST),install)
-	@$(MAKE) --no-print-directory -j$$(nproc) all $B/tests/all
+	@$(MAKE) --no-print-directory -j$$(nproc) all $B/tests/all $(TEST_PARMACS:%=$B/%)
 	$(if $(TESTFLAGS)$(filter thread,$(SAN)),,env UMA_BUILD=$B UMA_COHERENCE=page $B/tests/all --timeout 300 --filter '$(PAGE_SUITES)')
 	$(TEST_WRAPPER) env UMA_BUILD=$B $(if $(LONG),UMA_TEST_LONG=1) $B/tests/all --timeout $(if $(LONG),3600,300) $(TESTFLAGS)
 

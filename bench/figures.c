@@ -160,6 +160,11 @@ static const struct bench_curve paths[] = {
     {"OpenSHMEM", OSHMEM, NULL, "oshmem", NULL, 0, false},
 };
 
+static const struct bench_curve page_paths[] = {
+    {"cached page", LOAD, NULL, "page", "supernode", 0, false},
+    {"bare kernel operations", RAW, NULL, "raw", NULL, 0, false},
+};
+
 static const struct bench_curve protocols[] = {
     {"MSI", RAW, NULL, "msi", NULL, 0, false},
     {"MESI", IN_DOMAIN, NULL, "mesi", NULL, 0, false},
@@ -184,6 +189,17 @@ static const struct bench_group transitions[] = {
     {"I to M", "coherence.transition.i_to_m", 9, 64},        {"M to M", "coherence.transition.m_to_m", 9, 64},
     {"S to M", "coherence.transition.s_to_m.0", 9, 64},      {"+ 1 sharer", "coherence.transition.s_to_m.1", 9, 64},
     {"+ 4 sharers", "coherence.transition.s_to_m.4", 9, 64}, {"+ 8 sharers", "coherence.transition.s_to_m.8", 9, 64},
+};
+static const struct bench_group faults[] = {
+    {"read", "page.miss.read", 2, 4096},       {"read, in order", "page.miss.read.sequential", 2, 4096},
+    {"write", "page.miss.write", 2, 4096},     {"upgrade", "page.upgrade", 2, 4096},
+    {"written in turn", "page.turn", 2, 4096}, {"read, served by a thread", "page.faults.thread", 2, 4096},
+};
+static const struct bench_group page_transitions[] = {
+    {"I to S", "page.transition.i_to_s", 9, 4096},        {"M to S", "page.transition.m_to_s", 9, 4096},
+    {"I to M", "page.transition.i_to_m", 9, 4096},        {"M to M", "page.transition.m_to_m", 9, 4096},
+    {"S to M", "page.transition.s_to_m.0", 9, 4096},      {"+ 1 sharer", "page.transition.s_to_m.1", 9, 4096},
+    {"+ 4 sharers", "page.transition.s_to_m.4", 9, 4096}, {"+ 8 sharers", "page.transition.s_to_m.8", 9, 4096},
 };
 static const struct bench_group traffic[] = {
     {"private", "coherence.traffic.private", 4, 64},
@@ -222,6 +238,15 @@ static const struct bar_figure {
      "From which state of the cache to which. What sharers add to S to M is the price of invalidating them and of their acks; the rest is "
      "fetching the data.",
      {"latency", "time", transitions, COUNT(transitions), paths, COUNT(paths)}},
+    {NULL,
+     "Page faults",
+     "A page of 4 KiB that is absent, or held for reading and written, beside the kernel operations that it cannot do without (delivery of "
+     "the signal, allocation and copy of the page, changes of page tables).",
+     {"latency", "time", faults, COUNT(faults), page_paths, COUNT(page_paths)}},
+    {NULL,
+     "Page faults by transition",
+     "The same transitions as of lines. Invalidating a sharer means a hole in its memory, and an interrupt of the core that it runs on.",
+     {"latency", "time", page_transitions, COUNT(page_transitions), page_paths, COUNT(page_paths)}},
     {NULL,
      "Messages an access, by protocol",
      "MESI saves the upgrade that MSI pays on private data: who reads a line alone may write it without asking. MOESI saves the writeback "

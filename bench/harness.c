@@ -179,12 +179,16 @@ static int run_body(void *argument)
 /* Counting goes with a table (stats) or with a trace; a trace that is thrown away prints nothing. */
 static void set_caches(const struct bench_session *session, struct uma_config *config)
 {
-  config->coherence = session->protocol ? UMA_COHERENCE_LINE : UMA_COHERENCE_NONE;
+  config->coherence = !session->protocol ? UMA_COHERENCE_NONE : session->paged ? UMA_COHERENCE_PAGE : UMA_COHERENCE_LINE;
   if (!session->protocol) return;
   config->protocol = session->protocol;
   config->line = session->line ? session->line : 64;
   config->cache = 1 * MiB;
   config->ways = 8;
+  config->page = 4 * KiB;
+  config->frames = (size_t)1 << 40;
+  config->prefetch = 8;
+  config->faults = session->faults ? session->faults : UMA_FAULTS_SIGNAL;
   config->sharers = UMA_SHARERS_FULL;
   config->stats = UMA_OFF;
   config->trace = session->counted ? "/dev/null" : NULL;

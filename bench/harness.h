@@ -81,6 +81,7 @@ extern const struct bench_case bench_stream_cases[];
 extern const struct bench_case bench_coherence_cases[];
 extern const struct bench_case bench_transition_cases[];
 extern const struct bench_case bench_traffic_cases[];
+extern const struct bench_case bench_page_cases[];
 extern const struct bench_case bench_session_cases[];
 extern const struct bench_case bench_kvpool_cases[];
 extern const struct bench_case bench_ofi_cases[];
@@ -105,6 +106,8 @@ struct bench_session {
   int hugepages;        /* 0: never */
   const char *protocol; /* of coherent caches, 1 MiB each; NULL: none, windows are mapped as they are */
   size_t line;          /* of theirs; 0: 64 */
+  bool paged;           /* they are caches of pages of 4 KiB, with room for all windows */
+  int faults;           /* of those; 0: UMA_FAULTS_SIGNAL */
   bool counted;         /* uma_counters counts, which makes every access slow */
 };
 int bench_spawn(const struct bench_session *session, void (*body)(void *argument), void *argument);

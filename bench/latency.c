@@ -1,76 +1,29 @@
 /* Latency of loads: a chain of pointers through memory of growing size, each load waiting for the one before it.
  *
- * The chain visits every line of the memory once, in an order that no prefetcher guesses: position p lies at line mix(p), where mix is a
- * bijection of the line numbers. Remote chains are written by device 1, in its window or in a plain shared mapping, and walked by
- * device 0, so that the pages of both were touched by the same process. */
+ * Remote chains are written by device 1, in its window or in a plain shared mapping, and walked by device 0, so that the pages of both were
+ * touched by the same process. */
 #include "bench/harness.h"
+#include "bench/sweeps.h"
 #include "bench/words.h"
 
 #include <sys/sysinfo.h>
 
-#define LINE 64
 #define CHASE_MOST (512 * MiB)
 #define QUICK_MOST (64 * MiB)
 #define LAP_MOST (4 * MiB)
-
-/* Multiplication by an odd number and a shifted exclusive or are bijections of `bits`-bit numbers. */
-static size_t mix(size_t x, int bits)
-{
-  size_t mask = ((size_t)1 << bits) - 1;
-  x = (x * 0x9E3779B97F4A7C15u) & mask;
-  x ^= x >> (bits + 1) / 2;
-  x = (x * 0xD6E8FEB86659FD93u) & mask;
-  return x ^ x >> (bits + 1) / 2;
-}
-
-static void build(unsigned char *memory, size_t bytes)
-{
-  size_t lines = bytes / LINE;
-  int bits = __builtin_ctzl(lines);
-  size_t here = mix(0, bits);
-  for (size_t p = 1; p <= lines; p++) {
-    size_t next = mix(p & (lines - 1), bits);
-    *(void **)(memory + here * LINE) = memory + next * LINE;
-    here = next;
-  }
-}
-
-struct chain {
-  void **at; /* where the walk goes on */
-  size_t bytes;
-};
-
-static void walk(void *context, long count)
-{
-  struct chain *chain = context;
-  void **at = chain->at;
-  if (uma_device()) return;
-  for (long i = 0; i < count; i++) {
-    at = *at;
-    at = *at;
-    at = *at;
-    at = *at;
-    at = *at;
-    at = *at;
-    at = *at;
-    at = *at;
-  }
-  chain->at = at;
-  bench_keep(at);
-}
 
 /* A lap through a chain that fits into a cache; the other chains of the comparison were in its place. */
 static void lap(void *context)
 {
   struct chain *chain = context;
-  if (chain->bytes <= LAP_MOST) walk(context, (long)(chain->bytes / LINE / 8));
+  if (chain->bytes <= LAP_MOST) chain_walk(context, (long)(chain->bytes / CHAIN_LINE / 8));
 }
 
 /* The walk must come back to its beginning after exactly as many steps as there are lines. A long chain is only touched, so that the
  * walk meets no page faults: it was made in the same way. */
 static void verify(const struct chain *chain)
 {
-  size_t steps = 0, lines = chain->bytes / LINE;
+  size_t steps = 0, lines = chain->bytes / CHAIN_LINE;
   void **begin = chain->at, **at = begin;
   for (size_t i = 0; i < chain->bytes; i += 4 * KiB) bench_keep(*((volatile unsigned char *)begin + i));
   if (chain->bytes > LAP_MOST) return;
@@ -101,18 +54,18 @@ static size_t chase_sizes(size_t *sizes)
 static void compare_chains(size_t bytes, unsigned char *remote, unsigned char *local, unsigned char *raw)
 {
   if (uma_device() == 1) {
-    build(remote, bytes);
-    build(raw, bytes);
+    chain_build(remote, bytes);
+    chain_build(raw, bytes);
   }
-  if (uma_device() == 0) build(local, bytes);
+  if (uma_device() == 0) chain_build(local, bytes);
   bench_check(uma_barrier(), "uma_barrier");
   struct chain chains[] = {{(void **)remote, bytes}, {(void **)raw, bytes}, {(void **)local, bytes}};
   if (uma_device() == 0)
     for (int i = 0; i < 3; i++) verify(&chains[i]);
   struct bench_variant variants[] = {
-      {"latency.chase", "direct", NULL, bytes, BENCH_LATENCY, 8, NULL, walk, &chains[0], lap},
-      {"latency.chase", "raw", "-", bytes, BENCH_LATENCY, 8, NULL, walk, &chains[1], lap},
-      {"latency.chase.local", "direct", NULL, bytes, BENCH_LATENCY, 8, NULL, walk, &chains[2], lap},
+      {"latency.chase", "direct", NULL, bytes, BENCH_LATENCY, 8, NULL, chain_walk, &chains[0], lap},
+      {"latency.chase", "raw", "-", bytes, BENCH_LATENCY, 8, NULL, chain_walk, &chains[1], lap},
+      {"latency.chase.local", "direct", NULL, bytes, BENCH_LATENCY, 8, NULL, chain_walk, &chains[2], lap},
   };
   bench_compare(variants, 3);
 }
@@ -179,11 +132,11 @@ static void pages_body(void *bench)
   unsigned char *mine = uma_alloc_symmetric(bytes);
   bench_require(mine, "no %zu bytes of device memory: %s", bytes, uma_last_error());
   unsigned char *remote = uma_symmetric(mine, 1);
-  if (uma_device() == 1) build(remote, bytes);
+  if (uma_device() == 1) chain_build(remote, bytes);
   bench_check(uma_barrier(), "uma_barrier");
   struct chain chain = {(void **)remote, bytes};
   if (uma_device() == 0) verify(&chain);
-  struct bench_variant variant = {bench, "direct", NULL, bytes, BENCH_LATENCY, 8, NULL, walk, &chain, NULL};
+  struct bench_variant variant = {bench, "direct", NULL, bytes, BENCH_LATENCY, 8, NULL, chain_walk, &chain, NULL};
   bench_compare(&variant, 1);
 }
 

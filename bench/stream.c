@@ -2,42 +2,10 @@
  * of one. Also whole sessions: how long devices take to start, meet at a barrier and end. */
 #include "bench/harness.h"
 
+#include "bench/sweeps.h"
 #include "fabric/futex.h"
 
 #define STREAM_MOST (64 * MiB)
-
-typedef uint64_t bench_vector __attribute__((vector_size(16)));
-
-struct area {
-  bench_vector *words;
-  size_t bytes;
-};
-
-static void read_all(void *context, long count)
-{
-  struct area *area = context;
-  if (uma_device()) return;
-  for (long n = 0; n < count; n++) {
-    bench_vector a = {0}, b = {0}, c = {0}, d = {0};
-    for (size_t i = 0; i < area->bytes / 16; i += 4)
-      a += area->words[i], b += area->words[i + 1], c += area->words[i + 2], d += area->words[i + 3];
-    a += b + c + d;
-    bench_keep(a[0] + a[1]);
-  }
-}
-
-static void write_all(void *context, long count)
-{
-  struct area *area = context;
-  if (uma_device()) return;
-  for (long n = 0; n < count; n++) {
-    bench_vector value = {(uint64_t)n, (uint64_t)n};
-    for (size_t i = 0; i < area->bytes / 16; i += 4) {
-      area->words[i] = value, area->words[i + 1] = value, area->words[i + 2] = value, area->words[i + 3] = value;
-      __asm__ volatile("" : : : "memory"); /* keeps the loop a loop */
-    }
-  }
-}
 
 static void stream_body(void *raw)
 {
@@ -50,14 +18,14 @@ static void stream_body(void *raw)
   }
   bench_check(uma_barrier(), "uma_barrier");
   for (int i = 0; i < 5; i++) {
-    struct area window = {uma_symmetric(mine, 1), sizes[i]}, plain = {raw, sizes[i]};
+    struct sweep window = {uma_symmetric(mine, 1), sizes[i]}, plain = {raw, sizes[i]};
     struct bench_variant reads[] = {
-        {"stream.read", "direct", NULL, sizes[i], BENCH_BANDWIDTH, 1, NULL, read_all, &window, NULL},
-        {"stream.read", "raw", "-", sizes[i], BENCH_BANDWIDTH, 1, NULL, read_all, &plain, NULL},
+        {"stream.read", "direct", NULL, sizes[i], BENCH_BANDWIDTH, 1, NULL, sweep_read, &window, NULL},
+        {"stream.read", "raw", "-", sizes[i], BENCH_BANDWIDTH, 1, NULL, sweep_read, &plain, NULL},
     };
     struct bench_variant writes[] = {
-        {"stream.write", "direct", NULL, sizes[i], BENCH_BANDWIDTH, 1, NULL, write_all, &window, NULL},
-        {"stream.write", "raw", "-", sizes[i], BENCH_BANDWIDTH, 1, NULL, write_all, &plain, NULL},
+        {"stream.write", "direct", NULL, sizes[i], BENCH_BANDWIDTH, 1, NULL, sweep_write, &window, NULL},
+        {"stream.write", "raw", "-", sizes[i], BENCH_BANDWIDTH, 1, NULL, sweep_write, &plain, NULL},
     };
     bench_compare(reads, 2);
     bench_compare(writes, 2);

@@ -222,7 +222,8 @@ static void hits(struct list *list)
   against_raw(list, "Load hit in a coherent cache against a plain L1 load", "coherence.hit.chain", "line", 8, 6,
               independent(list, "coherence.hit.load", "line", note, sizeof note));
   double exchange = median(list, "coherence.hit.exchange", "raw", NULL, 2, 8, "latency");
-  snprintf(note, sizeof note, isnan(exchange) ? "" : ", plain exchange %.2f ns", exchange);
+  note[0] = 0;
+  if (!isnan(exchange)) snprintf(note, sizeof note, ", plain exchange %.2f ns", exchange);
   against_raw(list, "Store hit in a coherent cache against a plain store", "coherence.hit.store", "line", 8, 10, note);
   against_raw(list, "Fetch-add hit in a coherent cache against a plain one", "coherence.hit.fetch_add", "line", 8, 2, NULL);
 }
@@ -263,6 +264,56 @@ static void coherence(struct list *list)
   against_raw(list, "uma_st without caches against a plain store", "latency.hot.store", "direct", 8, 1.2, NULL);
 }
 
+/* ---- caches of pages */
+
+/* Against another library that keeps pages coherent: ArgoDSM over MPI shared memory between processes of one host, as measured once on a
+ * host of two cores; it is no peer that runs beside. */
+static void faster_than(struct list *list, const char *what, const char *bench, int devices, double theirs_ns, double factor)
+{
+  char wanted[32], ours_text[32], theirs_text[32];
+  double ours = median(list, bench, "page", NULL, devices, BENCH_ANY, "latency");
+  snprintf(wanted, sizeof wanted, "%.4g× faster", factor);
+  struct bench_target *target = add(list, what, AT_LEAST, wanted);
+  if (isnan(ours)) return;
+  judge(target, theirs_ns / ours >= factor, "%.1f× (%s; ArgoDSM took %s)", theirs_ns / ours,
+        bench_value_text(ours, "ns", ours_text, sizeof ours_text), bench_value_text(theirs_ns, "ns", theirs_text, sizeof theirs_text));
+}
+
+/* In time; bandwidth counts the other way round. */
+static void hit_cost(struct list *list, const char *what, const char *bench, const char *metric)
+{
+  const struct side page = {bench, "page", NULL}, plain = {bench, "raw", NULL};
+  struct spread spread = compare(list, &page, &plain, 2, metric, 0, BENCH_ANY);
+  double cost = strcmp(metric, "bandwidth") ? spread.mean : 1 / spread.mean;
+  struct bench_target *target = add(list, what, AT_MOST, "1.03×");
+  if (spread.count) judge(target, cost <= 1.03, "%.3f×", cost);
+}
+
+static void upgrade_of_shared(struct list *list)
+{
+  double ours = median(list, "page.upgrade.shared", "page", NULL, 2, 4096, "latency");
+  double raw = median(list, "page.upgrade", "raw", NULL, 2, 4096, "latency");
+  struct bench_target *target = add(list, "Upgrade of a page that home must be asked for against the bare operations", AT_MOST, "1.5×");
+  if (!isnan(ours) && !isnan(raw)) judge(target, ours / raw <= 1.5, "%.2f× (%.0f ns; bare %.0f ns)", ours / raw, ours, raw);
+}
+
+static void cached_pages(struct list *list)
+{
+  against_raw(list, "Read fault on a page that home has clean against the bare kernel operations", "page.miss.read", "page", 4096, 1.5,
+              NULL);
+  against_raw(list, "Store to a page held for reading against the bare kernel operations", "page.upgrade", "page", 4096, 1.5, NULL);
+  upgrade_of_shared(list);
+  against_raw(list, "A page written in turn by two devices against the bare kernel operations", "page.turn", "page", 4096, 1.5, NULL);
+  faster_than(list, "Read fault in random order against a software DSM", "page.miss.read", 2, 16000, 1.5);
+  faster_than(list, "Read fault in order, eight pages at a time, against a software DSM", "page.miss.read.sequential", 2, 9400, 1.5);
+  faster_than(list, "Write fault against a software DSM", "page.miss.write", 2, 27000, 2);
+  faster_than(list, "Barrier of 2 with cached pages against a software DSM", "page.barrier", 2, 41000, 100);
+  faster_than(list, "Barrier of 4 with cached pages against a software DSM", "page.barrier", 4, 8.6e6, 100);
+  hit_cost(list, "Pages that are there against a plain mapping: pointer chase", "page.hit.chase", "latency");
+  hit_cost(list, "Pages that are there against a plain mapping: streaming reads", "page.hit.read", "bandwidth");
+  hit_cost(list, "Pages that are there against a plain mapping: streaming writes", "page.hit.write", "bandwidth");
+}
+
 int bench_targets(const struct bench_rows *rows, struct bench_target *targets)
 {
   const size_t K = 1024, M = 1024 * 1024;
@@ -294,6 +345,7 @@ int bench_targets(const struct bench_rows *rows, struct bench_target *targets)
   pages(&list);
   sessions(&list);
   coherence(&list);
+  cached_pages(&list);
   between_hosts(&list);
   return list.count;
 }

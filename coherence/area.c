@@ -182,6 +182,7 @@ int coh_engine_open(struct coh_area *area, int me, unsigned char *memory, bool (
   engine->protocol = &area->protocol;
   engine->sharers = sharers_of(&area->shape);
   engine->me = me;
+  pthread_mutex_init(&engine->parked_mutex, NULL);
   engine->ops = &coh_line_ops;
   engine->memory = memory;
   engine->is_lost = is_lost;

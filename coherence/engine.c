@@ -31,12 +31,28 @@ struct buffer {
   int parcels; /* that it belongs to */
 };
 
+/* An access that waits for the step that does it: of the thread that carries out the transaction, or, over several hosts, of any that
+ * receives. `done` is set under the frame's lock, and read by the thread that waits. */
+struct coh_waiting {
+  struct coh_access *access; /* NULL of an eviction, and of what came by the wire */
+  _Atomic bool done;
+  _Atomic int error;
+};
+
+struct coh_parked {
+  struct coh_parked *next;
+  uint64_t line;
+  struct coh_message message;
+  bool has_data;
+  unsigned char data[];
+};
+
 struct transaction {
   struct coh_engine *engine;
   uint64_t line;
   int home;
-  struct coh_access *access; /* that waits; NULL of an eviction */
-  bool done;
+  struct coh_waiting wait;
+  bool by_wire; /* it goes on with a message of another host */
   int error;
   uint8_t before, begun; /* the own cache's state before the first step and after it */
   struct parcel *parcels;
@@ -45,17 +61,18 @@ struct transaction {
   struct parcel local_parcels[LOCAL_PARCELS];
 };
 
-/* A broken protocol has no way to go on. */
+/* A broken protocol has no way to go on. What comes from another host may be anything, and is dropped. */
 static void fault(const struct transaction *t, const struct coh_message *input, int state, const char *what)
 {
-  const struct coh_engine *engine = t->engine;
+  struct coh_engine *engine = t->engine;
   const struct coh_controller *controller = &engine->protocol->controllers[input->target < 0 ? COH_DIRECTORY : COH_CACHE];
   char who[32] = "the directory";
+  if (t->by_wire && atomic_fetch_add(&engine->refused, 1)) return; /* reported once */
   if (input->target >= 0) snprintf(who, sizeof who, "the cache of device %d", engine->shape.first + input->target);
   fprintf(stderr, "libuma: device %d: protocol %s, line 0x%zx: %s in state %s %s %s; `uma check` shows how it comes to that\n",
           engine->shape.first + engine->me, engine->protocol->name, (size_t)(engine->shape.base + (t->line << engine->line_shift)), who,
           controller->states[state].name, what, engine->protocol->messages[input->type].name);
-  abort();
+  if (!t->by_wire) abort();
 }
 
 /* ---- Parcels and their data -------------------------------------------------------------------------------------- */
@@ -70,8 +87,10 @@ static void open_transaction(struct transaction *t, struct coh_engine *engine, u
   t->engine = engine;
   t->line = line;
   t->home = (int)(line / engine->window_lines);
-  t->access = access;
-  t->done = !access;
+  t->wait.access = access;
+  atomic_init(&t->wait.done, !access);
+  atomic_init(&t->wait.error, 0);
+  t->by_wire = false;
   t->error = 0;
   t->parcels = t->local_parcels;
   t->parcel_count = 0;
@@ -210,12 +229,73 @@ static enum coh_result step_directory(struct transaction *t, const struct parcel
   return outcome.result;
 }
 
+/* ---- Other hosts ------------------------------------------------------------------------------------------------- */
+
+static bool is_here(const struct coh_engine *engine, int device)
+{
+  return !engine->wire || (unsigned)(device - engine->wire->first) < (unsigned)engine->wire->count;
+}
+
+/* What cannot be sent is lost together with its receiver. */
+static void send_by_wire(struct transaction *t, int device, const struct coh_message *message, int buffer)
+{
+  const struct coh_wire *wire = t->engine->wire;
+  if (wire->send(wire->context, device, message, t->line, buffer >= 0 ? t->buffers[buffer].bytes : NULL)) t->error = -EHOSTDOWN;
+}
+
 /* ---- The caches -------------------------------------------------------------------------------------------------- */
 
-/* The program's access that a step of this input may do; NULL when there is none. */
-static struct coh_access *waiting_access(const struct transaction *t, const struct coh_message *input)
+/* Accesses whose messages may come by the wire are found by the line, whose frame is locked: then the one that is found cannot leave. Of
+ * other lines only the number is looked at. */
+static void announce(struct coh_engine *engine, struct coh_waiting *wait, uint64_t line)
 {
-  return input->target == t->engine->me && !t->done ? t->access : NULL;
+  struct coh_patience patience = {0};
+  for (;; coh_wait_turn(&patience)) /* more than COH_WAITING threads wait: until one does not any more */
+    for (int i = 0; i < COH_WAITING; i++) {
+      struct coh_place *place = &engine->waiting[i];
+      uint64_t free = 0;
+      if (!atomic_compare_exchange_strong(&place->line_1, &free, UINT64_MAX)) continue;
+      place->wait = wait;
+      atomic_store_explicit(&place->line_1, line + 1, memory_order_release); /* pairs with the acquire in find_waiting */
+      return;
+    }
+}
+
+static struct coh_place *find_waiting(struct coh_engine *engine, uint64_t line)
+{
+  for (int i = 0; i < COH_WAITING; i++)
+    if (atomic_load_explicit(&engine->waiting[i].line_1, memory_order_acquire) == line + 1) return &engine->waiting[i];
+  return NULL;
+}
+
+static void withdraw(struct coh_engine *engine, uint64_t line)
+{
+  struct coh_place *place = find_waiting(engine, line);
+  if (place) atomic_store_explicit(&place->line_1, 0, memory_order_release);
+}
+
+/* The program's access that a step of this input may do; NULL when there is none. */
+static struct coh_waiting *waiting_for(struct transaction *t, const struct coh_message *input)
+{
+  struct coh_waiting *wait = &t->wait;
+  if (input->target != t->engine->me) return NULL;
+  if (t->engine->wire && input->type >= COH_FIRST_MESSAGE) {
+    struct coh_place *place = find_waiting(t->engine, t->line);
+    wait = place ? place->wait : NULL;
+  }
+  return wait && wait->access && !atomic_load_explicit(&wait->done, memory_order_relaxed) ? wait : NULL;
+}
+
+static struct coh_access *waiting_access(struct transaction *t, const struct coh_message *input)
+{
+  struct coh_waiting *wait = waiting_for(t, input);
+  return wait ? wait->access : NULL;
+}
+
+/* Must the step be made in the process of the device, because it does the access of a thread there? */
+static bool belongs_elsewhere(const struct transaction *t, const struct coh_message *input, const struct coh_outcome *outcome)
+{
+  return t->engine->wire && input->target != t->engine->me && outcome->deeds & (COH_DEED_LOAD | COH_DEED_STORE);
 }
 
 /* The deeds of a step on the frame's data, in the order that core.h gives them. Returns the buffer of what is sent. */
@@ -225,10 +305,11 @@ static int do_deeds(struct transaction *t, struct coh_frame *frame, const struct
   const struct coh_cache_ops *ops = t->engine->ops;
   if (outcome->deeds & COH_DEED_FILL && arrived) ops->fill(t->engine, frame, arrived);
   int buffer = take_line(t, outcome, frame);
-  struct coh_access *access = waiting_access(t, input);
-  if (outcome->deeds & (COH_DEED_LOAD | COH_DEED_STORE) && access) {
-    ops->perform(t->engine, frame, access);
-    t->done = true;
+  struct coh_waiting *wait = waiting_for(t, input);
+  if (outcome->deeds & (COH_DEED_LOAD | COH_DEED_STORE) && wait) {
+    ops->perform(t->engine, frame, wait->access);
+    if (t->engine->wire && input->type >= COH_FIRST_MESSAGE) withdraw(t->engine, t->line);
+    atomic_store_explicit(&wait->done, true, memory_order_release); /* pairs with the acquire in await */
   }
   return buffer;
 }
@@ -248,9 +329,10 @@ enum { CHECKED = 0 };
 
 static void check_rights(const struct transaction *t, const struct coh_message *input, const struct coh_outcome *outcome)
 {
+  if (!CHECKED) return;
   struct coh_engine *engine = t->engine;
   const struct coh_state *states = engine->protocol->controllers[COH_CACHE].states;
-  if (!CHECKED || states[outcome->state].right <= states[outcome->from].right) return;
+  if (states[outcome->state].right <= states[outcome->from].right) return;
   int rival = coh_frame_rival(engine, input->target, t->line, (enum coh_right)states[outcome->state].right);
   if (rival < 0) return;
   fprintf(stderr, "libuma: the invariant \"%s\" does not hold: device %d has the right %s, but device %d has one as well\n",
@@ -267,6 +349,12 @@ static void step_frame(struct transaction *t, struct coh_frame *frame, const str
   struct coh_cache_entry entry = frame->entry;
   int buffer = NO_BUFFER;
   coh_cache_step(engine->protocol, &entry, input, outcome);
+  if (belongs_elsewhere(t, input, outcome)) {
+    coh_frame_unlock(engine, frame);
+    send_by_wire(t, input->target, input, data);
+    outcome->send_count = 0;
+    return;
+  }
   if (outcome->result == COH_DONE) {
     check_rights(t, input, outcome);
     engine->ops->retract(engine, frame, outcome->from, outcome->state);
@@ -274,6 +362,7 @@ static void step_frame(struct transaction *t, struct coh_frame *frame, const str
     buffer = do_deeds(t, frame, input, outcome, data >= 0 ? t->buffers[data].bytes : NULL);
     set_entry(frame, &entry);
     engine->ops->grant(engine, frame, outcome->from, outcome->state);
+    if (engine->wire && input->type < COH_FIRST_MESSAGE && waiting_access(t, input)) announce(engine, &t->wait, t->line);
   }
   coh_frame_unlock(engine, frame);
   if (outcome->result == COH_UNHANDLED) fault(t, input, outcome->from, "has no cell for");
@@ -288,7 +377,10 @@ static enum coh_result step_absent(struct transaction *t, const struct coh_messa
   coh_cache_step(t->engine->protocol, &entry, input, &outcome);
   if (outcome.result == COH_UNHANDLED) fault(t, input, 0, "has no cell for");
   if (outcome.result != COH_DONE) return outcome.result;
-  if (entry.state || entry.acks) fault(t, input, 0, "leaves it without an access, on");
+  if (entry.state || entry.acks) {
+    fault(t, input, 0, "leaves it without an access, on");
+    return COH_UNHANDLED;
+  }
   if (t->engine->tally) coh_tally_step(t->engine, t->line, input, &outcome, NULL, NULL);
   send_all(t, &outcome, take_line(t, &outcome, NULL));
   return COH_DONE;
@@ -298,6 +390,11 @@ static enum coh_result step_absent(struct transaction *t, const struct coh_messa
 
 static enum coh_result deliver(struct transaction *t, const struct parcel *parcel)
 {
+  int device = parcel->message.target == COH_HOME ? t->home : parcel->message.target;
+  if (!is_here(t->engine, device)) {
+    send_by_wire(t, device, &parcel->message, parcel->buffer);
+    return COH_DONE;
+  }
   if (parcel->message.target == COH_HOME) return step_directory(t, parcel);
   struct coh_frame *frame = coh_frame_find(t->engine, parcel->message.target, t->line);
   if (!frame) return step_absent(t, &parcel->message);
@@ -341,6 +438,7 @@ static void take_back(struct transaction *t)
   struct coh_frame *frame = coh_frame_find(t->engine, t->engine->me, t->line);
   if (!frame) return;
   struct coh_cache_entry entry = frame->entry;
+  if (t->engine->wire) withdraw(t->engine, t->line);
   coh_cache_take_back(t->engine->protocol, &entry, t->before, t->begun);
   set_entry(frame, &entry);
   coh_frame_unlock(t->engine, frame);
@@ -361,6 +459,31 @@ static void run(struct transaction *t)
   if (t->error) take_back(t);
 }
 
+/* Is nothing of the transaction under way on other hosts? */
+static bool is_settled(struct transaction *t)
+{
+  if (t->wait.access) return atomic_load_explicit(&t->wait.done, memory_order_acquire);
+  struct coh_frame *frame = coh_frame_find(t->engine, t->engine->me, t->line);
+  bool stable = !frame || t->engine->protocol->controllers[COH_CACHE].states[frame->entry.state].stable;
+  if (frame) coh_frame_unlock(t->engine, frame);
+  return stable;
+}
+
+/* The rest of a transaction comes by the wire. */
+static void await(struct transaction *t)
+{
+  const struct coh_wire *wire = t->engine->wire;
+  struct coh_patience patience = {0};
+  while (!t->error && !is_settled(t)) {
+    wire->progress(wire->context);
+    coh_wait_turn(&patience);
+    if (patience.turns % LOOK_EVERY == 0 && (t->engine->is_lost(t->home) || atomic_load(&t->wait.error))) {
+      t->error = -EHOSTDOWN;
+      take_back(t);
+    }
+  }
+}
+
 /* ---- Accesses ---------------------------------------------------------------------------------------------------- */
 
 /* Steps the access into the locked frame and carries out what comes of it; COH_STALLED: the line is at work for somebody else. */
@@ -372,6 +495,7 @@ static enum coh_result begin(struct transaction *t, struct coh_frame *frame, int
   t->before = outcome.from;
   t->begun = outcome.state;
   if (outcome.result == COH_DONE) run(t);
+  if (outcome.result == COH_DONE && t->engine->wire) await(t);
   return outcome.result;
 }
 
@@ -412,7 +536,7 @@ int coh_access_line(struct coh_engine *engine, uint64_t line, struct coh_access 
   uint64_t victim;
   int lost = 0;
   open_transaction(&t, engine, line, access, &room);
-  while (!t.done && !t.error && lost <= engine->shape.ways) {
+  while (!atomic_load_explicit(&t.wait.done, memory_order_acquire) && !t.error && lost <= engine->shape.ways) {
     struct coh_frame *frame = coh_frame_claim(engine, line, &victim);
     if (!frame) {
       make_room(engine, victim, &lost, &patience);
@@ -424,7 +548,89 @@ int coh_access_line(struct coh_engine *engine, uint64_t line, struct coh_access 
     if (begin(&t, frame, access->input) == COH_STALLED) coh_wait_turn(&patience);
   }
   close_transaction(&t);
-  return t.done ? 0 : -EHOSTDOWN;
+  return atomic_load_explicit(&t.wait.done, memory_order_acquire) ? 0 : -EHOSTDOWN;
+}
+
+/* ---- What comes by the wire -------------------------------------------------------------------------------------- */
+
+static bool is_device(const struct coh_engine *engine, int device)
+{
+  return device >= 0 && device < engine->shape.devices;
+}
+
+/* Nothing is believed: a message must be one of the protocol, between devices and homes that exist, to a controller of this host. */
+static bool is_acceptable(const struct coh_engine *engine, const struct coh_message *message, uint64_t line, bool has_data)
+{
+  const struct coh_protocol *protocol = engine->protocol;
+  if (message->type < COH_FIRST_MESSAGE || message->type >= protocol->message_count || line >= engine->bytes >> engine->line_shift)
+    return false;
+  int home = (int)(line / engine->window_lines), target = message->target == COH_HOME ? home : message->target;
+  const struct coh_message_type *type = &protocol->messages[message->type];
+  return is_device(engine, message->requestor) && (message->source == COH_HOME || is_device(engine, message->source)) &&
+         (message->target == COH_HOME || is_device(engine, message->target)) && is_here(engine, target) && type->data == has_data &&
+         message->acks >= -1 && message->acks < engine->shape.devices;
+}
+
+static void park(struct coh_engine *engine, const struct transaction *t, const struct parcel *parcel)
+{
+  size_t bytes = parcel->buffer >= 0 ? engine->shape.line_bytes : 0;
+  struct coh_parked *parked = malloc(sizeof *parked + bytes);
+  if (!parked) abort(); /* a message would be lost */
+  *parked = (struct coh_parked){.line = t->line, .message = parcel->message, .has_data = bytes};
+  if (bytes) memcpy(parked->data, t->buffers[parcel->buffer].bytes, bytes);
+  pthread_mutex_lock(&engine->parked_mutex);
+  bool full = engine->parked_count == COH_PARKED_MOST; /* more than all threads of all devices can wait for */
+  if (!full) {
+    parked->next = engine->parked;
+    engine->parked = parked;
+    engine->parked_count++;
+  }
+  pthread_mutex_unlock(&engine->parked_mutex);
+  if (!full) return;
+  free(parked);
+  atomic_fetch_add(&engine->refused, 1);
+}
+
+/* Delivers the message and what comes of it, without waiting for anything: what stalls is parked. */
+static void deliver_arrived(struct coh_engine *engine, const struct coh_message *message, uint64_t line, const void *data)
+{
+  struct room room;
+  struct transaction t;
+  int buffer = NO_BUFFER;
+  open_transaction(&t, engine, line, NULL, &room);
+  t.by_wire = true;
+  if (data) {
+    buffer = free_buffer(&t);
+    memcpy(t.buffers[buffer].bytes, data, engine->shape.line_bytes);
+  }
+  add_parcel(&t, message, buffer);
+  while (t.parcel_count && deliver_one(&t)) continue;
+  for (int i = 0; i < t.parcel_count; i++) park(engine, &t, &t.parcels[i]);
+  close_transaction(&t);
+}
+
+int coh_deliver(struct coh_engine *engine, const struct coh_message *message, uint64_t line, const void *data)
+{
+  if (!is_acceptable(engine, message, line, data)) {
+    if (!atomic_fetch_add(&engine->refused, 1)) fprintf(stderr, "libuma: a message that cannot be one of this session was dropped\n");
+    return -EINVAL;
+  }
+  deliver_arrived(engine, message, line, data);
+  return 0;
+}
+
+void coh_retry(struct coh_engine *engine)
+{
+  pthread_mutex_lock(&engine->parked_mutex);
+  struct coh_parked *parked = engine->parked, *next;
+  engine->parked = NULL;
+  engine->parked_count = 0;
+  pthread_mutex_unlock(&engine->parked_mutex);
+  for (; parked; parked = next) {
+    next = parked->next;
+    deliver_arrived(engine, &parked->message, parked->line, parked->has_data ? parked->data : NULL);
+    free(parked);
+  }
 }
 
 /* ---- Ranges ------------------------------------------------------------------------------------------------------ */

@@ -11,6 +11,11 @@
  * and each under the lock of the one controller that it is given to, until nothing is left. So a transaction is carried out by one
  * thread; caches and directories of others are passive. What stalls is kept and given again.
  *
+ * Over several hosts (struct coh_wire) controllers of other hosts are reached by messages. Whoever receives one steps the controller that it
+ * is for, and delivers what comes of that as above; what stalls is kept until something has changed. A step that does the program's access
+ * is made in the program's own process, so a message that brings it about is passed on to there. The thread whose access waits helps to
+ * receive.
+ *
  * Locks. A frame's lock guards its tag, its entry and its data; a directory entry's lock guards the entry and the line's memory. Nobody
  * waits for anything while holding one, and no two are held at once. Besides, threads of a device that look for a free frame in one set
  * take turns by a lock that is private to their process; it is held while frame locks of that set are taken, never the other way round.
@@ -26,6 +31,7 @@
 #ifndef COH_ENGINE_H
 #define COH_ENGINE_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
 
@@ -40,7 +46,9 @@ enum {
   COH_TEXT_SIZE = 64 << 10,
   COH_HINTS = 1024,
   COH_SET_LOCKS = 64,
-  COH_BUFFERS = 16
+  COH_BUFFERS = 16,
+  COH_WAITING = 256,
+  COH_PARKED_MOST = 1 << 16
 };
 
 /* What all devices of a domain agree on. Numbers are checked by whoever fills it in. */
@@ -78,6 +86,24 @@ struct coh_cache_clock { /* counts how often another frame became the one used l
   _Atomic uint64_t resident; /* pages that the device holds */
 };
 
+/* How controllers on other hosts are reached; given by the layer above. */
+struct coh_wire {
+  void *context;
+  int first, count; /* the devices whose caches and windows are on this host */
+  /* To the process of `device`, with line_bytes of data unless that is NULL. Never waits for the receiver. 0, or -EHOSTDOWN: it is lost. */
+  int (*send)(void *context, int device, const struct coh_message *message, uint64_t line, const void *data);
+  void (*progress)(void *context); /* receives what has come, by coh_deliver; called by threads that wait, without any lock */
+};
+
+struct coh_waiting; /* engine.c: an access that a message will do */
+struct coh_parked;  /* engine.c: a message that stalled */
+
+/* One that waits, by its line. */
+struct coh_place {
+  _Atomic uint64_t line_1; /* 0: free */
+  struct coh_waiting *wait;
+};
+
 struct coh_counters; /* tally.h */
 struct coh_tally;
 struct coh_area;
@@ -109,8 +135,14 @@ struct coh_engine {
   unsigned char *all_data;
   uint32_t controls[COH_MAX_STATES]; /* by cache state: COH_FRAME_READ and _WRITE */
   bool (*is_lost)(int device);
-  struct coh_tally *tally; /* NULL: not tracked */
-  struct coh_pages *pages; /* NULL: a cache of lines */
+  const struct coh_wire *wire; /* NULL: all devices are on this host */
+  struct coh_place waiting[COH_WAITING];
+  pthread_mutex_t parked_mutex;
+  struct coh_parked *parked; /* what came by the wire and stalled, and how many these are; under parked_mutex */
+  int parked_count;
+  _Atomic uint64_t refused; /* messages that were none */
+  struct coh_tally *tally;  /* NULL: not tracked */
+  struct coh_pages *pages;  /* NULL: a cache of lines */
   int spool;
   _Atomic(unsigned char *) buffers[COH_BUFFERS]; /* of a line's size, not in use; change */
   atomic_flag set_locks[COH_SET_LOCKS];          /* by set; change */
@@ -179,6 +211,11 @@ int coh_atomic(struct coh_engine *engine, enum fab_atomic op, uint64_t offset, u
                uint64_t *old);
 /* Gives up all that this device's cache holds; modified lines go home. 0, or -EHOSTDOWN when a line is lost (the others were flushed). */
 int coh_flush(struct coh_engine *engine);
+/* A message came by the wire for a controller of this host; data as the message's type says. -EINVAL: it is none that could be meant for it, and was
+ * counted and dropped. Any thread, without a lock. */
+int coh_deliver(struct coh_engine *engine, const struct coh_message *message, uint64_t line, const void *data);
+/* Tries again what stalled; by whoever receives, now and then. */
+void coh_retry(struct coh_engine *engine);
 /* All of the line's controllers at one moment at which no device is inside the engine: NULL, or the invariant that does not hold. */
 const struct coh_invariant *coh_engine_broken(struct coh_engine *engine, uint64_t line, struct coh_breach *breach);
 

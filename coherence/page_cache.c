@@ -74,6 +74,17 @@ static int uffd_of(struct coh_engine *engine, int device)
   return none;
 }
 
+/* Its process is gone. Is there another one by the same number, which lends its own? Takes the place of the former under the same descriptor,
+ * which other threads may be using. */
+static bool renew_uffd(struct coh_engine *engine, int device)
+{
+  int fd = device == engine->me ? -1 : engine->pages->config.borrow(device);
+  if (fd < 0) return false;
+  dup3(fd, uffd_of(engine, device), O_CLOEXEC);
+  close(fd);
+  return true;
+}
+
 static uintptr_t address_of(const struct coh_engine *engine, uint64_t line)
 {
   return engine->base + (line << engine->line_shift);
@@ -89,8 +100,10 @@ static void protect(struct coh_engine *engine, int device, uint64_t line, bool o
 {
   struct uffdio_writeprotect change = {.range = {address_of(engine, line), engine->shape.line_bytes},
                                        .mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : asleep(engine, UFFDIO_WRITEPROTECT_MODE_DONTWAKE)};
-  int result;
-  while ((result = ioctl(uffd_of(engine, device), UFFDIO_WRITEPROTECT, &change)) && errno == EAGAIN) continue;
+  int result, tries = 0;
+  while ((result = ioctl(uffd_of(engine, device), UFFDIO_WRITEPROTECT, &change)) &&
+         (errno == EAGAIN || (errno == ESRCH && tries++ == 0 && renew_uffd(engine, device))))
+    continue;
   if (result && errno != ESRCH && errno != ENOENT) cannot("cannot change its write protection", line, errno);
 }
 
@@ -305,12 +318,20 @@ static void compare_with_twin(struct coh_engine *engine, int device, uint64_t li
   coh_buffer_give(engine, after);
 }
 
+static bool holds_data(const struct coh_engine *engine, int state)
+{
+  return engine->protocol->controllers[COH_CACHE].states[state].holds_data;
+}
+
+/* A page that this device gives up, and that may still be sent meanwhile, only leaves the page table. */
 static void page_retract(struct coh_engine *engine, struct coh_frame *frame, int from, int to)
 {
+  enum coh_right before = right_of(engine, from), after = right_of(engine, to);
   int device = device_of(engine, frame);
-  if (right_of(engine, from) < COH_RIGHT_WRITE || right_of(engine, to) == COH_RIGHT_WRITE) return;
-  protect(engine, device, line_of(frame), true);
-  if (engine->tally) compare_with_twin(engine, device, line_of(frame));
+  if (after >= before) return;
+  if (device == engine->me && after == COH_RIGHT_NONE && holds_data(engine, to)) unmap(engine, line_of(frame));
+  else if (before == COH_RIGHT_WRITE) protect(engine, device, line_of(frame), true);
+  if (before == COH_RIGHT_WRITE && engine->tally) compare_with_twin(engine, device, line_of(frame));
 }
 
 static void page_fill(struct coh_engine *engine, struct coh_frame *frame, const unsigned char *bytes)
@@ -318,8 +339,7 @@ static void page_fill(struct coh_engine *engine, struct coh_frame *frame, const 
   int device = device_of(engine, frame);
   uint64_t line = line_of(frame);
   bool mine = device == engine->me;
-  if (mine) memcpy(engine->pages->alias + (line << engine->line_shift), bytes, engine->shape.line_bytes);
-  else write_at(engine, place_of(engine, device, line), bytes);
+  write_at(engine, place_of(engine, device, line), bytes);
   set_held(engine, frame, device, frame->held | IN_FRAME);
   drop_stash(engine, frame, device, line);
   if (!mine || frame->held & QUEUED) return;
@@ -344,12 +364,14 @@ static void page_perform(struct coh_engine *engine, struct coh_frame *frame, str
   frame->held |= USED;
 }
 
-/* It leaves the page table; its data stays while it may still be sent. */
+/* It leaves the page table; its data stays while it may still be sent: in the frame when this is the device's own process, which has
+ * unmapped it (retract). */
 static void withdraw(struct coh_engine *engine, struct coh_frame *frame, int device, int to)
 {
   uint64_t line = line_of(frame);
   off_t place = place_of(engine, device, line);
-  if (engine->protocol->controllers[COH_CACHE].states[to].holds_data && frame->held & IN_FRAME) {
+  if (holds_data(engine, to) && device == engine->me) return;
+  if (holds_data(engine, to) && frame->held & IN_FRAME) {
     copy_aside(engine, place, place + (off_t)engine->bytes);
     set_held(engine, frame, device, frame->held | IN_STASH);
   }
@@ -362,7 +384,7 @@ static void page_grant(struct coh_engine *engine, struct coh_frame *frame, int f
   int device = device_of(engine, frame);
   uint64_t line = line_of(frame);
   if (before > COH_RIGHT_NONE && after == COH_RIGHT_NONE) withdraw(engine, frame, device, to);
-  if (!engine->protocol->controllers[COH_CACHE].states[to].holds_data) {
+  if (!holds_data(engine, to)) {
     drop_frame(engine, frame, device, line);
     drop_stash(engine, frame, device, line);
   }
@@ -438,14 +460,10 @@ static int map_frames(struct coh_engine *engine)
   struct coh_pages *pages = engine->pages;
   off_t mine = place_of(engine, engine->me, 0);
   int fd = pages->config.frames_fd, sharing = MAP_SHARED | MAP_NORESERVE;
-  void *alias = mmap(NULL, 2 * engine->bytes, PROT_READ | PROT_WRITE, sharing, fd, mine);
-  if (alias == MAP_FAILED) return -errno;
-  pages->alias = alias;
   void *windows = mmap((void *)engine->base, engine->bytes, PROT_READ | PROT_WRITE, sharing | MAP_FIXED, fd, mine);
   if (windows == MAP_FAILED) return -errno;
   /* A process that this one forks has no userfaultfd: it would read and write frames behind the protocol's back. */
-  if (madvise(windows, engine->bytes, MADV_DONTFORK) || madvise(alias, 2 * engine->bytes, MADV_DONTFORK)) return -errno;
-  return 0;
+  return madvise(windows, engine->bytes, MADV_DONTFORK) ? -errno : 0;
 }
 
 /* Faults of the kernel are served for the privileged only: those whom the system call allows it, or the device. */
@@ -510,7 +528,6 @@ void coh_pages_close(struct coh_engine *engine)
   struct coh_pages *pages = engine->pages;
   for (int d = 0; d < COH_MAX_DEVICES; d++)
     if (pages->uffds[d] >= 0) close(pages->uffds[d]);
-  if (pages->alias) munmap(pages->alias, 2 * engine->bytes);
   if (pages->queue) munmap(pages->queue, (pages->queue_mask + 1) * sizeof *pages->queue);
   free(pages);
   engine->pages = NULL;

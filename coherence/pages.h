@@ -10,14 +10,14 @@
  *   read             the page                           write-protected, or nothing (second chance)
  *   read-write       the page                           writable, or nothing
  *
- * Everybody changes anybody's frames: fills through an alias or pwrite, write-protects through the userfaultfd of the device, revokes by
- * punching a hole, which unmaps the page wherever it is mapped. Each under the frame's lock, so state, file and page table agree
- * when it is free. What has to leave the page table although it may still be sent (a page being given up) moves to a second part of the
- * file that is mapped nowhere, the stash.
+ * Everybody changes anybody's frames: fills by pwrite (a mapping beside the windows would be faulted in first), write-protects through the
+ * userfaultfd of the device, revokes by punching a hole, which unmaps the page wherever it is mapped. Each under the frame's lock, so state,
+ * file and page table agree when it is free. A page that has to leave the page table although it may still be sent is unmapped by its own
+ * device, which gives it up; if another device makes it leave, it moves to a second part of the file that is mapped nowhere, the stash.
  *
  * Where accesses are counted a third part holds each page as it was when the device got the right to store to it (tally.h).
  *
- * The engine itself touches aliases only, never the windows' addresses: it cannot fault.
+ * The engine itself touches the file and aliases of the windows' memory only, never the windows' addresses: it cannot fault.
  *
  * Budget. A device that holds as many pages as it has frames gives one up first: the oldest that was not used since it was looked at last
  * (second chance). Whether a page was used is seen by unmapping it: the next access faults, finds the page still there, and maps it again.
@@ -43,7 +43,6 @@ struct coh_page_config {
 struct coh_pages {
   struct coh_page_config config;
   _Atomic int uffds[COH_MAX_DEVICES]; /* -1: not borrowed yet */
-  unsigned char *alias;               /* this device's frames, then its stash */
   atomic_flag queue_lock;
   uint64_t *queue; /* room for every page; those that this device holds or held, the oldest first */
   uint64_t queue_mask, queue_begin, queue_end;

@@ -46,6 +46,7 @@ struct history {
   uint64_t line, lost_stamp;   /* 0: it was not lost to another device, but evicted */
   bool had, in_shadow;         /* ever, and in the shadow now */
   uint8_t pending;             /* enum coh_miss: a miss that has begun; COH_MISS_FALSE until the end tells whether it is */
+  uint64_t sums[COH_SUMS];     /* of all accesses */
   struct history *prev, *next; /* in the shadow */
   UT_hash_handle hh;
 };
@@ -88,6 +89,7 @@ void coh_tally_close(struct coh_engine *engine)
   HASH_CLEAR(hh, engine->tally->lines); /* the table; the lines are still a list */
   for (; line; line = following) {
     following = line->hh.next;
+    if (engine->shape.traced && line->sums[COH_SUM_LOADS] + line->sums[COH_SUM_STORES]) coh_trace_sum(engine, line->line, line->sums);
     free(line);
   }
   pthread_mutex_destroy(&engine->tally->mutex);
@@ -113,7 +115,7 @@ void coh_tally_prefetch(struct coh_engine *engine)
 /* ---- Why it missed ----------------------------------------------------------------------------------------------- */
 
 /* The line's history, in the first place of the shadow from now on; *known: was it there before, *near: in the shadow? */
-static struct history *visit(struct coh_engine *engine, uint64_t line, bool *known, bool *near)
+static struct history *visit(struct coh_engine *engine, uint64_t line, int input, bool hit, bool *known, bool *near)
 {
   struct coh_tally *tally = engine->tally;
   struct history *found;
@@ -126,6 +128,8 @@ static struct history *visit(struct coh_engine *engine, uint64_t line, bool *kno
     HASH_ADD(hh, tally->lines, line, sizeof line, found);
   }
   found->had = true;
+  found->sums[input == COH_STORE ? COH_SUM_STORES : COH_SUM_LOADS]++;
+  found->sums[COH_SUM_HITS] += hit;
   *near = found->in_shadow;
   if (found->in_shadow) DL_DELETE(tally->shadow, found);
   else tally->shadow_count++;
@@ -151,11 +155,11 @@ static bool was_written_since(const struct coh_engine *engine, uint64_t line, co
 }
 
 /* A miss begins: visits the line, and notes why it is not there. */
-static void begin_miss(struct coh_engine *engine, uint64_t line, struct coh_frame_record *record)
+static void begin_miss(struct coh_engine *engine, uint64_t line, int input, struct coh_frame_record *record)
 {
   bool known, near;
   pthread_mutex_lock(&engine->tally->mutex);
-  struct history *history = visit(engine, line, &known, &near);
+  struct history *history = visit(engine, line, input, false, &known, &near);
   if (record->lost_stamp) history->lost_stamp = record->lost_stamp;
   if (!known) history->pending = COH_MISS_COLD;
   else if (history->lost_stamp) history->pending = COH_MISS_FALSE;
@@ -257,12 +261,12 @@ static enum coh_miss count_access(struct coh_engine *engine, uint64_t line, cons
   bool readable = engine->protocol->controllers[COH_CACHE].states[outcome->from].right >= COH_RIGHT_READ;
   add(engine, engine->me, access->input == COH_STORE ? COH_STORES : COH_LOADS, 1);
   if (!hit && !readable) {
-    begin_miss(engine, line, record);
+    begin_miss(engine, line, access->input, record);
     forget_touched(engine, record);
     return COH_NO_MISS;
   }
   pthread_mutex_lock(&engine->tally->mutex);
-  visit(engine, line, &known, &near);
+  visit(engine, line, access->input, hit, &known, &near);
   pthread_mutex_unlock(&engine->tally->mutex);
   add(engine, engine->me, hit ? COH_HITS : COH_UPGRADES, 1);
   return hit ? COH_NO_MISS : COH_MISS_UPGRADE;

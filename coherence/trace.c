@@ -120,6 +120,13 @@ void coh_trace_touch(struct coh_engine *engine, uint64_t line, int device, const
   append(engine, &record, NULL, 0);
 }
 
+void coh_trace_sum(struct coh_engine *engine, uint64_t line, const uint64_t *sums)
+{
+  struct coh_record record = begin(engine, COH_RECORD_SUM, address_of(engine, line));
+  record.size = (uint16_t)(sizeof record + COH_SUMS * sizeof *sums);
+  append(engine, &record, sums, COH_SUMS * sizeof *sums);
+}
+
 void coh_trace_block(struct coh_engine *engine, enum coh_record_kind kind, uint64_t address, uint64_t bytes, const char *site,
                      uint64_t number)
 {

@@ -13,11 +13,14 @@
 
 enum { COH_TRACE_BUFFER = 256 << 10, COH_SITE_SIZE = 120 };
 
+enum coh_sum { COH_SUM_LOADS, COH_SUM_STORES, COH_SUM_HITS, COH_SUMS }; /* accesses; how many of both hit */
+
 enum coh_record_kind {
   COH_RECORD_STEP,  /* an input into a controller; followed by send_count messages, those to many one by one */
   COH_RECORD_TOUCH, /* the program touched bytes of a line that it had not touched since the line came; no step of its own */
   COH_RECORD_ALLOC, /* of `bytes` at `address`; followed by COH_SITE_SIZE bytes: "file.c:12" of the call, or "" */
   COH_RECORD_FREE,
+  COH_RECORD_SUM, /* all that the device did to a line, when it leaves; followed by COH_SUMS numbers of 8 bytes */
 };
 
 struct coh_record {
@@ -50,6 +53,7 @@ void coh_trace_step(struct coh_engine *engine, uint64_t line, const struct coh_m
                     const struct coh_access *access, enum coh_miss miss);
 void coh_trace_touch(struct coh_engine *engine, uint64_t line, int device, const struct coh_access *access);
 /* `number`: from coh_area_next, drawn when the block was taken and nobody else knew, or before it was given back; 0: now. */
+void coh_trace_sum(struct coh_engine *engine, uint64_t line, const uint64_t *sums);
 void coh_trace_block(struct coh_engine *engine, enum coh_record_kind kind, uint64_t address, uint64_t bytes, const char *site,
                      uint64_t number);
 /* At the end, by whoever ends the session: what is left in the area's buffers goes to the spool. Returns the number of records dropped. */
@@ -63,6 +67,7 @@ uint64_t coh_trace_drain(struct coh_area *area, int spool);
  *                 home; event; from; state; sends [[message, source, target, requestor, acks]...]; for an access offset and bytes; miss: which kind it was,
  *                 of the step that ends a miss or begins an upgrade
  *   cat "touch"   line, access "load" or "store", offset, bytes
+ *   cat "sum"     line, loads, stores, hits: all accesses of the device to it, when it left (a device that was killed leaves none)
  *   cat "alloc"   address, bytes, site;  cat "free"  address
  * A message is an arrow (ph s and f) from the step that sent it to the step that received it. A step takes no time that is measured; it is
  * drawn up to 50 ns wide. otherData holds the protocol's name and text, devices, line_bytes, base, window_bytes.

@@ -45,7 +45,7 @@ struct writer {
 static bool is_record(const struct coh_record *record, size_t left)
 {
   return left >= sizeof *record && record->size >= sizeof *record && record->size <= left && record->size % 8 == 0 &&
-         record->kind <= COH_RECORD_FREE;
+         record->kind <= COH_RECORD_SUM;
 }
 
 /* By domain, and then by number. */
@@ -61,13 +61,13 @@ static int index_records(struct writer *w, size_t bytes)
   size_t at = 0, room = 0;
   for (; at < bytes && is_record((const void *)(w->spool + at), bytes - at); at += ((const struct coh_record *)(w->spool + at))->size) {
     if (w->count == room) {
-      const struct coh_record **larger = realloc(w->records, (room = room ? 2 * room : 4096) * sizeof *larger);
+      const struct coh_record **larger = realloc(w->records, (room = room ? 2 * room : 4096) * sizeof(void *));
       if (!larger) return -ENOMEM;
       w->records = larger;
     }
     w->records[w->count++] = (const struct coh_record *)(w->spool + at);
   }
-  if (w->count) qsort(w->records, w->count, sizeof *w->records, compare);
+  if (w->count) qsort(w->records, w->count, sizeof(void *), compare);
   return at == bytes ? 0 : -EIO;
 }
 
@@ -204,6 +204,16 @@ static void put_touch(struct writer *w, const struct coh_record *record)
           record->address, record->input.type == COH_STORE ? "store" : "load", record->offset, record->bytes);
 }
 
+static void put_sum(struct writer *w, const struct coh_record *record)
+{
+  const uint64_t *sums = (const uint64_t *)(record + 1);
+  begin_event(w, "i", "sum", record->actor, 0, record->time_ns);
+  fprintf(w->out,
+          ",\"s\":\"t\",\"name\":\"sum\",\"args\":{\"line\":\"0x%" PRIx64 "\",\"loads\":%" PRIu64 ",\"stores\":%" PRIu64
+          ",\"hits\":%" PRIu64 "}}",
+          record->address, sums[COH_SUM_LOADS], sums[COH_SUM_STORES], sums[COH_SUM_HITS]);
+}
+
 static void put_block(struct writer *w, const struct coh_record *record)
 {
   bool allocated = record->kind == COH_RECORD_ALLOC;
@@ -248,6 +258,7 @@ static void put_all(struct writer *w, struct coh_area *const *areas, int domains
     case COH_RECORD_TOUCH: put_touch(w, record); break;
     case COH_RECORD_ALLOC:
     case COH_RECORD_FREE: put_block(w, record); break;
+    case COH_RECORD_SUM: put_sum(w, record); break;
     }
   }
   fputs("\n]}\n", w->out);

@@ -143,6 +143,8 @@ extern const struct fab_ops fab_uring; /* uring.c: TCP sockets by io_uring: MSG 
 extern const struct fab_ops fab_ofi;   /* ofi.c: libfabric, several hosts: RMA, MSG */
 extern const struct fab_ops fab_sim;   /* sim.c: one process, virtual time, a seeded adversary: MAP, RMA, MSG; no hardware */
 
+/* Has the index-th device neither sent nor received anything yet? Only then another endpoint may open its rings. */
+bool fab_shm_is_unused(const void *rings, int count, int index);
 size_t fab_shm_bytes(int devices);       /* size of fab_config.rings (a hole-y file: only what is used costs memory) */
 const struct fab_ops *fab_at(int index); /* fabric.c: all fabrics, in order; NULL behind the last */
 int fab_uring_available(void);           /* 0, or the -errno with which the kernel refuses io_uring */

@@ -1,7 +1,7 @@
 /* The fabric of one host: shared memory. MAP and RMA are plain copies and processor atomics on the mapped windows.
  *
  * MSG: for each ordered pair of devices one ring with a single producer and a single consumer, in fab_config.rings, which must be
- * zeroed when the first endpoint opens; a device opens once. A ring has two parts: slots of one cache line, and a bulk area of bytes.
+ * zeroed when the first endpoint opens; a device opens once (again while fab_shm_is_unused). A ring has two parts: slots of one cache line, and a bulk area of bytes.
  * A message begins with a slot that holds its header; up to SLOT_INLINE bytes of payload lie in the same line. Longer payload lies in
  * the bulk area in fragments, the first announced by the header's slot, each further one by a slot of its own.
  *
@@ -135,6 +135,15 @@ static struct slot *slots_of(const struct endpoint *e, int sender, int receiver)
 {
   unsigned char *rings = (unsigned char *)e->config.rings + rings_offset(e->config.count);
   return (struct slot *)(void *)(rings + pair(e, sender, receiver) * ring_bytes(e->config.count));
+}
+
+bool fab_shm_is_unused(const void *rings, int count, int index)
+{
+  const struct inbox *inboxes = rings;
+  uint64_t bits = 0;
+  for (int word = 0; word < MAX_COUNT / 64; word++) bits |= atomic_load(&inboxes[index].senders[word]);
+  for (int i = 0; i < count; i++) bits |= atomic_load(&inboxes[i].senders[index / 64]) & (uint64_t)1 << (index % 64);
+  return !bits;
 }
 
 /* ---- opening and closing */

@@ -64,7 +64,7 @@ enum { UMA_OFF = 1, UMA_ON };
  * is the way out); -EALREADY called twice; -ENOMEM. One thread, once. */
 int uma_init(const struct uma_config *config);
 
-/* Collective: waits until all devices came here (once one was lost, for nobody), then leaves the session. Windows are unmapped. */
+/* Collective: waits until all devices came here (once one was lost, for nobody; with --create, for nobody), then leaves the session. Windows are unmapped. */
 int uma_finalize(void);
 
 /* Runs function(argument) as every device of a new session of `devices` processes (forked from the caller) and waits for all.
@@ -72,6 +72,19 @@ int uma_finalize(void);
  * the exit status of the first device that failed (1 to 255, 128 + the signal's number for a signal), or -errno when the session
  * could not start. The caller itself is not a device. `config` as for `uma run`; NULL is all defaults. */
 int uma_spawn(const struct uma_config *config, int devices, int (*function)(void *argument), void *argument);
+
+/* Starts another device as a copy of this one, as fork(2) does, in a session that began with device 0 alone (`uma run --create`,
+ * config.create). Returns 0 in the new device and its number in the caller: the lowest that does not exist yet, or that uma_wait_device has
+ * waited for. The new device has its own place in the session, an empty standard input, and this process's memory as it was; what
+ * stdio has buffered is copied too, so flush first. Locks that the caller holds stay the caller's. Barriers and collectives of the whole
+ * session wait until all uma_device_count() devices exist; uma_finalize waits for nobody in such a session.
+ * Errors: -EINVAL the session was not started for it; -ENOSPC all devices exist; -EBUSY this process has other threads (streams make one),
+ * which a copy would lack; -EAGAIN or -ENOMEM from fork(2). Any device, but one thread. */
+int uma_fork(void);
+
+/* Waits until a device that uma_fork started has left the session and its process has ended; its number is free again then.
+ * Errors: -ECHILD no such device; -EDEADLK this device; -EHOSTDOWN it was lost. */
+int uma_wait_device(int device);
 
 const char *uma_strerror(int error); /* explains a return value; any sign, never NULL */
 const char *uma_last_error(void);    /* one sentence on the calling thread's last failure in this library, "" when none */
@@ -120,19 +133,19 @@ int uma_free(void *pointer);
 
 /* Who looks at a trace wants to know where a block was allocated: the calls leave their place in the source behind. */
 extern __thread const char *uma_site_;
+static inline size_t uma_from_(size_t argument, const char *site)
+{
+  uma_site_ = site;
+  return argument;
+}
 #define UMA_TEXT_(x) #x
 #define UMA_LINE_(line) UMA_TEXT_(line)
-#define UMA_HERE_ (uma_site_ = __FILE__ ":" UMA_LINE_(__LINE__))
-/* clang-format off */
-#define uma_malloc(bytes) __extension__({ size_t uma_bytes_ = (bytes); UMA_HERE_; uma_malloc(uma_bytes_); })
-#define uma_malloc_on(device, bytes) __extension__({ int uma_device_ = (device); size_t uma_bytes_ = (bytes); UMA_HERE_; \
-  uma_malloc_on(uma_device_, uma_bytes_); })
-#define uma_calloc_on(device, count, size) __extension__({ int uma_device_ = (device); size_t uma_count_ = (count), uma_size_ = (size); \
-  UMA_HERE_; uma_calloc_on(uma_device_, uma_count_, uma_size_); })
-#define uma_memalign_on(device, alignment, bytes) __extension__({ int uma_device_ = (device); \
-  size_t uma_alignment_ = (alignment), uma_bytes_ = (bytes); UMA_HERE_; uma_memalign_on(uma_device_, uma_alignment_, uma_bytes_); })
-#define uma_alloc_symmetric(bytes) __extension__({ size_t uma_bytes_ = (bytes); UMA_HERE_; uma_alloc_symmetric(uma_bytes_); })
-/* clang-format on */
+#define UMA_FROM_(argument) uma_from_(argument, __FILE__ ":" UMA_LINE_(__LINE__))
+#define uma_malloc(bytes) uma_malloc(UMA_FROM_(bytes))
+#define uma_malloc_on(device, bytes) uma_malloc_on(device, UMA_FROM_(bytes))
+#define uma_calloc_on(device, count, size) uma_calloc_on(device, count, UMA_FROM_(size))
+#define uma_memalign_on(device, alignment, bytes) uma_memalign_on(device, alignment, UMA_FROM_(bytes))
+#define uma_alloc_symmetric(bytes) uma_alloc_symmetric(UMA_FROM_(bytes))
 
 struct uma_usage {
   size_t capacity;     /* bytes of the window */
@@ -367,6 +380,17 @@ int uma_lock_destroy(const struct uma_lock *lock);      /* -EBUSY held */
 int uma_lock(const struct uma_lock *lock);              /* 0 or -EOWNERDEAD, both with the lock held; -EINVAL no such lock */
 int uma_trylock(const struct uma_lock *lock);           /* -EBUSY held by another */
 int uma_unlock(const struct uma_lock *lock);            /* -EPERM not held by this device */
+
+/* A barrier among some of the devices, named and placed as a lock is. Each round ends when `count` calls have come to it; all pass
+ * the same count. Errors: -ENOSPC no more barriers there; -EREMOTE it is in another domain; -EINVAL no such barrier, or more calls than
+ * `count`; -EBUSY devices wait there; -EHOSTDOWN a device was lost, after which the barrier is of no use. */
+struct uma_barrier {
+  int32_t home;
+  uint32_t index;
+};
+int uma_barrier_create(int device, struct uma_barrier *barrier);
+int uma_barrier_destroy(const struct uma_barrier *barrier);
+int uma_barrier_wait(const struct uma_barrier *barrier, int count); /* stores made before it are visible after it */
 
 enum uma_compare { UMA_EQ = 1, UMA_NE, UMA_LT, UMA_LE, UMA_GT, UMA_GE };
 enum uma_signal { UMA_SIGNAL_SET = 1, UMA_SIGNAL_ADD };

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "bench/bare.h"
 #include "bench/report.h"
 #include "bench/rows.h"
 #include "tests/command.h"
@@ -141,9 +142,9 @@ Test(bench, a_broken_row_is_an_error_that_names_what_was_expected)
 Test(bench, list_names_every_benchmark)
 {
   static const char *const names[] = {
-      "latency.chase", "transfer.read", "transfer.pingpong", "random.gups",    "sync.barrier",      "collective",
-      "stream",        "kvpool",        "coherence.hit",     "coherence.miss", "coherence.traffic", "ofi"};
-  for (int i = 0; i < 12; i++) expect_bench("--list", 0, names[i]);
+      "latency.chase", "transfer.read", "transfer.pingpong", "random.gups",       "sync.barrier", "collective",      "stream",
+      "kvpool",        "coherence.hit", "coherence.miss",    "coherence.traffic", "page.miss",    "page.transition", "ofi"};
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) expect_bench("--list", 0, names[i]);
 }
 
 Test(bench, wrong_arguments_are_named)
@@ -216,14 +217,26 @@ static struct bench_rows run_into_rows(const char *names)
   return rows;
 }
 
+struct wanted_row {
+  const char *bench, *path;
+  int devices;
+  size_t bytes;
+  const char *metric;
+};
+
+static void expect_rows(const struct bench_rows *rows, const struct wanted_row *wanted, size_t count)
+{
+  for (size_t i = 0; i < count; i++) {
+    const struct bench_row *row =
+        bench_rows_find(rows, wanted[i].bench, wanted[i].path, NULL, wanted[i].devices, wanted[i].bytes, wanted[i].metric);
+    cr_expect(row && row->n > 1, "%s %s %s of %zu bytes", wanted[i].bench, wanted[i].path, wanted[i].metric, wanted[i].bytes);
+    if (row && strcmp(row->metric, "acks")) cr_expect(row->min > 0, "%s %s: %g", row->bench, row->path, row->min);
+  }
+}
+
 Test(bench, coherent_caches_and_their_raw_counterparts_are_measured, .timeout = 120)
 {
-  static const struct {
-    const char *bench, *path;
-    int devices;
-    size_t bytes;
-    const char *metric;
-  } wanted[] = {
+  static const struct wanted_row wanted[] = {
       {"coherence.hit.load", "line", 2, 8, "latency"},
       {"coherence.hit.load", "raw", 2, 8, "latency"},
       {"coherence.hit.chain", "line", 2, 8, "latency"},
@@ -253,12 +266,49 @@ Test(bench, coherent_caches_and_their_raw_counterparts_are_measured, .timeout = 
       {"coherence.check", "-", 4, 0, "rate"},
   };
   struct bench_rows rows = run_into_rows("coherence.hit coherence.miss coherence.pingpong coherence.transition coherence.check");
-  for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
-    const struct bench_row *row =
-        bench_rows_find(&rows, wanted[i].bench, wanted[i].path, NULL, wanted[i].devices, wanted[i].bytes, wanted[i].metric);
-    cr_expect(row && row->n > 1, "%s %s %s of %zu bytes", wanted[i].bench, wanted[i].path, wanted[i].metric, wanted[i].bytes);
-    if (row && strcmp(row->metric, "acks")) cr_expect(row->min > 0, "%s %s: %g", row->bench, row->path, row->min);
-  }
+  expect_rows(&rows, wanted, sizeof wanted / sizeof wanted[0]);
+  bench_rows_free(&rows);
+}
+
+/* Where userfaultfd is forbidden there is nothing to measure, and no error. */
+Test(bench, page_faults_and_their_bare_operations_are_measured, .timeout = 120)
+{
+  static const struct wanted_row wanted[] = {
+      {"page.miss.read", "page", 2, 4096, "latency"},
+      {"page.miss.read", "raw", 2, 4096, "latency"},
+      {"page.miss.read.sequential", "page", 2, 4096, "latency"},
+      {"page.miss.write", "page", 2, 4096, "latency"},
+      {"page.miss.write", "raw", 2, 4096, "latency"},
+      {"page.upgrade", "page", 2, 4096, "latency"},
+      {"page.upgrade", "raw", 2, 4096, "latency"},
+      {"page.upgrade.shared", "page", 2, 4096, "latency"},
+      {"page.turn", "page", 2, 4096, "latency"},
+      {"page.turn", "raw", 2, 4096, "latency"},
+      {"page.evict", "page", 2, 4096, "latency"},
+      {"page.evict.modified", "page", 2, 4096, "latency"},
+      {"page.barrier", "page", 2, 0, "latency"},
+      {"page.barrier", "page", 4, 0, "latency"},
+      {"page.transition.i_to_s", "page", 9, 4096, "latency"},
+      {"page.transition.m_to_s", "page", 9, 4096, "latency"},
+      {"page.transition.i_to_m", "page", 9, 4096, "latency"},
+      {"page.transition.m_to_m", "page", 9, 4096, "latency"},
+      {"page.transition.s_to_m.0", "page", 9, 4096, "latency"},
+      {"page.transition.s_to_m.8", "page", 9, 4096, "latency"},
+      {"page.transition.s_to_m.8", "page", 9, 4096, "acks"},
+      {"page.hit.chase", "page", 2, 1 << 20, "latency"},
+      {"page.hit.chase", "raw", 2, 1 << 20, "latency"},
+      {"page.hit.read", "page", 2, 4 << 20, "bandwidth"},
+      {"page.hit.read", "raw", 2, 4 << 20, "bandwidth"},
+      {"page.hit.write", "page", 2, 4 << 20, "bandwidth"},
+      {"page.hit.write", "raw", 2, 4 << 20, "bandwidth"},
+  };
+  static const struct wanted_row by_thread[] = {
+      {"page.faults.signal", "page", 2, 4096, "latency"},
+      {"page.faults.thread", "page", 2, 4096, "latency"},
+  };
+  struct bench_rows rows = run_into_rows("page.");
+  if (bare_allowed(false)) expect_rows(&rows, wanted, sizeof wanted / sizeof wanted[0]);
+  if (bare_allowed(true)) expect_rows(&rows, by_thread, 2);
   bench_rows_free(&rows);
 }
 

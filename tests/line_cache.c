@@ -253,3 +253,18 @@ Test(line_cache, flush_brings_everything_home)
 {
   for (int p = 0; coh_shipped_name(p); p++) run_with((struct uma_config){.protocol = coh_shipped_name(p)}, 3, flush);
 }
+
+/* Device 1 leaves; what it stored into device 0's window is in memory then, without anybody asking for it. */
+static int leave(void *unused)
+{
+  uint64_t *word = uma_symmetric(uma_alloc_symmetric(LINE), 0);
+  if (uma_device() == 1) uma_st(word, UINT64_C(77)); /* and returns, which leaves the session */
+  const uint64_t *memory = (const void *)(uma_self.memory + ((unsigned char *)word - (unsigned char *)uma_window(0, NULL)));
+  while (uma_device() == 0 && __atomic_load_n(memory, __ATOMIC_ACQUIRE) != 77) usleep(100);
+  return 0;
+}
+
+Test(line_cache, leaving_brings_everything_home)
+{
+  run_with((struct uma_config){0}, 2, leave);
+}

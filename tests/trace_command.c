@@ -128,6 +128,8 @@ Test(trace_command, true_sharing)
   cr_expect_eq(misses(line, "true sharing"), TRACED_DEVICES * (TRACED_ROUNDS - 1));
   cr_expect_eq(misses(line, "false sharing"), 0);
   cr_expect_eq(number(line, "invalidations"), TRACED_DEVICES * TRACED_ROUNDS - 1);
+  cr_expect_eq(number(line, "writebacks"), 1, "the last one's, when it left");
+  cr_expect_gt(number(line, "hops"), TRACED_DEVICES * TRACED_ROUNDS);
   expect_ranges(line, 2, "stores", "[[16,23]]");
   line = line_at(lines, session->at.mixed);
   expect_verdict(line, "mostly false sharing");
@@ -176,7 +178,7 @@ Test(trace_command, as_exact_as_the_counters)
   struct traced_session *session = traced_begin();
   json_t *lines = read_lines(session), *line, *device;
   size_t i, d;
-  uint64_t sums[TRACED_DEVICES][6] = {0}, invalidations = 0, received = 0;
+  uint64_t sums[TRACED_DEVICES][9] = {0}, invalidations = 0, received = 0;
   json_array_foreach(lines, i, line)
   {
     invalidations += (uint64_t)number(line, "invalidations");
@@ -186,14 +188,25 @@ Test(trace_command, as_exact_as_the_counters)
       for (int kind = COH_MISS_COLD; kind < COH_MISS_UPGRADE; kind++)
         sum[kind - COH_MISS_COLD] += (uint64_t)misses(device, coh_miss_names[kind]);
       sum[5] += (uint64_t)number(device, "upgrades");
+      const json_t *accesses = json_object_get(device, "accesses");
+      sum[6] += (uint64_t)number(accesses, "loads");
+      sum[7] += (uint64_t)number(accesses, "stores");
+      sum[8] += (uint64_t)number(accesses, "hits");
     }
   }
   for (d = 0; d < TRACED_DEVICES; d++) {
     const struct uma_counters *counters = &session->counters[d];
-    const uint64_t counted[6] = {counters->misses_cold,         counters->misses_capacity,      counters->misses_conflict,
-                                 counters->misses_true_sharing, counters->misses_false_sharing, counters->upgrades};
+    const uint64_t counted[9] = {counters->misses_cold,
+                                 counters->misses_capacity,
+                                 counters->misses_conflict,
+                                 counters->misses_true_sharing,
+                                 counters->misses_false_sharing,
+                                 counters->upgrades,
+                                 counters->loads,
+                                 counters->stores,
+                                 counters->hits};
     received += counters->invalidations_received;
-    for (int k = 0; k < 6; k++) cr_expect_eq(sums[d][k], counted[k], "device %zu, kind %d: %zu, not %zu", d, k, sums[d][k], counted[k]);
+    for (int k = 0; k < 9; k++) cr_expect_eq(sums[d][k], counted[k], "device %zu, kind %d: %zu, not %zu", d, k, sums[d][k], counted[k]);
   }
   cr_expect_eq(invalidations, received);
   json_decref(lines);

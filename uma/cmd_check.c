@@ -20,18 +20,6 @@ struct arguments {
   bool random;
 };
 
-/* `otherwise` when the flag was not given. */
-static long number(const char *flag, const char *text, long least, long most, long otherwise)
-{
-  char *end;
-  if (!text) return otherwise;
-  errno = 0;
-  long value = strtol(text, &end, 10);
-  if (errno || end == text || *end || value < least || value > most)
-    error(EXIT_USAGE, 0, "%s: \"%s\" is not valid; expected %ld to %ld", flag, text, least, most);
-  return value;
-}
-
 static void check_arguments(struct argp_state *state, const struct arguments *arguments)
 {
   const char *sharers = arguments->sharers;
@@ -73,10 +61,10 @@ static struct coh_check_options check_options(const struct arguments *arguments)
 {
   return (struct coh_check_options){
       .sharers = arguments->sharers ? arguments->sharers : "full",
-      .caches = (int)number("--caches", arguments->caches, 2, COH_WORLD_CACHES, 3),
-      .lines = (int)number("--lines", arguments->lines, 1, COH_WORLD_LINES, 1),
-      .depth = (int)number("--depth", arguments->depth, 1, 1000000, 0),
-      .bytes_most = (size_t)number("--memory", arguments->memory, 1, 1 << 20, 2048) << 20,
+      .caches = (int)uma_cmd_number("--caches", arguments->caches, 2, COH_WORLD_CACHES, 3),
+      .lines = (int)uma_cmd_number("--lines", arguments->lines, 1, COH_WORLD_LINES, 1),
+      .depth = (int)uma_cmd_number("--depth", arguments->depth, 1, 1000000, 0),
+      .bytes_most = (size_t)uma_cmd_number("--memory", arguments->memory, 1, 1 << 20, 2048) << 20,
   };
 }
 
@@ -213,11 +201,11 @@ static void read_lose(const char *text, struct coh_random_options *options)
 static struct coh_random_options random_options(const struct arguments *arguments)
 {
   struct coh_random_options options = {
-      .lines = (int)number("--lines", arguments->lines, 1, 1024, 24),
-      .seed = (uint64_t)number("--seed", arguments->seed, 0, LONG_MAX, 1),
-      .steps = (uint64_t)number("--steps", arguments->steps, 1, LONG_MAX, 1000000),
+      .lines = (int)uma_cmd_number("--lines", arguments->lines, 1, 1024, 24),
+      .seed = (uint64_t)uma_cmd_number("--seed", arguments->seed, 0, LONG_MAX, 1),
+      .steps = (uint64_t)uma_cmd_number("--steps", arguments->steps, 1, LONG_MAX, 1000000),
   };
-  int devices = (int)number("--devices", arguments->devices, 2, COH_MAX_DEVICES, 16);
+  int devices = (int)uma_cmd_number("--devices", arguments->devices, 2, COH_MAX_DEVICES, 16);
   coh_sharer_kind_make(arguments->sharers ? arguments->sharers : "full", devices, 0, &options.sharers);
   if (arguments->lose) read_lose(arguments->lose, &options);
   return options;

@@ -18,17 +18,6 @@ struct arguments {
   const char *file, *top, *json, *line, *html, *from, *steps;
 };
 
-static long number(const char *flag, const char *text, long least, long most, long otherwise)
-{
-  char *end;
-  if (!text) return otherwise;
-  errno = 0;
-  long value = strtol(text, &end, 10);
-  if (errno || end == text || *end || value < least || value > most)
-    error(EXIT_USAGE, 0, "%s: \"%s\" is not valid; expected %ld to %ld", flag, text, least, most);
-  return value;
-}
-
 static void check_arguments(struct argp_state *state, const struct arguments *arguments)
 {
   if (arguments->line && (arguments->top || arguments->json))
@@ -97,7 +86,7 @@ static int finish(FILE *file, const char *flag, const char *path)
 
 static int top(struct uma_trace *trace, const struct arguments *arguments)
 {
-  int most = (int)number("--top", arguments->top, 1, INT_MAX, TOP);
+  int most = (int)uma_cmd_number("--top", arguments->top, 1, INT_MAX, TOP);
   struct uma_trace_facts facts;
   uma_trace_facts_init(&facts, trace);
   int result = read_all(trace, &facts, NULL);
@@ -170,8 +159,8 @@ static int one_line(struct uma_trace *trace, const struct arguments *arguments)
   struct uma_trace_facts facts;
   struct uma_trace_ladder view;
   uint64_t line;
-  long from = number("--from", arguments->from, 1, INT_MAX, 1);
-  long steps = number("--steps", arguments->steps, 1, MOST_STEPS, arguments->html ? HTML_STEPS : TEXT_STEPS);
+  long from = uma_cmd_number("--from", arguments->from, 1, INT_MAX, 1);
+  long steps = uma_cmd_number("--steps", arguments->steps, 1, MOST_STEPS, arguments->html ? HTML_STEPS : TEXT_STEPS);
   int result = read_line_flag(trace, arguments->line, &line);
   if (result) return result;
   uma_trace_facts_init(&facts, trace);

@@ -127,23 +127,29 @@ int uma_counters(int device, struct uma_counters *counters)
 
 /* ---- The trace --------------------------------------------------------------------------------------------------- */
 
+/* Could the file be written at the end? Better known now than after hours; nothing is created, for the session may not come to its end. */
+static bool may_write(const char *path, const char *folder)
+{
+  if (!access(path, W_OK)) return true;
+  return errno == ENOENT && !access(folder, W_OK | X_OK);
+}
+
 /* Beside the trace, so that it is on a disk that is meant to hold it. */
 int uma_coherent_spool(const char *path, int *spool)
 {
   char *copy = strdup(path);
-  FILE *probe = fopen(path, "a"); /* better now than after hours */
-  int error = errno;
-  if (!copy || !probe) {
-    free(copy);
-    return uma_fail(-EINVAL, "trace: \"%s\" cannot be written: %s", path, strerror(error));
+  if (!copy) return uma_fail(-ENOMEM, "no memory to record a trace");
+  const char *folder = dirname(copy);
+  if (may_write(path, folder)) {
+    *spool = open(folder, O_TMPFILE | O_RDWR | O_APPEND | O_CLOEXEC, 0600);
+    if (*spool < 0) *spool = memfd_create("uma-trace", MFD_CLOEXEC); /* a file system without unnamed files */
+    if (*spool < 0) uma_fail(-errno, "trace: cannot create a file for the records: %s", strerror(errno));
+  } else {
+    uma_fail(-EINVAL, "trace: \"%s\" cannot be written: %s", path, strerror(errno));
   }
-  fclose(probe);
-  *spool = open(dirname(copy), O_TMPFILE | O_RDWR | O_APPEND | O_CLOEXEC, 0600);
   free(copy);
-  if (*spool < 0) *spool = memfd_create("uma-trace", MFD_CLOEXEC); /* a file system without unnamed files */
-  if (*spool < 0) return uma_fail(-errno, "trace: cannot create a file for the records: %s", strerror(errno));
-  fcntl(*spool, F_SETFL, O_APPEND);
-  return 0;
+  if (*spool >= 0) fcntl(*spool, F_SETFL, O_APPEND);
+  return *spool >= 0 ? 0 : -EINVAL;
 }
 
 int uma_coherent_trace(const char *path, int spool, struct coh_area *const *areas, int domains)
@@ -162,6 +168,7 @@ int uma_coherent_trace(const char *path, int spool, struct coh_area *const *area
 /* ---- A device ---------------------------------------------------------------------------------------------------- */
 
 static int borrow_fds[UMA_MAX_DEVICES], borrow_count; /* of this domain's devices */
+static int lend_fds[UMA_MAX_DEVICES], lend_count;     /* where devices create each other */
 
 int uma_coherent_frames(const struct uma_shape *shape, int count, int *fd)
 {
@@ -239,6 +246,8 @@ static int join_pages(const struct uma_inheritance *from)
   if (config.budget < COH_BUDGET_LEAST) config.budget = COH_BUDGET_LEAST;
   borrow_count = from->borrow_fds ? uma_self.count : 0;
   for (int d = 0; d < borrow_count; d++) borrow_fds[d] = from->borrow_fds[d];
+  lend_count = from->lend_fds ? uma_self.count : 0;
+  for (int d = 0; d < lend_count; d++) lend_fds[d] = from->lend_fds[d];
   int result = coh_pages_open(uma_self.engine, &config);
   if (result) return refuse_pages(result);
   return lend_uffd(coh_pages_descriptor(uma_self.engine), from->lend_fd);
@@ -269,9 +278,57 @@ void uma_coherent_leave(void)
     coh_pages_close(uma_self.engine);
     close(frames_fd);
     for (int d = 0; d < borrow_count; d++) close(borrow_fds[d]);
+    for (int d = 0; d < lend_count; d++) close(lend_fds[d]);
   }
-  if (uma_self.engine->spool >= 0) close(uma_self.engine->spool);
-  coh_engine_close(uma_self.engine);
+  int spool = uma_self.engine->spool;
+  coh_engine_close(uma_self.engine); /* which still writes to it */
+  if (spool >= 0) close(spool);
+}
+
+int uma_coherent_threads(void)
+{
+  return uma_self.engine && uma_self.engine->pages && uma_self.engine->pages->serves;
+}
+
+void uma_coherent_before_fork(void)
+{
+  if (!uma_self.engine) return;
+  if (uma_self.engine->tally) coh_tally_flush(uma_self.engine); /* or it would be counted twice */
+  if (uma_self.engine->pages) coh_pages_stop(uma_self.engine);
+}
+
+int uma_coherent_go_on(void)
+{
+  return uma_coherent_serve();
+}
+
+/* The copy has no pages, and its addresses are not even reserved. Its number may have been that of a process that is gone, whose userfaultfd
+ * it takes back first. */
+static int forget_pages(struct coh_engine *copied, struct uma_inheritance *from)
+{
+  char byte;
+  int me = uma_self.device - uma_self.first;
+  *from = (struct uma_inheritance){.frames_fd = copied->pages->config.frames_fd,
+                                   .spool_fd = copied->spool,
+                                   .lend_fd = lend_fds[me],
+                                   .lend_fds = lend_fds,
+                                   .borrow_fds = borrow_fds};
+  while (recv(borrow_fds[me], &byte, 1, MSG_DONTWAIT) > 0) continue;
+  coh_pages_close(copied);
+  return uma_space_reserve(&uma_self.shape);
+}
+
+int uma_coherent_after_fork(void)
+{
+  struct coh_engine *copied = uma_self.engine;
+  if (!copied) return 0;
+  struct uma_inheritance from = {.spool_fd = copied->spool};
+  int result = copied->pages ? forget_pages(copied, &from) : 0;
+  copied->shape.traced = false; /* what the creator did, it tells itself */
+  coh_engine_close(copied);
+  uma_self.engine = uma_self.lines = NULL;
+  if (!result) result = uma_coherent_join(&from);
+  return result ? result : uma_coherent_serve();
 }
 
 bool uma_is_cached(const void *pointer, size_t bytes)

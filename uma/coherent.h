@@ -24,6 +24,12 @@ int uma_coherent_trace(const char *path, int spool, struct coh_area *const *area
 int uma_coherent_join(const struct uma_inheritance *from); /* 0 or -errno with the sentence */
 int uma_coherent_serve(void); /* from now on absent pages are brought; once the session is joined. 0 or -errno */
 void uma_coherent_leave(void);
+/* fork.c: around the copying of a device's process. before, in the one that is copied; then go_on there, and in the copy after_fork, as the
+ * device that uma_self names by now. 0 or -errno. How many threads of this process serve faults, which before ends. */
+void uma_coherent_before_fork(void);
+int uma_coherent_go_on(void);
+int uma_coherent_after_fork(void);
+int uma_coherent_threads(void);
 
 /* Does any byte lie in a window that is reached through a cache? */
 bool uma_is_cached(const void *pointer, size_t bytes);

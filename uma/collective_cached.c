@@ -62,7 +62,8 @@ int uma_collective_cached(const struct uma_collective *what, const struct uma_sp
   size_t many = spread->src_blocks > spread->dst_blocks ? spread->src_blocks : spread->dst_blocks;
   size_t most = MOST_BYTES / many / LEAST_BYTES * LEAST_BYTES, limit = most ? most : LEAST_BYTES, length;
   unsigned char *memory = malloc((spread->src_blocks + spread->dst_blocks) * limit);
-  int result = memory ? 0 : uma_fail(-ENOMEM, "no memory for a chunk of a collective");
+  int result = 0;
+  if (!memory) return uma_fail(-ENOMEM, "no memory for a chunk of a collective");
   for (size_t offset = 0; offset < spread->block && !result; offset += length) {
     length = spread->block - offset < limit ? spread->block - offset : limit;
     result = run_chunk(what, spread, channel, memory, memory + spread->src_blocks * limit, offset, length);

@@ -238,11 +238,17 @@ static int check_trace(const struct uma_config *config)
   return uma_fail(-EINVAL, "trace: \"%s\": there are no coherence messages with --coherence none; expected line or page", config->trace);
 }
 
+static int check_create(const struct uma_config *config)
+{
+  if (config->create != UMA_ON || config->mode != UMA_MODE_STACKED || config->servers == 1) return 0;
+  return uma_fail(-EINVAL, "create: devices create each other in one coherence domain only; expected --mode supernode");
+}
+
 int uma_config_shape(const struct uma_config *config, int devices, struct uma_shape *shape)
 {
   char text[32], limit[32];
   if (check_choices(config) || check_huge_pages(config) || check_cache(config) || check_pages(config) || check_protocol(config) ||
-      check_trace(config))
+      check_trace(config) || check_create(config))
     return -EINVAL;
   if (devices < 1 || devices > UMA_MAX_DEVICES)
     return uma_fail(-EINVAL, "devices: %d is not valid; expected 1 to %d", devices, UMA_MAX_DEVICES);
@@ -279,6 +285,7 @@ int uma_config_shape(const struct uma_config *config, int devices, struct uma_sh
       .prefetch = config->prefetch,
       .faults = config->faults,
       .traced = *config->trace,
+      .create = config->create == UMA_ON,
       .oversubscribed = devices > uma_host_processors(),
   };
   strcpy(shape->protocol, config->protocol);

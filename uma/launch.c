@@ -7,6 +7,7 @@
  * Two processes rather than one, so that the session ends properly however either dies:
  *   - the front dies: the keeper gets SIGTERM (PR_SET_PDEATHSIG) and ends the session as if it had been asked to.
  *   - the keeper dies: devices get SIGKILL, as its children (PR_SET_PDEATHSIG), and as holders of a lifeline (session.c).
+ *   - devices create each other (fork.c): they become children of the keeper in the same way, and it finds them on the board (adopt).
  *   - a device starts processes of its own and dies: they become children of the keeper (PR_SET_CHILD_SUBREAPER), which ends them.
  * Shared memory is unnamed (memfd), sockets are inherited: there is nothing that could stay behind but processes.
  *
@@ -184,6 +185,7 @@ static void describe_inheritance(const struct keeper *k, int device, int lifelin
   if (caches_pages(k)) {
     to->lend_fd = k->lend_fd[device];
     to->borrow_fds = &k->borrow_fd[uma_shape_first(&k->shape, domain, k->shape.domains)];
+    if (k->shape.create) to->lend_fds = k->lend_fd;
   }
   if (k->shape.domains == 1) return;
   memcpy(to->listen_fd, k->listen_fd[device], sizeof to->listen_fd);
@@ -214,13 +216,14 @@ static char *export_list(char *end, const int *fds, int count)
 /* The variable that uma_init reads, see session.c: inherit. */
 static void export_inheritance(const struct keeper *k, const struct uma_inheritance *from)
 {
-  static char text[2 * UMA_MAX_DEVICES * 8 + 128];
+  static char text[3 * UMA_MAX_DEVICES * 8 + 128];
   int fds[] = {from->board_fd,    from->segment_fd, from->windows_fd,   from->frames_fd,   from->spool_fd,
                from->lifeline_fd, from->lend_fd,    from->listen_fd[0], from->listen_fd[1]};
   char *end = text + sprintf(text, "%d", from->device);
   end = export_list(end, fds, sizeof fds / sizeof fds[0]);
   end = export_list(end, from->wake_fds, domain_size(k, from->device));
-  export_list(end, from->borrow_fds, domain_size(k, from->device));
+  end = export_list(end, from->borrow_fds, domain_size(k, from->device));
+  export_list(end, from->lend_fds, domain_size(k, from->device));
   setenv("UMA_SESSION", text, 1);
 }
 
@@ -261,7 +264,7 @@ static void close_foreign(struct keeper *k, const struct uma_inheritance *from)
     if (uma_shape_domain(&k->shape, d) != uma_shape_domain(&k->shape, from->device)) close(k->wake_fd[d]);
   }
   for (int d = 0; d < k->shape.devices && caches_pages(k); d++) {
-    if (d != from->device) close(k->lend_fd[d]);
+    if (d != from->device && !k->shape.create) close(k->lend_fd[d]);
     if (uma_shape_domain(&k->shape, d) != uma_shape_domain(&k->shape, from->device)) close(k->borrow_fd[d]);
   }
   for (int domain = 0; domain < k->shape.domains; domain++) {
@@ -318,6 +321,17 @@ static int start_device(struct keeper *k, int device)
   return 0;
 }
 
+/* Takes over the devices that others have created. Each has put its process number on the board before its creator goes on. */
+static void adopt(struct keeper *k)
+{
+  for (int d = 1; k->shape.create && d < k->started; d++) {
+    pid_t pid = atomic_load(&k->board->members[d].pid);
+    if (k->pid[d] || !pid) continue;
+    k->pid[d] = pid;
+    k->running++;
+  }
+}
+
 static void signal_devices(struct keeper *k, int number)
 {
   for (int d = 0; d < k->started; d++)
@@ -330,6 +344,7 @@ static void begin_end(struct keeper *k, int status)
   if (k->ending) return;
   k->ending = true;
   k->kill_at_ns = fab_now_ns() + GRACE_NS;
+  adopt(k);
   signal_devices(k, SIGTERM);
   signal_devices(k, SIGCONT);
 }
@@ -338,6 +353,15 @@ static void mark_lost(struct keeper *k, int device)
 {
   atomic_store(&k->board->members[device].lost, 1);
   atomic_fetch_add(&k->board->lost_count, 1);
+}
+
+/* Where devices create each other: for uma_wait_device. */
+static void vacate(struct keeper *k, int device, bool well)
+{
+  uint32_t left = UMA_MEMBER_LEFT;
+  if (!k->shape.create) return;
+  if (well) atomic_compare_exchange_strong(&k->board->members[device].state, &left, UMA_MEMBER_ENDED);
+  fab_bell_ring(&k->board->ends);
 }
 
 /* A sentence about how the device ended and the status that follows for the session; NULL when it ended well. */
@@ -362,16 +386,8 @@ static const char *judge(struct keeper *k, int device, int wait_status, int *sta
   return atomic_load(&k->board->joined_count) ? "exited without calling uma_init, while others did" : NULL;
 }
 
-static void device_ended(struct keeper *k, int device, int wait_status)
+static void blame(struct keeper *k, int device, int status)
 {
-  char text[128];
-  int status;
-  pid_t pid = k->pid[device];
-  k->pid[device] = 0;
-  k->running--;
-  const char *sentence = judge(k, device, wait_status, &status, text, sizeof text);
-  if (!sentence || k->ending) return;
-  if (!atomic_load(&k->outcome->taken)) fprintf(stderr, "%s: device %d (process %d) %s\n", k->name, device, (int)pid, sentence);
   if (k->shape.on_failure == UMA_ON_FAILURE_CONTINUE) {
     if (!k->status) k->status = status;
     mark_lost(k, device);
@@ -380,15 +396,38 @@ static void device_ended(struct keeper *k, int device, int wait_status)
   }
 }
 
+static void device_ended(struct keeper *k, int device, int wait_status)
+{
+  char text[128];
+  int status;
+  pid_t pid = k->pid[device];
+  k->pid[device] = 0;
+  k->running--;
+  if (k->shape.create) atomic_store(&k->board->members[device].pid, 0); /* before anything adopts */
+  const char *sentence = judge(k, device, wait_status, &status, text, sizeof text);
+  if (sentence && !k->ending) {
+    if (!atomic_load(&k->outcome->taken)) fprintf(stderr, "%s: device %d (process %d) %s\n", k->name, device, (int)pid, sentence);
+    blame(k, device, status);
+  }
+  vacate(k, device, !sentence);
+}
+
+static int device_of(const struct keeper *k, pid_t pid)
+{
+  int d = 0;
+  while (d < k->started && k->pid[d] != pid) d++;
+  return d < k->started ? d : -1;
+}
+
 static void reap(struct keeper *k)
 {
   int wait_status;
-  for (pid_t pid; (pid = waitpid(-1, &wait_status, WNOHANG)) > 0;)
-    for (int d = 0; d < k->started; d++)
-      if (k->pid[d] == pid) {
-        device_ended(k, d, wait_status);
-        break;
-      }
+  for (pid_t pid; (pid = waitpid(-1, &wait_status, WNOHANG)) > 0;) {
+    adopt(k);
+    int device = device_of(k, pid);
+    if (device >= 0) device_ended(k, device, wait_status);
+  }
+  adopt(k);
 }
 
 static void take_signals(struct keeper *k)
@@ -541,8 +580,10 @@ static int keep(struct keeper *k, const sigset_t *watched)
   prepare_keeper(k, watched);
   k->spool_fd = -1;
   int result = create_shared(k);
-  for (int d = 0; !result && d < k->shape.devices && !k->ending; d++) {
+  int first_ones = k->shape.create ? 1 : k->shape.devices;
+  for (int d = 0; !result && d < first_ones && !k->ending; d++) {
     result = start_device(k, d);
+    if (k->shape.create) k->started = k->shape.devices;
     take_signals(k);
     reap(k);
   }

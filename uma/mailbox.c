@@ -528,13 +528,15 @@ static struct arrival *find_arrival(const struct uma_mailbox *box, const struct 
 
 struct uma_request *uma_mailbox_start_recv(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, void *buffer, size_t bytes)
 {
-  void *window = needs_bounce(buffer, bytes) ? buffer : NULL;
-  if (window && !(buffer = malloc(bytes))) return NULL;
+  bool bounces = needs_bounce(buffer, bytes);
+  void *bounce = bounces ? malloc(bytes) : NULL;
+  if (bounces && !bounce) return NULL;
   pthread_mutex_lock(&box->mutex);
-  struct uma_request *request = new_receive(box, device, kind, tag, buffer, bytes);
-  if (request && window) {
-    request->bounce = buffer;
-    request->window = window;
+  struct uma_request *request = new_receive(box, device, kind, tag, bounce ? bounce : buffer, bytes);
+  if (!request) free(bounce);
+  else if (bounce) {
+    request->bounce = bounce;
+    request->window = buffer;
   }
   struct arrival *arrival = request ? find_arrival(box, request) : NULL;
   if (arrival && arrival->complete) settle(box, request, arrival);

@@ -66,6 +66,7 @@ const char *uma_strerror(int error)
   case EPERM: return "not held by this device";
   case EMSGSIZE: return "the message was longer than the buffer";
   case EEXIST: return "the addresses of the windows are taken";
+  case ENOSPC: return "all of a kind are in use (locks, barriers, devices)";
   case ENOTCONN: return "the session cannot be complete: a device ended without joining";
   default: return strerror(abs(error));
   }
@@ -85,6 +86,7 @@ void uma_layout_compute(const struct uma_shape *shape, int first, int count, str
   size_t end = 0, n = (size_t)count;
   layout->bells = reserve(&end, n * FAB_CACHE_LINE);
   layout->locks = reserve(&end, n * UMA_LOCKS * sizeof(struct uma_lock_slot));
+  layout->barriers = reserve(&end, n * UMA_BARRIERS * sizeof(struct uma_barrier_slot));
   layout->heap_stride = (uma_heap_bytes(shape->memory) + 4095) / 4096 * 4096;
   layout->heaps = reserve(&end, n * layout->heap_stride);
   layout->collectives = reserve(&end, uma_collective_bytes(count));
@@ -150,7 +152,7 @@ int uma_board_create(const struct uma_shape *shape, struct uma_board **board, in
 
 /* ---- joining */
 
-static int arm_lifeline(int fd)
+int uma_session_arm(int fd)
 {
   struct pollfd hangup = {.fd = fd};
   if (fd < 0) return 0;
@@ -168,7 +170,9 @@ static void split_lists(struct uma_inheritance *from)
   if (!list) return;
   if (uma_self.shape.domains > 1) from->wake_fds = list;
   if (uma_self.shape.domains > 1) list += uma_self.count;
-  if (uma_self.shape.coherence == UMA_COHERENCE_PAGE) from->borrow_fds = list;
+  if (uma_self.shape.coherence != UMA_COHERENCE_PAGE) return;
+  from->borrow_fds = list;
+  if (uma_self.shape.create) from->lend_fds = list + uma_self.count;
 }
 
 static int attach_memory(struct uma_inheritance *from)
@@ -223,13 +227,13 @@ static void close_inherited(const struct uma_inheritance *from)
   close(from->board_fd);
   close(from->segment_fd);
   close(from->windows_fd);
-  if (from->lend_fd >= 0) close(from->lend_fd);
+  if (from->lend_fd >= 0 && !from->lend_fds) close(from->lend_fd);
 }
 
 int uma_session_join(struct uma_inheritance *from)
 {
   if (uma_self.joined) return uma_fail(-EALREADY, "this process has joined a session already");
-  int result = arm_lifeline(from->lifeline_fd);
+  int result = uma_session_arm(from->lifeline_fd);
   if (!result) result = attach_memory(from);
   if (!result) result = announce();
   if (result) return result;
@@ -245,14 +249,14 @@ int uma_session_join(struct uma_inheritance *from)
   return uma_self.shape.domains > 1 ? uma_engine_start() : 0;
 }
 
-/* UMA_SESSION=device,board,segment,windows,frames,spool,lifeline,lend,listen0,listen1[,wake...][,borrow...]: numbers, all but the first
+/* UMA_SESSION=device,board,segment,windows,frames,spool,lifeline,lend,listen0,listen1[,wake...][,borrow...][,lend...]: numbers, all but the first
  * descriptors. The lists are as long as the domain has devices, where there are such. */
 static int inherit(const char *text, struct uma_inheritance *from, int *lists)
 {
   int *field[] = {&from->device,   &from->board_fd,    &from->segment_fd, &from->windows_fd,   &from->frames_fd,
                   &from->spool_fd, &from->lifeline_fd, &from->lend_fd,    &from->listen_fd[0], &from->listen_fd[1]};
   int fields = sizeof field / sizeof field[0], i = 0;
-  for (char *end; *text && i < fields + 2 * UMA_MAX_DEVICES; text = *end ? end + 1 : end, i++) {
+  for (char *end; *text && i < fields + 3 * UMA_MAX_DEVICES; text = *end ? end + 1 : end, i++) {
     int value = (int)strtol(text, &end, 10);
     if (end == text || (*end && *end != ','))
       return uma_fail(-EINVAL, "UMA_SESSION: \"%s\" is not a list of numbers; it is set by the launcher only", text);
@@ -284,7 +288,7 @@ static int join_alone(const struct uma_config *config)
 
 int uma_init(const struct uma_config *config)
 {
-  int lists[2 * UMA_MAX_DEVICES];
+  int lists[3 * UMA_MAX_DEVICES];
   struct uma_inheritance from = {0};
   const char *text = getenv("UMA_SESSION");
   if (uma_self.joined) return uma_fail(-EALREADY, "uma_init was called before in this process");
@@ -301,8 +305,10 @@ int uma_finalize(void)
   if (!uma_self.joined) return uma_fail(-EINVAL, "uma_finalize was called outside of a session");
   uma_engine_drain();
   int flushed = uma_flush();
-  int result = uma_barrier(); /* from here on nobody asks this device for anything */
+  /* From here on nobody asks this device for anything. Where devices create each other nobody ever does, and some may not exist. */
+  int result = uma_self.shape.create ? 0 : uma_barrier();
   uma_engine_stop();
+  if (!flushed) flushed = uma_flush(); /* what other domains put here meanwhile */
   uma_mailboxes_close();
   atomic_store(&uma_self.board->members[uma_self.device].state, UMA_MEMBER_LEFT);
   if (uma_self.engine) uma_coherent_leave();

@@ -39,6 +39,7 @@ struct uma_shape {
   size_t line, cache, frames; /* line: of pages the page */
   char protocol[256];
   bool traced;
+  bool create;         /* only device 0 is started; fork.c */
   bool oversubscribed; /* more devices than processors */
 };
 
@@ -63,12 +64,15 @@ enum uma_member_state {
   UMA_MEMBER_JOINED, /* inside uma_init .. uma_finalize */
   UMA_MEMBER_LEFT,   /* after uma_finalize */
   UMA_MEMBER_ABSENT, /* its process ended well without ever joining; the launcher writes it */
+  UMA_MEMBER_FORKED, /* fork.c: another device has begun to create it; follows NEW or FREE */
+  UMA_MEMBER_ENDED,  /* fork.c: it had left, and its process is gone; the launcher writes it */
+  UMA_MEMBER_FREE,   /* fork.c: and another device has waited for that */
 };
 
 struct uma_member {
   _Alignas(FAB_CACHE_LINE) _Atomic uint32_t state; /* enum uma_member_state; the device writes it */
   _Atomic uint32_t lost;                           /* the launcher writes it once the process is gone; never taken back */
-  _Atomic int32_t pid;                             /* of the process that joined */
+  _Atomic int32_t pid;                             /* of the process that joined; fork.c: 0 once it is gone */
 };
 
 #define UMA_BOARD_MAGIC 0x31414d55424c4942u
@@ -78,6 +82,7 @@ struct uma_board {
   unsigned char key[FAB_KEY_BYTES];
   _Atomic uint32_t lost_count;                    /* how many members are lost: one look tells that none is */
   _Atomic uint32_t joined_count, absent_count;    /* how many ever joined; how many ended without */
+  struct fab_bell ends;                           /* fork.c: rung when a device's process is gone */
   uint16_t ports[UMA_MAX_DEVICES * FAB_CHANNELS]; /* of the uring endpoints; 0 when there is one domain */
   struct uma_member members[UMA_MAX_DEVICES];
 };
@@ -88,11 +93,21 @@ struct uma_lock_slot {
   _Atomic uint32_t created; /* 0 free, 1 in use */
 };
 
+#define UMA_BARRIERS 4096 /* a device */
+struct uma_barrier_slot {
+  _Alignas(FAB_CACHE_LINE) _Atomic uint32_t arrived; /* to the round under way */
+  _Atomic uint32_t created;                          /* 0 free, 1 in use */
+  _Alignas(FAB_CACHE_LINE) _Atomic uint32_t round;   /* how many have been held */
+  struct fab_bell bell;
+};
+_Static_assert(sizeof(struct uma_barrier_slot) == 2 * FAB_CACHE_LINE, "shared structure");
+
 /* Byte offsets into a segment; each area belongs to the file that is named. Areas of a device are `count` in a row. */
 struct uma_layout {
-  size_t bells; /* sync.c: struct fab_bell, a cache line each, [count]: rung by uma_signal, for uma_wait_until */
-  size_t locks; /* sync.c: struct uma_lock_slot [count][UMA_LOCKS] */
-  size_t heaps; /* heap.c: uma_heap_bytes(memory) each, rounded up to pages, [count] */
+  size_t bells;    /* sync.c: struct fab_bell, a cache line each, [count]: rung by uma_signal, for uma_wait_until */
+  size_t locks;    /* sync.c: struct uma_lock_slot [count][UMA_LOCKS] */
+  size_t barriers; /* barrier.c: struct uma_barrier_slot [count][UMA_BARRIERS] */
+  size_t heaps;    /* heap.c: uma_heap_bytes(memory) each, rounded up to pages, [count] */
   size_t heap_stride;
   size_t collectives; /* meeting.c: uma_collective_bytes(count) */
   size_t collapsed;   /* memory.c: a bit for each huge page of a window that is one already, [count] */
@@ -127,11 +142,14 @@ struct uma_inheritance {
   int listen_fd[FAB_CHANNELS];
   const int *wake_fds;   /* [count], only with several domains */
   const int *borrow_fds; /* [count], only with cached pages */
+  const int *lend_fds;   /* [count], only with cached pages where devices create each other: what lend_fd is to each of them */
   const int *lists;      /* both, one after the other, as they came out of the environment */
 };
 
 /* ---- session.c: joining and leaving */
 int uma_session_join(struct uma_inheritance *inheritance);
+/* Has the kernel end this process when the lifeline hangs up. 0 or -errno. */
+int uma_session_arm(int lifeline_fd);
 /* Creates the memory of one domain's segment and windows (first device `first`); descriptors are close-on-exec. 0 or -errno. */
 int uma_segment_create(const struct uma_shape *shape, int first, int count, int *segment_fd, int *windows_fd);
 int uma_board_create(const struct uma_shape *shape, struct uma_board **board, int *fd);
@@ -141,6 +159,7 @@ int uma_space_reserve(const struct uma_shape *shape);
 /* Into the reserved range, or, when they are cached, elsewhere: there they stay without rights. Sets uma_self.memory. */
 int uma_space_map(const struct uma_shape *shape, int first, int count, int windows_fd);
 void uma_space_release(const struct uma_shape *shape);
+void uma_space_settle(void); /* this device's window, and its process, on the NUMA node that is theirs */
 
 static inline unsigned char *uma_window_of(int device)
 {

@@ -106,15 +106,17 @@ int uma_space_reserve(const struct uma_shape *shape)
   return report_collision(shape->base, shape->base + range_bytes(shape));
 }
 
-static void place_on_nodes(const struct uma_shape *shape, unsigned char *windows, int first, int count)
+void uma_space_settle(void)
 {
+  const struct uma_shape *shape = &uma_self.shape;
+  unsigned char *windows = uma_self.memory;
   if (shape->numa == UMA_NUMA_NONE || numa_available() < 0 || numa_num_configured_nodes() < 2) return;
   if (shape->numa == UMA_NUMA_INTERLEAVE) {
-    numa_interleave_memory(windows, (size_t)count * shape->memory, numa_all_nodes_ptr);
+    numa_interleave_memory(windows, (size_t)uma_self.count * shape->memory, numa_all_nodes_ptr);
     return;
   }
   int node = (int)((long)uma_self.device * numa_num_configured_nodes() / shape->devices);
-  numa_tonode_memory(windows + (size_t)(uma_self.device - first) * shape->memory, shape->memory, node);
+  numa_tonode_memory(windows + (size_t)(uma_self.device - uma_self.first) * shape->memory, shape->memory, node);
   numa_run_on_node(node);
 }
 
@@ -129,7 +131,7 @@ int uma_space_map(const struct uma_shape *shape, int first, int count, int windo
     return uma_fail(-errno, "cannot map the windows of devices %d to %d: %s", first, first + count - 1, strerror(errno));
   uma_self.memory = windows;
   if (shape->hugepages == UMA_HUGEPAGES_ALWAYS) madvise(windows, bytes, MADV_HUGEPAGE); /* memory.c does what this cannot */
-  place_on_nodes(shape, windows, first, count);
+  uma_space_settle();
   struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
   sigaction(SIGSEGV, &action, &former_action);
   return 0;

@@ -131,6 +131,33 @@ static bool is_invalidation(const struct coh_protocol *protocol, const struct um
          states[event->state].right == COH_RIGHT_NONE;
 }
 
+/* The device where a controller is. */
+static int place_of(const struct uma_trace_facts *facts, const struct uma_trace_line *line, int controller)
+{
+  return controller < 0 ? uma_trace_home(facts->trace, line->address) : controller;
+}
+
+static bool writes_memory(const struct coh_protocol *protocol, const struct uma_trace_event *event)
+{
+  const struct coh_controller *directory = &protocol->controllers[COH_DIRECTORY];
+  if (event->input.target >= 0 || event->event < 0) return false;
+  const struct coh_cell *cell = &directory->cells[event->from][event->event];
+  for (int i = 0; i < cell->count; i++)
+    if (directory->actions[cell->actions[i]].verb == COH_DO_WRITE_MEMORY) return true;
+  return false;
+}
+
+static int add_sums(struct uma_trace_facts *facts, struct uma_trace_line *line, const struct uma_trace_event *event)
+{
+  struct uma_trace_device *device = device_of(line, event->device, facts->trace->line_bytes / 64);
+  if (!device) return -ENOMEM;
+  for (int i = 0; i < COH_SUMS; i++) {
+    device->sums[i] += event->sums[i];
+    line->sums[i] += event->sums[i];
+  }
+  return 0;
+}
+
 static void count_sends(struct uma_trace_facts *facts, struct uma_trace_line *line)
 {
   for (int i = 0; i < facts->trace->event.send_count; i++) {
@@ -139,6 +166,7 @@ static void count_sends(struct uma_trace_facts *facts, struct uma_trace_line *li
     facts->messages[type->class]++;
     facts->bytes += bytes;
     line->bytes += bytes;
+    line->hops += place_of(facts, line, facts->trace->sends[i].source) != place_of(facts, line, facts->trace->sends[i].target);
   }
   line->messages += (uint64_t)facts->trace->event.send_count;
 }
@@ -151,10 +179,12 @@ int uma_trace_facts_add(struct uma_trace_facts *facts)
   if (event->kind == UMA_TRACE_FREE) return end_block(facts, event->address), 0;
   struct uma_trace_line *line = line_at(facts, event->address);
   if (!line) return -ENOMEM;
+  if (event->kind == UMA_TRACE_SUM) return add_sums(facts, line, event);
   if (event->kind == UMA_TRACE_STEP) {
     facts->steps++;
     line->steps++;
     line->invalidations += is_invalidation(facts->trace->protocol, event);
+    line->writebacks += writes_memory(facts->trace->protocol, event);
     count_sends(facts, line);
   }
   return event->bytes || event->miss ? add_access(facts, line, event) : 0;

@@ -26,11 +26,14 @@ struct uma_trace_device {
   int device;
   uint64_t misses[UMA_TRACE_MISSES];
   uint64_t *loads, *stores; /* touched bytes of the line, as bits */
+  uint64_t sums[COH_SUMS];  /* all its accesses */
 };
 
 struct uma_trace_line {
   uint64_t address;
   uint64_t misses[UMA_TRACE_MISSES], invalidations, messages, bytes, steps;
+  uint64_t sums[COH_SUMS];   /* all accesses */
+  uint64_t writebacks, hops; /* lines that came to memory; messages that went to another device */
   int device_count, use_count;
   struct uma_trace_device *devices; /* in order */
   struct uma_trace_use *uses;       /* the most accessed first, once ranked */

@@ -252,6 +252,21 @@ static int read_touch(struct uma_trace *trace, json_t *args)
   return result ? result : read_access(trace, offset, bytes);
 }
 
+static int read_sum(struct uma_trace *trace, json_t *args)
+{
+  const char *line;
+  json_int_t sums[COH_SUMS];
+  json_error_t error;
+  if (json_unpack_ex(args, &error, 0, "{s:s,s:I,s:I,s:I}", "line", &line, "loads", &sums[COH_SUM_LOADS], "stores", &sums[COH_SUM_STORES],
+                     "hits", &sums[COH_SUM_HITS]))
+    return refuse(trace, "a sum: %s", error.text);
+  for (int i = 0; i < COH_SUMS; i++) {
+    if (sums[i] < 0) return refuse(trace, "a sum of %" JSON_INTEGER_FORMAT " is not valid; expected 0 or more", sums[i]);
+    trace->event.sums[i] = (uint64_t)sums[i];
+  }
+  return read_line_address(trace, line);
+}
+
 static int read_block(struct uma_trace *trace, json_t *args)
 {
   const char *address, *site = "";
@@ -273,18 +288,19 @@ static int read_block(struct uma_trace *trace, json_t *args)
 
 static int read_event(struct uma_trace *trace, json_t *root)
 {
-  static const char *const categories[] = {"step", "touch", "alloc", "free"};
+  static const char *const categories[] = {"step", "touch", "alloc", "free", "sum"};
   const char *category = "";
   json_t *args = NULL;
   json_error_t error;
   json_unpack(root, "{s:s}", "cat", &category);
-  for (int kind = 0; kind < 4; kind++) {
+  for (int kind = 0; kind <= UMA_TRACE_SUM; kind++) {
     if (strcmp(category, categories[kind])) continue;
     trace->event = (struct uma_trace_event){.kind = (enum uma_trace_kind)kind, .event = -1};
     if (json_unpack_ex(root, &error, 0, "{s:F,s:i,s:o}", "ts", &trace->event.time_us, "pid", &trace->event.device, "args", &args))
       return refuse(trace, "an event: %s", error.text);
     int result = kind == UMA_TRACE_STEP    ? read_step(trace, args)
                  : kind == UMA_TRACE_TOUCH ? read_touch(trace, args)
+                 : kind == UMA_TRACE_SUM   ? read_sum(trace, args)
                                            : read_block(trace, args);
     if (!result && !is_device(trace, trace->event.device))
       result = refuse(trace, "device %d is not valid; expected 0 to %d", trace->event.device, trace->devices - 1);

@@ -12,7 +12,7 @@
 
 enum { UMA_TRACE_SENDS = COH_MAX_CELL_ACTIONS + COH_MAX_DEVICES };
 
-enum uma_trace_kind { UMA_TRACE_STEP, UMA_TRACE_TOUCH, UMA_TRACE_ALLOC, UMA_TRACE_FREE };
+enum uma_trace_kind { UMA_TRACE_STEP, UMA_TRACE_TOUCH, UMA_TRACE_ALLOC, UMA_TRACE_FREE, UMA_TRACE_SUM };
 
 struct uma_trace_event {
   enum uma_trace_kind kind;
@@ -27,6 +27,7 @@ struct uma_trace_event {
   enum coh_miss miss;       /* STEP */
   int send_count;           /* STEP: of `sends` of the trace */
   char site[COH_SITE_SIZE]; /* ALLOC: "file.c:12" or "" */
+  uint64_t sums[COH_SUMS];  /* SUM */
 };
 
 struct uma_trace {

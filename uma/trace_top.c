@@ -81,6 +81,13 @@ static void print_kinds(FILE *out, const struct uma_trace_line *line)
   if (any) fputc('\n', out);
 }
 
+static void print_sums(FILE *out, const struct uma_trace_line *line)
+{
+  fprintf(out, "      %" PRIu64 " loads and %" PRIu64 " stores, of which %" PRIu64 " hit; %" PRIu64 " hop%s, %" PRIu64 " writeback%s\n",
+          line->sums[COH_SUM_LOADS], line->sums[COH_SUM_STORES], line->sums[COH_SUM_HITS], line->hops, plural(line->hops), line->writebacks,
+          plural(line->writebacks));
+}
+
 static void print_devices(FILE *out, const struct uma_trace_facts *facts, const struct uma_trace_line *line)
 {
   uint32_t bytes = (uint32_t)facts->trace->line_bytes;
@@ -105,6 +112,7 @@ void uma_trace_print_top(FILE *out, const struct uma_trace_facts *facts, int mos
             line->misses[COH_MISS_UPGRADE], line->invalidations, line->messages, line->bytes, uma_trace_verdict(facts->trace, line));
     print_uses(out, facts, line);
     print_kinds(out, line);
+    print_sums(out, line);
     print_devices(out, facts, line);
   }
   int left = (int)HASH_COUNT(facts->lines) - number;
@@ -131,15 +139,22 @@ static json_t *json_misses(const uint64_t *misses)
   return object;
 }
 
+static json_t *json_sums(const uint64_t *sums)
+{
+  return json_pack("{s:I,s:I,s:I}", "loads", (json_int_t)sums[COH_SUM_LOADS], "stores", (json_int_t)sums[COH_SUM_STORES], "hits",
+                   (json_int_t)sums[COH_SUM_HITS]);
+}
+
 static json_t *json_devices(const struct uma_trace_facts *facts, const struct uma_trace_line *line)
 {
   uint32_t bytes = (uint32_t)facts->trace->line_bytes;
   json_t *devices = json_array();
   for (int i = 0; i < line->device_count; i++) {
     const struct uma_trace_device *device = &line->devices[i];
-    json_array_append_new(devices, json_pack("{s:i,s:o,s:I,s:o,s:o}", "device", device->device, "misses", json_misses(device->misses),
-                                             "upgrades", (json_int_t)device->misses[COH_MISS_UPGRADE], "loads",
-                                             json_runs(device->loads, bytes), "stores", json_runs(device->stores, bytes)));
+    json_array_append_new(devices,
+                          json_pack("{s:i,s:o,s:o,s:I,s:o,s:o}", "device", device->device, "accesses", json_sums(device->sums), "misses",
+                                    json_misses(device->misses), "upgrades", (json_int_t)device->misses[COH_MISS_UPGRADE], "loads",
+                                    json_runs(device->loads, bytes), "stores", json_runs(device->stores, bytes)));
   }
   return devices;
 }
@@ -163,11 +178,12 @@ int uma_trace_json_top(FILE *out, const struct uma_trace_facts *facts, int most)
   char address[24];
   for (const struct uma_trace_line *line = facts->lines; line && most-- > 0; line = line->hh.next) {
     snprintf(address, sizeof address, "0x%" PRIx64, line->address);
-    json_t *object =
-        json_pack("{s:s,s:i,s:s,s:o,s:o,s:I,s:I,s:I,s:I,s:o}", "line", address, "home", uma_trace_home(facts->trace, line->address),
-                  "verdict", uma_trace_verdict(facts->trace, line), "blocks", json_blocks(line), "misses", json_misses(line->misses),
-                  "upgrades", (json_int_t)line->misses[COH_MISS_UPGRADE], "invalidations", (json_int_t)line->invalidations, "messages",
-                  (json_int_t)line->messages, "bytes", (json_int_t)line->bytes, "devices", json_devices(facts, line));
+    json_t *object = json_pack("{s:s,s:i,s:s,s:o,s:o,s:o,s:I,s:I,s:I,s:I,s:I,s:I,s:o}", "line", address, "home",
+                               uma_trace_home(facts->trace, line->address), "verdict", uma_trace_verdict(facts->trace, line), "blocks",
+                               json_blocks(line), "accesses", json_sums(line->sums), "misses", json_misses(line->misses), "upgrades",
+                               (json_int_t)line->misses[COH_MISS_UPGRADE], "invalidations", (json_int_t)line->invalidations, "messages",
+                               (json_int_t)line->messages, "bytes", (json_int_t)line->bytes, "hops", (json_int_t)line->hops, "writebacks",
+                               (json_int_t)line->writebacks, "devices", json_devices(facts, line));
     int result = object ? json_dumpf(object, out, JSON_COMPACT) : -1;
     json_decref(object);
     if (result || fputc('\n', out) == EOF) return -EIO;

@@ -36,6 +36,7 @@
   X(CHOICE, hugepages, "hugepages", "never", "never|always", "back allocated memory by huge pages") \
   X(CHOICE, numa, "numa", "auto", "auto|none|interleave", "windows on their device's NUMA node, where they fall, or on all nodes") \
   X(CHOICE, on_failure, "on-failure", "end", "end|continue", "end the session with the first device that fails, or go on without it") \
+  X(SWITCH, create, "create", "0", "0|1", "start device 0 only; it creates the others as copies of itself (uma_fork)") \
   X(SECONDS, timeout, "timeout", "0", "seconds, 0 for none", "end the session after this time") \
   X(SWITCH, tag_output, "tag-output", "0", "0|1", "write [device] before each line that a device prints") \
   X(SWITCH, stats, "stats", "0", "0|1", "print the use of each window when the session ends, and what the caches did") \
