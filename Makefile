@@ -8,15 +8,17 @@ SAN     ?=
 B       := build$(if $(SAN),/san-$(SAN))
 
 PACKAGES := numa liburing jansson
+HEADERS  := libfabric # loaded when it is used (fabric/ofi_load.h)
 # What each goal needs: the name that pkg-config knows, a program after a !, or a header, = its Debian package.
-NEED      := !pkg-config=pkg-config !m4=m4 numa=libnuma-dev liburing=liburing-dev jansson=libjansson-dev uthash.h=uthash-dev
+NEED      := !pkg-config=pkg-config !m4=m4 numa=libnuma-dev liburing=liburing-dev jansson=libjansson-dev libfabric=libfabric-dev \
+             uthash.h=uthash-dev
 NEED_TEST := $(NEED) criterion=libcriterion-dev
 NEED_DEMO := $(NEED) !gnuplot=gnuplot-nox
 
 CFLAGS  ?= -O2 -g
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wno-unused-parameter
 ALL     := -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=default -pthread -I. -Iinclude -DUMA_VERSION='"$(VERSION)"' $(WARN) -MMD -MP
-PKG      = $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
+PKG      = $(shell pkg-config --cflags $(PACKAGES) $(HEADERS) 2>/dev/null)
 LIBS     = $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -pthread -lm
 ifneq ($(SAN),)
 ALL     += -fsanitize=$(SAN) -fno-omit-frame-pointer -DUMA_SAN $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=all)

@@ -85,6 +85,7 @@ extern const struct bench_case bench_page_cases[];
 extern const struct bench_case bench_kernel_cases[];
 extern const struct bench_case bench_session_cases[];
 extern const struct bench_case bench_kvpool_cases[];
+extern const struct bench_case bench_ofi_cases[];
 
 /* ---- suite.c */
 void bench_list(FILE *out);

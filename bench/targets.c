@@ -168,6 +168,30 @@ static void sessions(struct list *list)
   if (!isnan(seconds)) judge(target, seconds < 5, "%.2f s", seconds);
 }
 
+/* ---- between hosts */
+
+static void between_hosts(struct list *list)
+{
+  static const struct {
+    const char *bench, *what;
+  } ways[] = {{"ofi.put", "put"}, {"ofi.get", "get"}};
+  char what[80];
+  for (int i = 0; i < 2; i++) {
+    const struct side ours = {ways[i].bench, "rma", NULL}, raw = {ways[i].bench, "raw", NULL};
+    struct spread latency = compare(list, &ours, &raw, 2, "latency", 8, 4096);
+    struct spread bandwidth = compare(list, &ours, &raw, 2, "bandwidth", 1 << 20, 1 << 20);
+    snprintf(what, sizeof what, "Between hosts: %s of 8 B and 4 KiB against bare libfabric", ways[i].what);
+    struct bench_target *target = add(list, what, AT_MOST, "1.15×");
+    const struct side spin = {ways[i].bench, "spin", NULL};
+    struct spread spinning = compare(list, &ours, &spin, 2, "latency", 8, 4096);
+    if (latency.count)
+      judge(target, latency.most <= 1.15, "%.2f× (%.2f× where nobody could sleep on the queue)", latency.most, spinning.most);
+    snprintf(what, sizeof what, "Between hosts: %s of 1 MiB, bandwidth against bare libfabric", ways[i].what);
+    target = add(list, what, AT_LEAST, "0.95×");
+    if (bandwidth.count) judge(target, bandwidth.least >= 0.95, "%.2f×", bandwidth.least);
+  }
+}
+
 /* ---- coherent caches, and uma_ld and uma_st without them */
 
 /* `note`: what else was measured, or NULL. */
@@ -335,5 +359,6 @@ int bench_targets(const struct bench_rows *rows, struct bench_target *targets)
   sessions(&list);
   coherence(&list);
   cached_pages(&list);
+  between_hosts(&list);
   return list.count;
 }

@@ -10,6 +10,9 @@
  * one for its copy engine. Endpoints are not thread-safe: the caller serialises all calls on one endpoint, and upcalls of its
  * sink run inside those calls. Upcalls may call send, and no other operation.
  *
+ * Endpoints over a network find each other by contacts: what `contact` says of one is brought to all others by whatever means, and given
+ * to `connect`. Their RMA moves only while somebody at the home, too, calls progress or waits in an operation.
+ *
  * Messages: the caller owns a struct fab_send until its status leaves FAB_PENDING. Messages from one endpoint to another arrive in
  * the order in which they were sent. The receiver's sink says, at the header, where the bytes go; they are stored straight there.
  */
@@ -44,7 +47,18 @@ struct fab_send {
   /* the fabric's own: */
   size_t sent;
   struct fab_send *next;
+  void *lent; /* ofi: the registration under which the receiver fetches the payload */
 };
+
+/* What others need to reach an endpoint; a wire structure. Zeroed: there is no such endpoint, or its fabric needs no contacts. */
+struct fab_contact {
+  uint32_t version;
+  uint32_t bytes;                      /* of address */
+  uint64_t memory_address, memory_key; /* of its device's window */
+  uint64_t memory_bytes;               /* 0: it has none */
+  unsigned char address[224];
+};
+_Static_assert(sizeof(struct fab_contact) == 256, "wire structure");
 
 struct fab_sink {
   void *context;
@@ -75,6 +89,11 @@ struct fab_config {
   int listen_fd;
   const uint16_t *ports;
   unsigned char key[FAB_KEY_BYTES];
+  /* ofi: the job's key, as above, and: libfabric's name of a provider (NULL: the best that is offered); the interface, by its name or
+   * one of its addresses (NULL: loopback, "any": as the provider likes); how long a device that owes something may be silent before it
+   * is lost (0: 20 s). The texts are read by open only */
+  const char *provider, *interface;
+  uint64_t silence_ns;
   /* sim: the network (fabric/sim.h) */
   struct fab_sim *sim;
 };
@@ -86,6 +105,10 @@ struct fab_ops {
   unsigned capabilities;
   int (*open)(const struct fab_config *config, struct fab_endpoint **endpoint);
   void (*close)(struct fab_endpoint *endpoint);
+  /* Own contact; and those of all endpoints, at [device * FAB_CHANNELS + channel], from anywhere trusted. connect may be called again when
+   * more are known; what was sent to an endpoint before it was known waits. -EINVAL for a contact that is malformed. */
+  int (*contact)(struct fab_endpoint *endpoint, struct fab_contact *contact);
+  int (*connect)(struct fab_endpoint *endpoint, const struct fab_contact *contacts);
 
   /* RMA. Offsets are from the beginning of the device's window, and are checked by the caller. */
   int (*put)(struct fab_endpoint *endpoint, int device, uint64_t offset, const void *local, size_t bytes);
@@ -117,6 +140,7 @@ struct fab_endpoint {
 
 extern const struct fab_ops fab_shm;   /* shm.c: one host, shared memory: MAP, RMA, MSG */
 extern const struct fab_ops fab_uring; /* uring.c: TCP sockets by io_uring: MSG */
+extern const struct fab_ops fab_ofi;   /* ofi.c: libfabric, several hosts: RMA, MSG */
 extern const struct fab_ops fab_sim;   /* sim.c: one process, virtual time, a seeded adversary: MAP, RMA, MSG; no hardware */
 
 /* Has the index-th device neither sent nor received anything yet? Only then another endpoint may open its rings. */
@@ -125,7 +149,20 @@ size_t fab_shm_bytes(int devices);       /* size of fab_config.rings (a hole-y f
 const struct fab_ops *fab_at(int index); /* fabric.c: all fabrics, in order; NULL behind the last */
 int fab_uring_available(void);           /* 0, or the -errno with which the kernel refuses io_uring */
 
+/* ofi_choose.c: the providers of libfabric that have an endpoint on `interface` (as in fab_config) and could carry this fabric, in
+ * libfabric's order. Returns how many there are, at most `room`, or -errno. Slow: a third of a second for the first call. */
+struct fab_ofi_provider {
+  char name[48], domain[48];
+  bool chosen;      /* by a fab_config without a provider */
+  bool fit;         /* could be chosen; false: only when named */
+  char remark[160]; /* why it was or was not chosen, and what it lacks */
+};
+int fab_ofi_providers(const char *interface, struct fab_ofi_provider *providers, int room);
+const char *fab_ofi_version(void); /* of libfabric, "1.17" or "not usable" */
+
 /* enosys.c: shared stubs */
+int fab_no_contact(struct fab_endpoint *endpoint, struct fab_contact *contact);
+int fab_no_connect(struct fab_endpoint *endpoint, const struct fab_contact *contacts);
 int fab_enosys_put(struct fab_endpoint *endpoint, int device, uint64_t offset, const void *local, size_t bytes);
 int fab_enosys_get(struct fab_endpoint *endpoint, int device, uint64_t offset, void *local, size_t bytes);
 int fab_enosys_atomic(struct fab_endpoint *endpoint, enum fab_atomic op, int device, uint64_t offset, size_t size, uint64_t operand,

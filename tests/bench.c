@@ -142,8 +142,8 @@ Test(bench, a_broken_row_is_an_error_that_names_what_was_expected)
 Test(bench, list_names_every_benchmark)
 {
   static const char *const names[] = {
-      "latency.chase", "transfer.read", "transfer.pingpong", "random.gups",       "sync.barrier", "collective",     "stream",
-      "kvpool",        "coherence.hit", "coherence.miss",    "coherence.traffic", "page.miss",    "page.transition"};
+      "latency.chase", "transfer.read", "transfer.pingpong", "random.gups",       "sync.barrier", "collective",      "stream",
+      "kvpool",        "coherence.hit", "coherence.miss",    "coherence.traffic", "page.miss",    "page.transition", "ofi"};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) expect_bench("--list", 0, names[i]);
 }
 
@@ -309,6 +309,19 @@ Test(bench, page_faults_and_their_bare_operations_are_measured, .timeout = 120)
   struct bench_rows rows = run_into_rows("page.");
   if (bare_allowed(false)) expect_rows(&rows, wanted, sizeof wanted / sizeof wanted[0]);
   if (bare_allowed(true)) expect_rows(&rows, by_thread, 2);
+  bench_rows_free(&rows);
+}
+
+Test(bench, the_fabric_between_hosts_is_measured_beside_bare_libfabric, .timeout = 120)
+{
+  static const char *const benches[] = {"ofi.put", "ofi.get"}, *const paths[] = {"rma", "raw", "spin"};
+  struct bench_rows rows = run_into_rows("ofi");
+  for (int i = 0; i < 6; i++) {
+    const char *bench = benches[i / 3], *path = paths[i % 3];
+    cr_expect(bench_rows_find(&rows, bench, path, NULL, 2, 8, "latency"), "%s %s", bench, path);
+    cr_expect(bench_rows_find(&rows, bench, path, NULL, 2, 4096, "latency"), "%s %s", bench, path);
+    cr_expect(bench_rows_find(&rows, bench, path, NULL, 2, 1 << 20, "bandwidth"), "%s %s", bench, path);
+  }
   bench_rows_free(&rows);
 }
 

@@ -128,6 +128,40 @@ static void create_sim(struct world *world)
   world->actors[WORLD_MAX].running = true;
 }
 
+/* ---- Contacts ---------------------------------------------------------------------------------------------------- */
+
+#define CONTACTS_BYTES (WORLD_MAX * FAB_CHANNELS * sizeof(struct fab_contact) + sizeof(uint64_t))
+
+/* How often an endpoint was opened: the word behind the contacts. */
+static _Atomic uint64_t *openings(const struct world *world)
+{
+  return (_Atomic uint64_t *)(void *)(world->contacts + WORLD_MAX * FAB_CHANNELS);
+}
+
+static int publish(struct node *node)
+{
+  struct world *world = node->world;
+  struct fab_contact contact;
+  int error = node->ops->contact(node->endpoint, &contact);
+  if (error) return error;
+  uint32_t bytes = contact.bytes;
+  struct fab_contact *mine = &world->contacts[node->device * FAB_CHANNELS];
+  contact.bytes = 0;
+  *mine = contact;
+  atomic_store((_Atomic uint32_t *)&mine->bytes, bytes); /* from here on it is valid */
+  atomic_fetch_add(openings(world), 1);
+  return 0;
+}
+
+/* Introduces whoever has opened an endpoint meanwhile. */
+static void meet(struct node *node)
+{
+  uint64_t now = atomic_load(openings(node->world));
+  if (now == node->seen) return;
+  node->seen = now;
+  cr_assert(node->ops->connect(node->endpoint, node->world->contacts) == 0);
+}
+
 /* ---- Worlds ------------------------------------------------------------------------------------------------------ */
 
 void world_create(struct world *world, const struct fab_ops *ops, int devices)
@@ -141,6 +175,8 @@ void world_create(struct world *world, const struct fab_ops *ops, int devices)
     world->listen_fd[i] = listener(&world->ports[i * FAB_CHANNELS]);
     world->wake_fd[i] = eventfd(0, EFD_CLOEXEC);
   }
+  world->contacts = shared_memory(CONTACTS_BYTES);
+  world->config.provider = "tcp;ofi_rxm";
   if (ops == &fab_sim) create_sim(world);
 }
 
@@ -153,6 +189,7 @@ void world_destroy(struct world *world)
   munmap(world->config.windows, (size_t)world->devices * WORLD_WINDOW);
   munmap(world->config.rings, fab_shm_bytes(world->devices));
   munmap((void *)world->shared, 4096);
+  munmap(world->contacts, CONTACTS_BYTES);
   fab_sim_destroy(world->config.sim);
 }
 
@@ -201,7 +238,10 @@ int node_open(struct node *node, struct world *world, int device)
   config.sink = (struct fab_sink){node, on_arrive, on_complete, on_lost};
   config.listen_fd = world->listen_fd[device];
   config.wake_fds = world->wake_fds ? world->wake_fd : NULL;
-  return node->ops->open(&config, &node->endpoint);
+  int error = node->ops->open(&config, &node->endpoint);
+  if (!error) error = publish(node);
+  if (!error) meet(node);
+  return error;
 }
 
 void node_close(struct node *node)
@@ -223,6 +263,7 @@ static int run_node(struct world *world, int device, int (*body)(struct node *no
     fprintf(stderr, "%s: open: %s\n", world->ops->name, strerror(-error));
     return 2;
   }
+  if (world->together) node_meet(&node, world->devices);
   int result = body(&node);
   node_close(&node);
   return result;
@@ -269,6 +310,7 @@ void world_kill(struct world *world, int device)
 bool world_run(struct world *world, int (*body)(struct node *node))
 {
   bool well = true;
+  world->together = true;
   for (int i = 0; i < world->devices; i++) world_start(world, i, body);
   for (int i = 0; i < world->devices; i++) well &= world_ended_well(world, i);
   return well;
@@ -282,7 +324,14 @@ void node_yield(struct node *node)
 
 void node_step(struct node *node)
 {
+  meet(node);
   if (!node->ops->progress(node->endpoint)) node_yield(node);
+}
+
+void node_meet(struct node *node, int devices)
+{
+  while (atomic_load(openings(node->world)) < (uint64_t)devices) node_step(node);
+  meet(node);
 }
 
 void node_post(struct node *node, int device, struct fab_send *send)

@@ -29,11 +29,13 @@ struct world {
   const struct fab_ops *ops;
   int devices;
   bool wake_fds;            /* give shm eventfds */
+  bool together;            /* bodies begin when all endpoints are open and know each other */
   size_t most_room;         /* what arrive grants at most; 0: no limit */
   struct fab_config config; /* what all endpoints have in common */
   int listen_fd[WORLD_MAX], wake_fd[WORLD_MAX];
   uint16_t ports[WORLD_MAX * FAB_CHANNELS];
-  _Atomic uint64_t *shared; /* a page of zeroed words for the test's own use */
+  struct fab_contact *contacts; /* shared; of the endpoints that are open, and how many times one was opened behind them */
+  _Atomic uint64_t *shared;     /* a page of zeroed words for the test's own use */
   pid_t pids[WORLD_MAX];
   /* sim: whose turn it is (WORLD_MAX: the test's own thread), and who takes part, under `lock` */
   pthread_mutex_t lock;
@@ -53,6 +55,7 @@ struct node {
   const struct fab_ops *ops;
   struct fab_endpoint *endpoint;
   struct world_message *first, **end;
+  uint64_t seen;                /* of the contacts */
   int arrived, completed, lost; /* how many upcalls */
   int lost_device;
 };
@@ -70,6 +73,7 @@ void world_kill(struct world *world, int device);                               
 
 int node_open(struct node *node, struct world *world, int device);
 void node_close(struct node *node);
+void node_meet(struct node *node, int devices);                       /* waits until that many endpoints have been opened */
 void node_step(struct node *node);                                    /* progress; lets others run when nothing moved */
 void node_yield(struct node *node);                                   /* lets others run */
 void node_post(struct node *node, int device, struct fab_send *send); /* send on the application's channel */

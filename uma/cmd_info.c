@@ -68,6 +68,16 @@ static void print_fabrics(void)
   }
 }
 
+/* Of several hosts: what carries the fabric ofi on the loopback, which every host has. */
+static void print_providers(void)
+{
+  struct fab_ofi_provider providers[16];
+  int count = fab_ofi_providers(NULL, providers, 16);
+  printf("libfabric       %s%s\n", fab_ofi_version(), count > 0 ? "" : ", no provider with ordered messages and RMA");
+  for (int i = 0; i < count; i++)
+    printf("provider %-13s %s%s\n", providers[i].name, providers[i].chosen ? "chosen: " : "", providers[i].remark);
+}
+
 static void print_limits(void)
 {
   struct rlimit files, processes;
@@ -96,6 +106,7 @@ int uma_cmd_info(int argc, char **argv)
   print_host();
   print_nodes();
   print_fabrics();
+  print_providers();
   print_limits();
   print_settings();
   return 0;

@@ -1,0 +1,213 @@
+/* What the files of the ofi fabric share: ofi.c (endpoints, completions, sleeping), ofi_choose.c (providers), ofi_message.c (messages),
+ * ofi_memory.c (windows, put, get, atomics), ofi_peer.c (proof of the key, loss of peers, the end).
+ *
+ * Glossary
+ *   number   of an endpoint: device * FAB_CHANNELS + channel
+ *   peer     an endpoint, as seen from here; this one is among them
+ *   token    what proves the job's key: a keyed hash of who sends to whom, in every message; the key itself never travels
+ *   loan     a large payload that stays where it is: its sender registers it, the receiver fetches it and says RETURN
+ *   due      what a peer is to get as soon as there is a buffer and the provider takes it
+ *   failing  said of a device that is as good as lost, until the next settlement tells the layer above
+ */
+#ifndef FAB_OFI_H
+#define FAB_OFI_H
+
+#include "fabric/fabric.h"
+#include "fabric/ofi_load.h"
+
+#define FAB_OFI_VERSION 1u    /* of what is on the wire, and of contacts */
+#define FAB_OFI_BUFFER 16384u /* the longest message on the wire: what ofi_rxm sends without a handshake of its own */
+#define FAB_OFI_RECEIVES 128
+#define FAB_OFI_SENDS 128
+#define FAB_OFI_SHARE 32 /* send buffers that one peer may hold */
+
+enum fab_ofi_kind {
+  FAB_OFI_MESSAGE = 1, /* a header, and the payload's first bytes */
+  FAB_OFI_FRAGMENT,    /* more of it */
+  FAB_OFI_LOAN,        /* a header, and a struct fab_ofi_loan */
+  FAB_OFI_BYE,         /* nothing comes behind this */
+  FAB_OFI_FAREWELL,    /* BYE was read, and so everything before it. Up to BYE kinds are sequenced, from here on not */
+  FAB_OFI_RETURN,      /* of the oldest loan */
+  FAB_OFI_ATOMIC,      /* header: kind is the operation, tag the size, bytes the offset, a and b operand and expected */
+  FAB_OFI_ANSWER,      /* to the ATOMIC with the same sequence. header: tag is 0 or -errno, a the old value */
+  FAB_OFI_PROBE,       /* are you there? */
+  FAB_OFI_ECHO,        /* yes */
+  FAB_OFI_KINDS
+};
+
+/* What a message begins with on the wire. */
+struct fab_ofi_wire {
+  uint32_t magic, kind;
+  int32_t from, to; /* numbers */
+  uint32_t sequence, reserved;
+  uint64_t token;
+  struct fab_header header;
+};
+_Static_assert(sizeof(struct fab_ofi_wire) == 64, "wire structure");
+
+struct fab_ofi_loan {
+  uint64_t address, key;
+};
+_Static_assert(sizeof(struct fab_ofi_loan) == 16, "wire structure");
+
+#define FAB_OFI_PAYLOAD (FAB_OFI_BUFFER - sizeof(struct fab_ofi_wire)) /* of one message on the wire, at most */
+
+enum fab_ofi_use { FAB_OFI_RECEIVE, FAB_OFI_SEND, FAB_OFI_PULL, FAB_OFI_ACCESS };
+
+/* An operation in the provider's hands; its completion finds it by its context. */
+struct fab_ofi_op {
+  struct fi_context2 context;
+  enum fab_ofi_use use;
+  int peer; /* number; of PULL and SEND */
+};
+
+struct fab_ofi_buffer {
+  struct fab_ofi_op op; /* first */
+  struct fab_ofi_buffer *next;
+  struct fab_ofi_wire *wire; /* FAB_OFI_BUFFER bytes begin here */
+};
+
+/* A put, get or atomic of the provider. There is one at a time; one that is given up is left to the provider until close. */
+struct fab_ofi_access {
+  struct fab_ofi_op op; /* first */
+  struct fab_ofi_access *next;
+  bool done;
+  int error;
+};
+
+struct fab_ofi_peer {
+  bool known; /* by its contact: `address` and `memory_*` are valid */
+  bool met;   /* a sequenced message went either way */
+  bool ended; /* has said BYE */
+  bool lost;
+  fi_addr_t address;
+  uint64_t memory_address, memory_key, memory_bytes;
+  uint64_t token_in, token_out;
+  /* to it */
+  struct fab_send *queue, **queue_end;
+  struct fab_send *lent, **lent_end; /* loans, in the order of their messages */
+  uint32_t sequence_out;
+  int in_flight;       /* send buffers */
+  unsigned due, owed;  /* due: bits 1 << kind; owed: RETURNs */
+  bool pull_due, busy; /* busy: it is in endpoint.busy */
+  struct fab_ofi_peer *next_busy;
+  struct fab_ofi_buffer *answers, **answers_end; /* receive buffers that hold ANSWERs */
+  /* from it */
+  uint32_t sequence_in;
+  struct fab_ofi_buffer *held; /* arrived, not yet their turn; by sequence */
+  bool open;                   /* in the middle of a message: what follows is valid */
+  struct fab_header header;
+  unsigned char *target;
+  size_t room, stored, rest; /* rest: bytes still to come, or to be fetched */
+  void *cookie;
+  bool pulling, pull_posted; /* the open message is a loan; a read of it is in the provider's hands */
+  struct fab_ofi_op pull;
+  struct fab_ofi_loan loan;
+  size_t pull_bytes;
+  struct fid_mr *pull_mr;
+  /* is it alive? */
+  bool heard; /* since the last look */
+  uint64_t silent_since_ns;
+};
+
+struct fab_ofi_device {
+  bool failing, lost;
+  uint64_t since_ns; /* failing */
+};
+
+struct fab_ofi_endpoint {
+  struct fab_endpoint base;
+  struct fab_config config;
+  int number, numbers;
+  struct fi_info *info;
+  struct fid_fabric *fabric;
+  struct fid_domain *domain;
+  struct fid_av *av;
+  struct fid_cq *cq;
+  struct fid_ep *ep;
+  struct fab_ofi_peer *peers; /* [number] */
+  struct fab_ofi_device *devices;
+  struct fab_ofi_peer *busy;
+  bool any_failing, closing;
+  /* buffers: receives, sends, and words for the operands of atomics, in one piece of memory */
+  unsigned char *memory;
+  struct fid_mr *memory_mr; /* when the provider wants local memory to be registered (FI_MR_LOCAL) */
+  struct fab_ofi_buffer *buffers, *free, *unposted;
+  int in_flight; /* send buffers */
+  /* memory */
+  bool register_local;   /* FI_MR_LOCAL */
+  bool native_atomics;   /* the provider's; else by message to the home */
+  unsigned char *window; /* this device's, or NULL */
+  struct fid_mr *window_mr;
+  uint64_t next_key;
+  struct fab_ofi_access *access, *abandoned;
+  int accessed; /* number of the peer whose memory is being accessed, or -1 */
+  uint32_t question;
+  bool answered;
+  int answer_error;
+  uint64_t answer;
+  /* sleeping */
+  int wait_fd, timer_fd, poll_fd; /* wait_fd: the provider's, or -1. poll_fd: either of the two */
+  int sleepers;
+  unsigned calls;
+  uint64_t tick_ns; /* when to look next who is silent */
+  uint64_t dropped; /* messages that were not acceptable */
+};
+
+/* ---- ofi_choose.c */
+int fab_ofi_choose(const char *provider, const char *interface, struct fi_info **info); /* 0, or -errno after a message */
+bool fab_ofi_has_atomics(const struct fi_info *info, struct fid_domain *domain);        /* all that fab_ops.atomic needs */
+
+/* ---- ofi.c */
+int fab_ofi_poll(struct fab_ofi_endpoint *e); /* takes completions; how many */
+int fab_ofi_progress(struct fab_endpoint *endpoint);
+void fab_ofi_recycle(struct fab_ofi_endpoint *e, struct fab_ofi_buffer *buffer); /* a receive buffer is free again */
+
+/* ---- ofi_message.c */
+void fab_ofi_send(struct fab_endpoint *endpoint, int device, enum fab_channel channel, struct fab_send *send);
+void fab_ofi_received(struct fab_ofi_endpoint *e, struct fab_ofi_buffer *buffer, size_t bytes);
+void fab_ofi_sent(struct fab_ofi_endpoint *e, struct fab_ofi_buffer *buffer);
+void fab_ofi_pulled(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, int error);
+void fab_ofi_finish(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, int error); /* the open message */
+void fab_ofi_want(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer);              /* something is due to it */
+int fab_ofi_pump(struct fab_ofi_endpoint *e); /* sends what is due to anybody; how many things left */
+bool fab_ofi_ask(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, const struct fab_header *question); /* ATOMIC; false: not now */
+
+/* ---- ofi_memory.c */
+int fab_ofi_put(struct fab_endpoint *endpoint, int device, uint64_t offset, const void *local, size_t bytes);
+int fab_ofi_get(struct fab_endpoint *endpoint, int device, uint64_t offset, void *local, size_t bytes);
+int fab_ofi_atomic(struct fab_endpoint *endpoint, enum fab_atomic op, int device, uint64_t offset, size_t size, uint64_t operand,
+                   uint64_t expected, uint64_t *old);
+int fab_ofi_register(struct fab_ofi_endpoint *e, const void *memory, size_t bytes, uint64_t access, struct fid_mr **mr);
+int fab_ofi_register_window(struct fab_ofi_endpoint *e);
+void fab_ofi_describe_window(const struct fab_ofi_endpoint *e, struct fab_contact *contact);
+/* The registration of a payload that is lent: 0 with *mr, NULL when it lies in the window; -errno: it must be copied. */
+int fab_ofi_lend(struct fab_ofi_endpoint *e, const void *payload, size_t bytes, struct fid_mr **mr, struct fab_ofi_loan *loan);
+void fab_ofi_serve(struct fab_ofi_endpoint *e, struct fab_header *question); /* an ATOMIC becomes its ANSWER */
+
+/* ---- ofi_peer.c */
+uint64_t fab_ofi_token(const unsigned char key[FAB_KEY_BYTES], int from, int to);
+void fab_ofi_fail(struct fab_ofi_endpoint *e, int device); /* it is lost; said at the next settlement */
+int fab_ofi_settle(struct fab_ofi_endpoint *e, bool now);  /* ends everything with devices that are failing; how many are lost */
+void fab_ofi_said_bye(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer);
+void fab_ofi_tick(struct fab_ofi_endpoint *e); /* who is silent? */
+void fab_ofi_lose(struct fab_endpoint *endpoint, int device);
+void fab_ofi_part(struct fab_ofi_endpoint *e); /* waits until everybody has read what was sent; before closing */
+
+static inline int fab_ofi_number(const struct fab_ofi_endpoint *e, const struct fab_ofi_peer *peer)
+{
+  return (int)(peer - e->peers);
+}
+
+static inline int fab_ofi_device_of(const struct fab_ofi_endpoint *e, const struct fab_ofi_peer *peer)
+{
+  return fab_ofi_number(e, peer) / FAB_CHANNELS;
+}
+
+/* No more with it, in either direction. */
+static inline bool fab_ofi_gone(const struct fab_ofi_endpoint *e, const struct fab_ofi_peer *peer)
+{
+  return peer->lost || e->devices[fab_ofi_device_of(e, peer)].failing;
+}
+
+#endif
