@@ -580,15 +580,15 @@ static void park(struct coh_engine *engine, const struct transaction *t, const s
   if (bytes) memcpy(parked->data, t->buffers[parcel->buffer].bytes, bytes);
   pthread_mutex_lock(&engine->parked_mutex);
   bool full = engine->parked_count == COH_PARKED_MOST; /* more than all threads of all devices can wait for */
-  if (!full) {
+  if (full) {
+    free(parked);
+    atomic_fetch_add(&engine->refused, 1);
+  } else {
     parked->next = engine->parked;
     engine->parked = parked;
     engine->parked_count++;
   }
   pthread_mutex_unlock(&engine->parked_mutex);
-  if (!full) return;
-  free(parked);
-  atomic_fetch_add(&engine->refused, 1);
 }
 
 /* Delivers the message and what comes of it, without waiting for anything: what stalls is parked. */
