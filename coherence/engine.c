@@ -96,7 +96,8 @@ static void open_transaction(struct transaction *t, struct coh_engine *engine, u
   t->parcel_count = 0;
   t->parcel_room = LOCAL_PARCELS;
   memset(t->buffers, 0, sizeof t->buffers);
-  for (int i = 0; i < LOCAL_BUFFERS && engine->shape.line_bytes <= COH_LINE_MOST; i++) t->buffers[i].bytes = room->bytes[i];
+  for (int i = 0; i < LOCAL_BUFFERS && engine->shape.line_bytes <= COH_LINE_MOST; i++)
+    t->buffers[i].bytes = (unsigned char *)room + (size_t)i * COH_LINE_MOST;
 }
 
 static void close_transaction(struct transaction *t)
