@@ -187,7 +187,7 @@ static void get(void *context, long count)
 
 /* ---- the case */
 
-static void lost(void *context, int device)
+static void lost(void *context, int device, bool in_order)
 {
   bench_die("the other device was lost");
 }

@@ -53,6 +53,7 @@ struct transaction {
   int home;
   struct coh_waiting wait;
   bool by_wire; /* it goes on with a message of another host */
+  bool stepped; /* some controller has made a step */
   int error;
   uint8_t before, begun; /* the own cache's state before the first step and after it */
   struct parcel *parcels;
@@ -90,7 +91,7 @@ static void open_transaction(struct transaction *t, struct coh_engine *engine, u
   t->wait.access = access;
   atomic_init(&t->wait.done, !access);
   atomic_init(&t->wait.error, 0);
-  t->by_wire = false;
+  t->by_wire = t->stepped = false;
   t->error = 0;
   t->parcels = t->local_parcels;
   t->parcel_count = 0;
@@ -237,11 +238,15 @@ static bool is_here(const struct coh_engine *engine, int device)
   return !engine->wire || (unsigned)(device - engine->wire->first) < (unsigned)engine->wire->count;
 }
 
-/* What cannot be sent is lost together with its receiver. */
+/* What cannot be sent is lost together with its receiver, and so is the line. */
 static void send_by_wire(struct transaction *t, int device, const struct coh_message *message, int buffer)
 {
   const struct coh_wire *wire = t->engine->wire;
-  if (wire->send(wire->context, device, message, t->line, buffer >= 0 ? t->buffers[buffer].bytes : NULL)) t->error = -EHOSTDOWN;
+  if (!wire->send(wire->context, device, message, t->line, buffer >= 0 ? t->buffers[buffer].bytes : NULL)) return;
+  t->error = -EHOSTDOWN;
+  if (!is_here(t->engine, t->home)) return;
+  struct coh_directory_entry *entry = directory_of(t->engine, t->line);
+  if (lock_directory(t->engine, entry)) lose_line(t->engine, entry, (uint16_t)(t->engine->me + 1));
 }
 
 /* ---- The caches -------------------------------------------------------------------------------------------------- */
@@ -262,17 +267,24 @@ static void announce(struct coh_engine *engine, struct coh_waiting *wait, uint64
     }
 }
 
-static struct coh_place *find_waiting(struct coh_engine *engine, uint64_t line)
+/* There is at most one access, and one eviction, of a line. */
+static struct coh_waiting *find_waiting(struct coh_engine *engine, uint64_t line, bool eviction)
 {
-  for (int i = 0; i < COH_WAITING; i++)
-    if (atomic_load_explicit(&engine->waiting[i].line_1, memory_order_acquire) == line + 1) return &engine->waiting[i];
+  for (int i = 0; i < COH_WAITING; i++) {
+    struct coh_place *place = &engine->waiting[i];
+    if (atomic_load_explicit(&place->line_1, memory_order_acquire) == line + 1 && !place->wait->access == eviction) return place->wait;
+  }
   return NULL;
 }
 
-static void withdraw(struct coh_engine *engine, uint64_t line)
+static void withdraw(struct coh_engine *engine, uint64_t line, const struct coh_waiting *wait)
 {
-  struct coh_place *place = find_waiting(engine, line);
-  if (place) atomic_store_explicit(&place->line_1, 0, memory_order_release);
+  for (int i = 0; i < COH_WAITING; i++) {
+    struct coh_place *place = &engine->waiting[i];
+    if (atomic_load_explicit(&place->line_1, memory_order_acquire) != line + 1 || place->wait != wait) continue;
+    atomic_store_explicit(&place->line_1, 0, memory_order_release);
+    return;
+  }
 }
 
 /* The program's access that a step of this input may do; NULL when there is none. */
@@ -281,8 +293,7 @@ static struct coh_waiting *waiting_for(struct transaction *t, const struct coh_m
   struct coh_waiting *wait = &t->wait;
   if (input->target != t->engine->me) return NULL;
   if (t->engine->wire && input->type >= COH_FIRST_MESSAGE) {
-    struct coh_place *place = find_waiting(t->engine, t->line);
-    wait = place ? place->wait : NULL;
+    wait = find_waiting(t->engine, t->line, false);
   }
   return wait && wait->access && !atomic_load_explicit(&wait->done, memory_order_relaxed) ? wait : NULL;
 }
@@ -309,7 +320,7 @@ static int do_deeds(struct transaction *t, struct coh_frame *frame, const struct
   struct coh_waiting *wait = waiting_for(t, input);
   if (outcome->deeds & (COH_DEED_LOAD | COH_DEED_STORE) && wait) {
     ops->perform(t->engine, frame, wait->access);
-    if (t->engine->wire && input->type >= COH_FIRST_MESSAGE) withdraw(t->engine, t->line);
+    if (t->engine->wire && input->type >= COH_FIRST_MESSAGE) withdraw(t->engine, t->line, wait);
     atomic_store_explicit(&wait->done, true, memory_order_release); /* pairs with the acquire in await */
   }
   return buffer;
@@ -342,6 +353,13 @@ static void check_rights(const struct transaction *t, const struct coh_message *
   abort();
 }
 
+/* After the first step: is nothing left to wait for? */
+static bool is_over(const struct transaction *t, const struct coh_outcome *outcome)
+{
+  if (t->wait.access) return atomic_load_explicit(&t->wait.done, memory_order_relaxed);
+  return t->engine->protocol->controllers[COH_CACHE].states[outcome->state].stable;
+}
+
 /* The frame is locked and holds the line; it is unlocked here. */
 static void step_frame(struct transaction *t, struct coh_frame *frame, const struct coh_message *input, int data,
                        struct coh_outcome *outcome)
@@ -363,7 +381,7 @@ static void step_frame(struct transaction *t, struct coh_frame *frame, const str
     buffer = do_deeds(t, frame, input, outcome, data >= 0 ? t->buffers[data].bytes : NULL);
     set_entry(frame, &entry);
     engine->ops->grant(engine, frame, outcome->from, outcome->state);
-    if (engine->wire && input->type < COH_FIRST_MESSAGE && waiting_access(t, input)) announce(engine, &t->wait, t->line);
+    if (engine->wire && input->type < COH_FIRST_MESSAGE && !is_over(t, outcome)) announce(engine, &t->wait, t->line);
   }
   coh_frame_unlock(engine, frame);
   if (outcome->result == COH_UNHANDLED) fault(t, input, outcome->from, "has no cell for");
@@ -412,6 +430,7 @@ static bool deliver_one(struct transaction *t)
     t->parcels[i] = t->parcels[--t->parcel_count];
     enum coh_result result = deliver(t, &parcel);
     if (parcel.buffer >= 0) t->buffers[parcel.buffer].parcels--;
+    t->stepped |= result != COH_STALLED;
     if (result != COH_STALLED) return true;
     add_parcel(t, &parcel.message, parcel.buffer);
     struct parcel last = t->parcels[t->parcel_count - 1]; /* back to its place */
@@ -439,7 +458,7 @@ static void take_back(struct transaction *t)
   struct coh_frame *frame = coh_frame_find(t->engine, t->engine->me, t->line);
   if (!frame) return;
   struct coh_cache_entry entry = frame->entry;
-  if (t->engine->wire) withdraw(t->engine, t->line);
+  if (t->engine->wire) withdraw(t->engine, t->line, &t->wait);
   coh_cache_take_back(t->engine->protocol, &entry, t->before, t->begun);
   set_entry(frame, &entry);
   coh_frame_unlock(t->engine, frame);
@@ -454,8 +473,9 @@ static void run(struct transaction *t)
       patience = (struct coh_patience){0};
       continue;
     }
+    if (t->engine->wire) t->engine->wire->progress(t->engine->wire->context);
     coh_wait_turn(&patience);
-    if (patience.turns % LOOK_EVERY == 0 && is_line_lost(t)) t->error = -EHOSTDOWN;
+    if (patience.turns % LOOK_EVERY == 0 && is_here(t->engine, t->home) && is_line_lost(t)) t->error = -EHOSTDOWN;
   }
   if (t->error) take_back(t);
 }
@@ -466,6 +486,7 @@ static bool is_settled(struct transaction *t)
   if (t->wait.access) return atomic_load_explicit(&t->wait.done, memory_order_acquire);
   struct coh_frame *frame = coh_frame_find(t->engine, t->engine->me, t->line);
   bool stable = !frame || t->engine->protocol->controllers[COH_CACHE].states[frame->entry.state].stable;
+  if (stable) withdraw(t->engine, t->line, &t->wait); /* who finds it has the frame locked */
   if (frame) coh_frame_unlock(t->engine, frame);
   return stable;
 }
@@ -592,8 +613,16 @@ static void park(struct coh_engine *engine, const struct transaction *t, const s
   pthread_mutex_unlock(&engine->parked_mutex);
 }
 
-/* Delivers the message and what comes of it, without waiting for anything: what stalls is parked. */
-static void deliver_arrived(struct coh_engine *engine, const struct coh_message *message, uint64_t line, const void *data)
+/* The line of a message that came by the wire is lost: whoever waits for it is told, and what stalls is not kept. */
+static void refuse(struct transaction *t, int requestor)
+{
+  const struct coh_wire *wire = t->engine->wire;
+  if (requestor == t->engine->me) coh_refused(t->engine, t->line);
+  else wire->refuse(wire->context, requestor, t->line);
+}
+
+/* Delivers the message and what comes of it, without waiting for anything: what stalls is parked. Whether any of it went on. */
+static bool deliver_arrived(struct coh_engine *engine, const struct coh_message *message, uint64_t line, const void *data)
 {
   struct room room;
   struct transaction t;
@@ -605,9 +634,12 @@ static void deliver_arrived(struct coh_engine *engine, const struct coh_message 
     memcpy(t.buffers[buffer].bytes, data, engine->shape.line_bytes);
   }
   add_parcel(&t, message, buffer);
-  while (t.parcel_count && deliver_one(&t)) continue;
-  for (int i = 0; i < t.parcel_count; i++) park(engine, &t, &t.parcels[i]);
+  while (t.parcel_count && !t.error && deliver_one(&t)) continue;
+  if (t.parcel_count && !t.error && is_here(engine, t.home) && is_line_lost(&t)) t.error = -EHOSTDOWN;
+  if (t.error) refuse(&t, message->requestor);
+  for (int i = 0; i < t.parcel_count && !t.error; i++) park(engine, &t, &t.parcels[i]);
   close_transaction(&t);
+  return t.stepped || t.error;
 }
 
 int coh_deliver(struct coh_engine *engine, const struct coh_message *message, uint64_t line, const void *data)
@@ -620,8 +652,27 @@ int coh_deliver(struct coh_engine *engine, const struct coh_message *message, ui
   return 0;
 }
 
-void coh_retry(struct coh_engine *engine)
+bool coh_stalls(struct coh_engine *engine)
 {
+  return __atomic_load_n(&engine->parked_count, __ATOMIC_RELAXED);
+}
+
+void coh_refused(struct coh_engine *engine, uint64_t line)
+{
+  if (line >= engine->bytes >> engine->line_shift) return;
+  struct coh_frame *frame = coh_frame_find(engine, engine->me, line);
+  if (!frame) return;
+  for (int eviction = 0; eviction < 2; eviction++) {
+    struct coh_waiting *wait = find_waiting(engine, line, eviction);
+    if (wait) atomic_store(&wait->error, -EHOSTDOWN);
+  }
+  coh_frame_unlock(engine, frame);
+}
+
+bool coh_retry(struct coh_engine *engine)
+{
+  bool any = false;
+  if (!coh_stalls(engine)) return false;
   pthread_mutex_lock(&engine->parked_mutex);
   struct coh_parked *parked = engine->parked, *next;
   engine->parked = NULL;
@@ -629,9 +680,10 @@ void coh_retry(struct coh_engine *engine)
   pthread_mutex_unlock(&engine->parked_mutex);
   for (; parked; parked = next) {
     next = parked->next;
-    deliver_arrived(engine, &parked->message, parked->line, parked->has_data ? parked->data : NULL);
+    any |= deliver_arrived(engine, &parked->message, parked->line, parked->has_data ? parked->data : NULL);
     free(parked);
   }
+  return any;
 }
 
 /* ---- Ranges ------------------------------------------------------------------------------------------------------ */

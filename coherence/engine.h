@@ -14,7 +14,8 @@
  * Over several hosts (struct coh_wire) controllers of other hosts are reached by messages. Whoever receives one steps the controller that it
  * is for, and delivers what comes of that as above; what stalls is kept until something has changed. A step that does the program's access
  * is made in the program's own process, so a message that brings it about is passed on to there. The thread whose access waits helps to
- * receive.
+ * receive. What cannot be delivered, because the host or the process that it is for is lost, loses its line: the directory remembers it,
+ * and whoever waits is told.
  *
  * Locks. A frame's lock guards its tag, its entry and its data; a directory entry's lock guards the entry and the line's memory. Nobody
  * waits for anything while holding one, and no two are held at once. Besides, threads of a device that look for a free frame in one set
@@ -92,6 +93,8 @@ struct coh_wire {
   int first, count; /* the devices whose caches and windows are on this host */
   /* To the process of `device`, with line_bytes of data unless that is NULL. Never waits for the receiver. 0, or -EHOSTDOWN: it is lost. */
   int (*send)(void *context, int device, const struct coh_message *message, uint64_t line, const void *data);
+  /* Tells that process, by coh_refused, that its access to the line will never be done: the line is lost. */
+  void (*refuse)(void *context, int device, uint64_t line);
   void (*progress)(void *context); /* receives what has come, by coh_deliver; called by threads that wait, without any lock */
 };
 
@@ -214,8 +217,10 @@ int coh_flush(struct coh_engine *engine);
 /* A message came by the wire for a controller of this host; data as the message's type says. -EINVAL: it is none that could be meant for it, and was
  * counted and dropped. Any thread, without a lock. */
 int coh_deliver(struct coh_engine *engine, const struct coh_message *message, uint64_t line, const void *data);
-/* Tries again what stalled; by whoever receives, now and then. */
-void coh_retry(struct coh_engine *engine);
+/* Tries again what stalled; by whoever receives, now and then. Whether anything went on. */
+bool coh_retry(struct coh_engine *engine);
+bool coh_stalls(struct coh_engine *engine);                 /* is there anything to be tried again? */
+void coh_refused(struct coh_engine *engine, uint64_t line); /* see struct coh_wire */
 /* All of the line's controllers at one moment at which no device is inside the engine: NULL, or the invariant that does not hold. */
 const struct coh_invariant *coh_engine_broken(struct coh_engine *engine, uint64_t line, struct coh_breach *breach);
 

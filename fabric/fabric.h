@@ -7,7 +7,7 @@
  * What a fabric cannot do is filled with the stubs of fabric/enosys.c, so callers never test for NULL.
  *
  * An endpoint is a device's end of a fabric. A device opens one for each channel: one for its application threads,
- * one for its copy engine. Endpoints are not thread-safe: the caller serialises all calls on one endpoint, and upcalls of its
+ * one for its copy engine, one for what devices have to say to each other whatever their programs do. Endpoints are not thread-safe: the caller serialises all calls on one endpoint, and upcalls of its
  * sink run inside those calls. Upcalls may call send, and no other operation.
  *
  * Endpoints over a network find each other by contacts: what `contact` says of one is brought to all others by whatever means, and given
@@ -24,7 +24,7 @@
 #include <stdint.h>
 
 enum fab_capability { FAB_MAP = 1, FAB_RMA = 2, FAB_MSG = 4 };
-enum fab_channel { FAB_APPLICATION, FAB_ENGINE, FAB_CHANNELS };
+enum fab_channel { FAB_APPLICATION, FAB_ENGINE, FAB_SERVICE, FAB_CHANNELS };
 enum fab_atomic { FAB_LOAD, FAB_STORE, FAB_SWAP, FAB_CAS, FAB_ADD, FAB_AND, FAB_OR, FAB_XOR };
 
 #define FAB_PENDING 1
@@ -67,8 +67,9 @@ struct fab_sink {
   void *(*arrive)(void *context, int device, int channel, const struct fab_header *header, size_t *room, void **cookie);
   /* The payload is stored (error 0), or the sender was lost in the middle of it (error -EHOSTDOWN). */
   void (*complete)(void *context, int device, int channel, const struct fab_header *header, void *cookie, int error);
-  /* The link to `device` is gone; every message that comes later from or goes to it fails. Called once for a device. */
-  void (*lost)(void *context, int device);
+  /* The link to `device` is gone; every message that comes later from or goes to it fails. Called once for a device. in_order: it has closed
+   * its endpoints, as far as they spoke with this one, and everything that it sent has come (only ofi can tell). */
+  void (*lost)(void *context, int device, bool in_order);
 };
 
 struct fab_sim;
@@ -91,9 +92,10 @@ struct fab_config {
   unsigned char key[FAB_KEY_BYTES];
   /* ofi: the job's key, as above, and: libfabric's name of a provider (NULL: the best that is offered); the interface, by its name or
    * one of its addresses (NULL: loopback, "any": as the provider likes); how long a device that owes something may be silent before it
-   * is lost (0: 20 s). The texts are read by open only */
+   * is lost (0: 20 s), or, if it is watched, any device whose endpoint of this channel is known. The texts are read by open only */
   const char *provider, *interface;
   uint64_t silence_ns;
+  bool watch;
   /* sim: the network (fabric/sim.h) */
   struct fab_sim *sim;
 };

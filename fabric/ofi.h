@@ -112,6 +112,7 @@ struct fab_ofi_peer {
 
 struct fab_ofi_device {
   bool failing, lost;
+  bool parted;       /* all its endpoints have said BYE, before anything failed */
   uint64_t since_ns; /* failing */
 };
 

@@ -4,10 +4,12 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <string.h>
 
 #define LIBRARY "libfabric.so.1"
+#define SIGNALS 32 /* without those of real time */
 
 static struct {
   int (*getinfo)(uint32_t version, const char *node, const char *service, uint64_t flags, const struct fi_info *hints,
@@ -28,9 +30,30 @@ static int find(void *handle, const char *name, void *function)
   return symbol ? 0 : -ELIBACC;
 }
 
+/* Some providers (psm) put signal handlers of their own in the place of the program's as soon as they are loaded. */
+struct handlers {
+  struct sigaction of[SIGNALS];
+};
+
+static void save_handlers(struct handlers *handlers)
+{
+  for (int s = 1; s < SIGNALS; s++) sigaction(s, NULL, &handlers->of[s]);
+}
+
+static void restore_handlers(const struct handlers *handlers)
+{
+  for (int s = 1; s < SIGNALS; s++) {
+    struct sigaction now;
+    if (!sigaction(s, NULL, &now) && now.sa_sigaction != handlers->of[s].sa_sigaction) sigaction(s, &handlers->of[s], NULL);
+  }
+}
+
 static void load(void)
 {
+  struct handlers handlers;
+  save_handlers(&handlers);
   void *handle = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+  restore_handlers(&handlers);
   if (!handle) return;
   int error = find(handle, "fi_getinfo", &library.getinfo);
   if (!error) error = find(handle, "fi_freeinfo", &library.freeinfo);
@@ -51,7 +74,11 @@ int fab_ofi_load(void)
 
 int fi_getinfo(uint32_t version, const char *node, const char *service, uint64_t flags, const struct fi_info *hints, struct fi_info **info)
 {
-  return library.getinfo(version, node, service, flags, hints, info);
+  struct handlers handlers;
+  save_handlers(&handlers); /* the first call loads providers, too */
+  int error = library.getinfo(version, node, service, flags, hints, info);
+  restore_handlers(&handlers);
+  return error;
 }
 
 void fi_freeinfo(struct fi_info *info)

@@ -4,8 +4,8 @@
  * SipHash-2-4 (Aumasson and Bernstein, 2012) under the job's key of who sends to whom. The key itself never leaves the process.
  *
  * Loss. A device fails when the provider reports an error for anything to it, when it breaks the protocol, when lose() says so, when all
- * its endpoints have said BYE, or when it owes us something (the rest of a message, a RETURN, an answer, room for a send) and is silent
- * for config.silence_ns although it is probed. A provider does not notice by itself that a peer died to which it has nothing to say; the
+ * its endpoints have said BYE, or when it owes us something (the rest of a message, a RETURN, an answer, room for a send; if it is watched,
+ * always) and is silent for config.silence_ns although it is probed. A provider does not notice by itself that a peer died to which it has nothing to say; the
  * probe is something to say. Failing only sets a flag, from anywhere. The next settlement, in progress, ends all that is under way: sends
  * fail, the half-received message completes with -EHOSTDOWN, and sink.lost is called, once. A read into the receiver's memory that is still
  * with the provider is waited for, GRACE_NS at most.
@@ -128,7 +128,7 @@ static bool settle_device(struct fab_ofi_endpoint *e, int device, bool now)
   d->failing = false;
   d->lost = true;
   for (int channel = 0; channel < FAB_CHANNELS; channel++) bury(e, &peers[channel]);
-  if (!e->closing) e->config.sink.lost(e->config.sink.context, device);
+  if (!e->closing) e->config.sink.lost(e->config.sink.context, device, d->parted);
   return true;
 }
 
@@ -159,7 +159,9 @@ void fab_ofi_lose(struct fab_endpoint *endpoint, int device)
 static bool owes(const struct fab_ofi_endpoint *e, const struct fab_ofi_peer *peer)
 {
   bool busy = peer->queue || peer->lent || peer->answers || peer->owed || peer->due || peer->pull_due;
-  return peer->known && (busy || peer->open || peer->held || e->accessed == fab_ofi_number(e, peer));
+  int number = fab_ofi_number(e, peer);
+  bool watched = e->config.watch && number != e->number && number % FAB_CHANNELS == (int)e->config.channel;
+  return peer->known && (watched || busy || peer->open || peer->held || e->accessed == number);
 }
 
 static void look_at(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, uint64_t now_ns)
@@ -208,7 +210,9 @@ void fab_ofi_said_bye(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer)
   peer->ended = true;
   peer->due |= 1u << FAB_OFI_FAREWELL;
   fab_ofi_want(e, peer);
-  if (!e->closing && all_ended(e, device)) fab_ofi_fail(e, device);
+  if (e->closing || !all_ended(e, device)) return;
+  e->devices[device].parted = !e->devices[device].failing;
+  fab_ofi_fail(e, device);
 }
 
 static bool is_waited_for(const struct fab_ofi_endpoint *e, const struct fab_ofi_peer *peer)

@@ -515,7 +515,7 @@ static void shm_lose(struct fab_endpoint *endpoint, int device)
   while (receive(e, peer)) continue;
   fail_queue(&peer->out, -EHOSTDOWN); /* an empty queue leaves endpoint.waiting in the next push_waiting */
   if (peer->in.open) finish_message(e, peer, -EHOSTDOWN);
-  e->config.sink.lost(e->config.sink.context, device);
+  e->config.sink.lost(e->config.sink.context, device, false);
 }
 
 /* ---- sleeping */

@@ -285,7 +285,7 @@ static void forget(struct endpoint *e, int device)
     drop(flight);
     if (dropped.what == END) complete(e, dropped.from, &dropped.header, dropped.cookie, -EHOSTDOWN);
   }
-  e->config.sink.lost(e->config.sink.context, device);
+  e->config.sink.lost(e->config.sink.context, device, false);
 }
 
 static void deliver_first(struct endpoint *e)

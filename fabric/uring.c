@@ -592,7 +592,7 @@ static void settle_ending(struct fab_uring_endpoint *e)
     device->ending = false;
     if (!lost) continue;
     device->lost = true;
-    e->config.sink.lost(e->config.sink.context, d);
+    e->config.sink.lost(e->config.sink.context, d, false);
   }
 }
 

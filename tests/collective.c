@@ -7,9 +7,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "uma.h"
+#include "tests/session.h"
 #include "uma/collective.h"
 #include "uma/reduce.h"
+#include "uma/session.h"
 
 #define GUARD 64
 
@@ -61,18 +62,23 @@ static size_t element_bytes(const struct trial *trial)
   return trial->kind == UMA_ALLREDUCE || trial->kind == UMA_REDUCE_SCATTER ? uma_type_size(trial->type) : 1;
 }
 
-/* The element at `index` reduced over all devices: in the order of the devices in each domain, then in that of the domains. */
+static int group_of(int device)
+{
+  return uma_shape_group(&uma_self.shape, device);
+}
+
+/* The element at `index` reduced over all devices: in the order of the devices in each group, then in that of the groups. */
 static void reduced(const struct trial *trial, size_t index, unsigned char *at)
 {
-  unsigned char domain[8], own[8];
+  unsigned char group[8], own[8];
   for (int d = 0; d < uma_device_count(); d++) {
-    bool first = !d || uma_domain(d) != uma_domain(d - 1);
-    bool last = d == uma_device_count() - 1 || uma_domain(d + 1) != uma_domain(d);
+    bool first = !d || group_of(d) != group_of(d - 1);
+    bool last = d == uma_device_count() - 1 || group_of(d + 1) != group_of(d);
     element(trial, d, index, own);
-    if (first) memcpy(domain, own, sizeof own);
-    else uma_reduce(domain, own, 1, trial->type, trial->op);
-    if (last && uma_domain(d) == 0) memcpy(at, domain, uma_type_size(trial->type));
-    else if (last) uma_reduce(at, domain, 1, trial->type, trial->op);
+    if (first) memcpy(group, own, sizeof own);
+    else uma_reduce(group, own, 1, trial->type, trial->op);
+    if (last && group_of(d) == 0) memcpy(at, group, uma_type_size(trial->type));
+    else if (last) uma_reduce(at, group, 1, trial->type, trial->op);
   }
 }
 
@@ -197,8 +203,11 @@ static const struct shape shapes[] = {{1, 1, 0}, {2, 1, 0}, {3, 1, 0}, {4, 2, 0}
 
 static void spawn(const struct shape *shape, int (*function)(void *), void *argument)
 {
-  struct uma_config config = {
-      .servers = shape->servers, .mode = shape->stacked ? UMA_MODE_STACKED : UMA_MODE_SUPERNODE, .memory = 64 << 20, .timeout = 120};
+  struct uma_config config = {.servers = shape->servers,
+                              .hosts = session_hosts(shape->devices, shape->servers),
+                              .mode = shape->stacked ? UMA_MODE_STACKED : UMA_MODE_SUPERNODE,
+                              .memory = 64 << 20,
+                              .timeout = 120};
   int result = uma_spawn(&config, shape->devices, function, argument);
   cr_assert_eq(result, 0, "%d devices on %d servers, %s: %d", shape->devices, shape->servers, shape->stacked ? "stacked" : "supernode",
                result);

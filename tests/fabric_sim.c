@@ -59,7 +59,7 @@ static void on_complete(void *context, int device, int channel, const struct fab
   if (header->a && !error) fab_sim.send(end->endpoint, (end->device + header->tag) % DEVICES, FAB_APPLICATION, &send);
 }
 
-static void on_lost(void *context, int device)
+static void on_lost(void *context, int device, bool in_order)
 {
   note(context, device, LOST, 0);
 }

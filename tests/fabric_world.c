@@ -222,7 +222,7 @@ static void on_complete(void *context, int device, int channel, const struct fab
   node->end = &message->next;
 }
 
-static void on_lost(void *context, int device)
+static void on_lost(void *context, int device, bool in_order)
 {
   struct node *node = context;
   node->lost++;

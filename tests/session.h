@@ -24,10 +24,19 @@
     } \
   } while (0)
 
+/* The number of hosts to run on where a test does not say; `make test` runs some suites over several (UMA_TEST_HOSTS). */
+static inline int session_hosts(int devices, int servers)
+{
+  const char *text = getenv("UMA_TEST_HOSTS");
+  int hosts = text ? atoi(text) : 1;
+  return hosts > 0 && hosts <= devices && (servers == 1 || servers % hosts == 0) ? hosts : 1;
+}
+
 /* Runs the function as every device and expects all to succeed. */
 static inline void session_run(int devices, int servers, int mode, int (*function)(void *), void *argument)
 {
-  struct uma_config config = {.servers = servers, .mode = mode, .memory = (size_t)64 << 20, .timeout = 120};
+  struct uma_config config = {
+      .servers = servers, .hosts = session_hosts(devices, servers), .mode = mode, .memory = (size_t)64 << 20, .timeout = 120};
   int result = uma_spawn(&config, devices, function, argument);
   cr_assert_eq(result, 0, "%d devices in %d servers, mode %d: %d (%s)", devices, servers, mode, result, result < 0 ? uma_last_error() : "");
 }

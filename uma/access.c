@@ -47,7 +47,7 @@ static uint64_t ask(enum uma_atomic op, void *pointer, size_t size, uint64_t ope
 {
   uint64_t old = 0;
   int home, result;
-  if (!uma_range_in_windows(pointer, size, &home) || uma_is_local(home))
+  if (!uma_range_in_windows(pointer, size, &home) || uma_is_near(home))
     return fab_atomic_apply((enum fab_atomic)op, pointer, size, operand, expected);
   result = uma_remote_atomic(home, op, pointer, size, operand, expected, &old);
   if (result) give_up(pointer, uma_strerror(result));

@@ -4,7 +4,9 @@
  * and the round cannot end without it. Nobody arrives at the next round before it has seen this one's end (release store, acquire
  * load), hence after the clearing. What each did before it arrived is ordered before that end by the counter (acq_rel). */
 #include <errno.h>
+#include <time.h>
 
+#include "uma/remote.h"
 #include "uma/session.h"
 #include "uma/wait.h"
 
@@ -17,49 +19,32 @@ static int check_home(int device)
 {
   int exists = uma_server(device); /* leaves the sentence */
   if (exists < 0) return exists;
-  if (uma_is_local(device)) return 0;
+  if (uma_is_near(device)) return 0;
   return uma_fail(-EREMOTE, "a barrier of device %d is in another domain; only its own domain's devices meet there", device);
 }
 
-/* NULL with the error when there is none. */
-static struct uma_barrier_slot *find(const struct uma_barrier *barrier, int *error)
+static int check(const struct uma_barrier *barrier)
 {
-  if (!barrier) {
-    *error = uma_fail(-EINVAL, "the barrier is NULL");
-    return NULL;
-  }
-  *error = check_home(barrier->home);
-  if (*error) return NULL;
-  struct uma_barrier_slot *slots = slots_of(barrier->home);
-  if (barrier->index < UMA_BARRIERS && atomic_load_explicit(&slots[barrier->index].created, memory_order_acquire))
-    return &slots[barrier->index];
-  *error = uma_fail(-EINVAL, "no barrier %u at device %d", barrier->index, barrier->home);
-  return NULL;
+  return barrier ? check_home(barrier->home) : uma_fail(-EINVAL, "the barrier is NULL");
 }
 
-int uma_barrier_create(int device, struct uma_barrier *barrier)
+/* ---- on this host, for this device or another */
+
+static int create(struct uma_barrier_slot *slots, uint64_t *index)
 {
-  if (!barrier) return uma_fail(-EINVAL, "uma_barrier_create: the barrier is NULL");
-  int result = check_home(device);
-  if (result) return result;
-  struct uma_barrier_slot *slots = slots_of(device);
   for (uint32_t i = 0; i < UMA_BARRIERS; i++) {
     uint32_t free = 0;
     if (atomic_load_explicit(&slots[i].created, memory_order_relaxed) || !atomic_compare_exchange_strong(&slots[i].created, &free, 1))
       continue;
-    *barrier = (struct uma_barrier){device, i};
+    *index = i;
     return 0;
   }
-  return uma_fail(-ENOSPC, "all %d barriers of device %d are in use", UMA_BARRIERS, device);
+  return -ENOSPC;
 }
 
-int uma_barrier_destroy(const struct uma_barrier *barrier)
+static int destroy(struct uma_barrier_slot *slot)
 {
-  int result;
-  struct uma_barrier_slot *slot = find(barrier, &result);
-  if (!slot) return result;
-  if (atomic_load(&slot->arrived) && !uma_any_lost())
-    return uma_fail(-EBUSY, "devices wait at barrier %u of device %d", barrier->index, barrier->home);
+  if (atomic_load(&slot->arrived) && !uma_any_lost()) return -EBUSY;
   atomic_store(&slot->arrived, 0);
   atomic_store(&slot->created, 0);
   return 0;
@@ -68,13 +53,76 @@ int uma_barrier_destroy(const struct uma_barrier *barrier)
 static void end_round(struct uma_barrier_slot *slot, uint32_t round)
 {
   atomic_store_explicit(&slot->arrived, 0, memory_order_relaxed);
-  atomic_store_explicit(&slot->round, round + 1, memory_order_release); /* pairs with the load in await_end */
+  atomic_store_explicit(&slot->round, round + 1, memory_order_release); /* pairs with the load in has_ended */
   fab_bell_ring(&slot->bell);
 }
 
 static bool has_ended(struct uma_barrier_slot *slot, uint32_t round)
 {
   return atomic_load_explicit(&slot->round, memory_order_acquire) != round;
+}
+
+/* One call too many is taken back. */
+static int arrive(struct uma_barrier_slot *slot, uint64_t count, uint64_t *round)
+{
+  uint32_t now = atomic_load_explicit(&slot->round, memory_order_acquire);
+  uint32_t arrived = atomic_fetch_add_explicit(&slot->arrived, 1, memory_order_acq_rel) + 1;
+  if (count < 1 || arrived > count) {
+    atomic_fetch_sub(&slot->arrived, 1);
+    return -EINVAL;
+  }
+  if (arrived == count) end_round(slot, now);
+  *round = now;
+  return 0;
+}
+
+int uma_barrier_apply(enum uma_barrier_op op, int home, uint32_t index, uint64_t argument, uint64_t *answer)
+{
+  struct uma_barrier_slot *slots = slots_of(home);
+  if (op == UMA_BARRIER_CREATE) return create(slots, answer);
+  if (index >= UMA_BARRIERS || !atomic_load_explicit(&slots[index].created, memory_order_acquire)) return -ENOENT;
+  switch (op) {
+  case UMA_BARRIER_DESTROY: return destroy(&slots[index]);
+  case UMA_BARRIER_ARRIVE: return arrive(&slots[index], argument, answer);
+  default: *answer = has_ended(&slots[index], (uint32_t)argument); return 0;
+  }
+}
+
+/* ---- wherever it is */
+
+static int operate(enum uma_barrier_op op, int home, uint32_t index, uint64_t argument, uint64_t *answer)
+{
+  if (uma_is_local(home)) return uma_barrier_apply(op, home, index, argument, answer);
+  return uma_remote_barrier(op, home, index, argument, answer);
+}
+
+static int explain(int result, const struct uma_barrier *barrier)
+{
+  switch (result) {
+  case -ENOENT: return uma_fail(-EINVAL, "no barrier %u at device %d", barrier->index, barrier->home);
+  case -EBUSY: return uma_fail(result, "devices wait at barrier %u of device %d", barrier->index, barrier->home);
+  case -EINVAL:
+    return uma_fail(result, "one call too many for a round at barrier %u of device %d, or a round of none", barrier->index, barrier->home);
+  default: return result;
+  }
+}
+
+int uma_barrier_create(int device, struct uma_barrier *barrier)
+{
+  uint64_t index = 0;
+  if (!barrier) return uma_fail(-EINVAL, "uma_barrier_create: the barrier is NULL");
+  int result = check_home(device);
+  if (!result) result = operate(UMA_BARRIER_CREATE, device, 0, 0, &index);
+  if (result == -ENOSPC) return uma_fail(result, "all %d barriers of device %d are in use", UMA_BARRIERS, device);
+  if (!result) *barrier = (struct uma_barrier){device, (uint32_t)index};
+  return result;
+}
+
+int uma_barrier_destroy(const struct uma_barrier *barrier)
+{
+  uint64_t answer;
+  int result = check(barrier);
+  return result ? result : explain(operate(UMA_BARRIER_DESTROY, barrier->home, barrier->index, 0, &answer), barrier);
 }
 
 static int await_end(struct uma_barrier_slot *slot, uint32_t round)
@@ -90,20 +138,28 @@ static int await_end(struct uma_barrier_slot *slot, uint32_t round)
   return 0;
 }
 
+/* The barrier of another host cannot be slept on: asks again, after pauses that grow from 20 us to 1 ms. */
+static int ask_for_end(const struct uma_barrier *barrier, uint64_t round)
+{
+  uint64_t ended = 0;
+  int result = operate(UMA_BARRIER_LOOK, barrier->home, barrier->index, round, &ended);
+  for (long pause_ns = 20000; !result && !ended; pause_ns = pause_ns < 500000 ? pause_ns * 2 : 1000000) {
+    if (uma_any_lost()) return uma_fail(-EHOSTDOWN, "a device of the session was lost");
+    nanosleep(&(struct timespec){.tv_nsec = pause_ns}, NULL);
+    result = operate(UMA_BARRIER_LOOK, barrier->home, barrier->index, round, &ended);
+  }
+  return explain(result, barrier);
+}
+
 int uma_barrier_wait(const struct uma_barrier *barrier, int count)
 {
-  int result;
-  struct uma_barrier_slot *slot = find(barrier, &result);
-  if (!slot) return result;
+  uint64_t round = 0;
+  int result = check(barrier);
+  if (result) return result;
   uma_crossing();
-  uint32_t round = atomic_load_explicit(&slot->round, memory_order_acquire);
-  uint32_t arrived = atomic_fetch_add_explicit(&slot->arrived, 1, memory_order_acq_rel) + 1;
-  if (count < 1 || arrived > (uint32_t)count) {
-    atomic_fetch_sub(&slot->arrived, 1);
-    return uma_fail(-EINVAL, "call %u to a round of %d at barrier %u of device %d", arrived, count, barrier->index, barrier->home);
-  }
-  if (arrived == (uint32_t)count) end_round(slot, round);
-  else result = await_end(slot, round);
+  result = explain(operate(UMA_BARRIER_ARRIVE, barrier->home, barrier->index, count < 1 ? 0 : (uint64_t)count, &round), barrier);
+  if (!result && uma_is_local(barrier->home)) result = await_end(&slots_of(barrier->home)[barrier->index], (uint32_t)round);
+  else if (!result) result = ask_for_end(barrier, round);
   uma_crossing();
   return result;
 }

@@ -17,14 +17,19 @@
 #include "coherence/pages.h"
 #include "coherence/tally.h"
 #include "coherence/trace.h"
+#include "uma/exchange.h"
 #include "uma/wait.h"
+#include "uma/wire.h"
 
 static const char *const sharer_names[] = {"", "full", "limited", "coarse"};
 
 /* ---- The shape --------------------------------------------------------------------------------------------------- */
 
-static struct coh_shape shape_of(const struct uma_shape *shape, int first, int count)
+/* Of the domain of a device; over several hosts each has an area of the same shape, in which it uses what is its own devices'. */
+static struct coh_shape shape_of(const struct uma_shape *shape, int device)
 {
+  int domain = uma_shape_domain(shape, device), first = uma_shape_first(shape, domain, shape->domains);
+  int count = uma_shape_first(shape, domain + 1, shape->domains) - first;
   struct coh_shape made = {
       .devices = count,
       .first = first,
@@ -34,7 +39,7 @@ static struct coh_shape shape_of(const struct uma_shape *shape, int first, int c
       .paged = shape->coherence == UMA_COHERENCE_PAGE,
       .sets = shape->cache / shape->line / (size_t)shape->ways,
       .ways = shape->ways,
-      .tracked = shape->stats == UMA_ON || shape->traced,
+      .tracked = (shape->stats == UMA_ON || shape->traced) && shape->hosts == 1, /* who wrote what is known to one host only */
       .traced = shape->traced,
   };
   strcpy(made.sharers, sharer_names[shape->sharers]);
@@ -44,9 +49,9 @@ static struct coh_shape shape_of(const struct uma_shape *shape, int first, int c
   return made;
 }
 
-size_t uma_coherent_bytes(const struct uma_shape *shape, int first, int count)
+size_t uma_coherent_bytes(const struct uma_shape *shape, int first)
 {
-  struct coh_shape made = shape_of(shape, first, count);
+  struct coh_shape made = shape_of(shape, first);
   return uma_shape_is_cached(shape) ? coh_area_bytes(&made) : 0;
 }
 
@@ -60,7 +65,7 @@ static int refuse_protocol(const struct uma_shape *shape, const char *report)
   return uma_fail(-EINVAL, "protocol: %.*s (and %d more: `uma protocol %s` tells)", length, report, lines - 1, shape->protocol);
 }
 
-int uma_coherent_format(const struct uma_shape *shape, int first, int count, void *area)
+int uma_coherent_format(const struct uma_shape *shape, int first, void *area)
 {
   struct coh_protocol *protocol = malloc(sizeof *protocol);
   char *report = NULL, *text = NULL;
@@ -75,7 +80,7 @@ int uma_coherent_format(const struct uma_shape *shape, int first, int count, voi
   }
   if (mistakes) fclose(mistakes);
   if (result && result != -ENOMEM) result = refuse_protocol(shape, report);
-  struct coh_shape made = shape_of(shape, first, count);
+  struct coh_shape made = shape_of(shape, first);
   if (!result) coh_area_format(area, &made, protocol, text);
   free(protocol);
   free(report);
@@ -117,10 +122,10 @@ int uma_counters(int device, struct uma_counters *counters)
   uint64_t values[COH_COUNTERS];
   if (uma_server(device) < 0) return -EINVAL; /* it has left the sentence */
   if (!uma_is_local(device))
-    return uma_fail(-EREMOTE, "device %d is in another domain; its own domain's devices know its counters", device);
+    return uma_fail(-EREMOTE, "device %d is in another domain or on another host; the devices there know its counters", device);
   if (!uma_self.engine || !uma_self.engine->tally)
     return uma_fail(-ENODATA, "nothing is counted in this session; start it with --coherence line and --stats or --trace");
-  read_counters(uma_self.engine->area, device - uma_self.first, values);
+  read_counters(uma_self.engine->area, device - uma_self.domain_first, values);
   memcpy(counters, values, sizeof *counters);
   return 0;
 }
@@ -167,12 +172,12 @@ int uma_coherent_trace(const char *path, int spool, struct coh_area *const *area
 
 /* ---- A device ---------------------------------------------------------------------------------------------------- */
 
-static int borrow_fds[UMA_MAX_DEVICES], borrow_count; /* of this domain's devices */
+static int borrow_fds[UMA_MAX_DEVICES], borrow_count; /* of this group's devices */
 static int lend_fds[UMA_MAX_DEVICES], lend_count;     /* where devices create each other */
 
-int uma_coherent_frames(const struct uma_shape *shape, int count, int *fd)
+int uma_coherent_frames(const struct uma_shape *shape, int first, int *fd)
 {
-  struct coh_shape made = shape_of(shape, 0, count);
+  struct coh_shape made = shape_of(shape, first);
   *fd = -1;
   if (shape->coherence != UMA_COHERENCE_PAGE) return 0;
   *fd = memfd_create("uma-frames", MFD_CLOEXEC);
@@ -182,34 +187,18 @@ int uma_coherent_frames(const struct uma_shape *shape, int count, int *fd)
 
 static bool is_lost_here(int device)
 {
-  return uma_is_lost(uma_self.first + device);
+  return uma_is_lost(uma_self.domain_first + device);
 }
 
 static int borrow_uffd(int device)
 {
-  char control[CMSG_SPACE(sizeof(int))], byte;
-  struct iovec room = {&byte, 1};
-  struct msghdr message = {.msg_iov = &room, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
-  int fd;
-  if (recvmsg(borrow_fds[device], &message, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0) return -errno;
-  struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-  if (!header || header->cmsg_type != SCM_RIGHTS) return -EMFILE; /* no room for another descriptor */
-  memcpy(&fd, CMSG_DATA(header), sizeof fd);
-  return fd;
+  return uma_fd_receive(borrow_fds[device + uma_self.domain_first - uma_self.first], MSG_PEEK | MSG_DONTWAIT);
 }
 
 static int lend_uffd(int fd, int to)
 {
-  union {
-    struct cmsghdr header;
-    char room[CMSG_SPACE(sizeof(int))];
-  } control = {.header = {.cmsg_len = CMSG_LEN(sizeof fd), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
-  char byte = 0;
-  struct iovec data = {&byte, 1};
-  struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-  memcpy(CMSG_DATA(&control.header), &fd, sizeof fd);
-  if (to < 0 || sendmsg(to, &message, 0) >= 0) return 0;
-  return uma_fail(-errno, "cannot lend the page table to the other devices: %s", strerror(errno));
+  int error = to < 0 ? 0 : uma_fd_send(to, fd);
+  return error ? uma_fail(error, "cannot lend the page table to the other devices: %s", strerror(-error)) : 0;
 }
 
 static void on_lost_page(uintptr_t address, bool store)
@@ -237,7 +226,7 @@ static int refuse_pages(int error)
 
 static int join_pages(const struct uma_inheritance *from)
 {
-  size_t windows = (size_t)uma_self.count * uma_self.shape.memory, budget = uma_self.shape.frames;
+  size_t windows = (size_t)uma_self.domain_count * uma_self.shape.memory, budget = uma_self.shape.frames;
   struct coh_page_config config = {.frames_fd = from->frames_fd,
                                    .budget = (budget < windows ? budget : windows) / uma_self.shape.line,
                                    .prefetch = uma_self.shape.prefetch,
@@ -256,9 +245,13 @@ static int join_pages(const struct uma_inheritance *from)
 int uma_coherent_join(const struct uma_inheritance *from)
 {
   struct coh_area *area = uma_segment_at(uma_self.layout.coherence);
-  int me = uma_self.device - uma_self.first;
-  int result = coh_engine_open(area, me, uma_self.memory, is_lost_here, from->spool_fd, &uma_self.engine);
+  int me = uma_self.device - uma_self.domain_first;
+  unsigned char *memory =
+      uma_self.memory - (size_t)(uma_self.first - uma_self.domain_first) * uma_self.shape.memory; /* of all windows, were they here */
+  int result = coh_engine_open(area, me, memory, is_lost_here, from->spool_fd, &uma_self.engine);
   if (result) return uma_fail(result, "no memory for the coherence engine");
+  if (uma_self.count < uma_self.domain_count) result = uma_wire_open(uma_self.engine, &uma_self.wire);
+  if (result) return result;
   if (uma_self.shape.coherence == UMA_COHERENCE_PAGE) return join_pages(from);
   uma_self.lines = uma_self.engine;
   return 0;
@@ -281,6 +274,7 @@ void uma_coherent_leave(void)
     for (int d = 0; d < lend_count; d++) close(lend_fds[d]);
   }
   int spool = uma_self.engine->spool;
+  if (uma_self.wire) uma_wire_close(uma_self.wire);
   coh_engine_close(uma_self.engine); /* which still writes to it */
   if (spool >= 0) close(spool);
 }
@@ -333,13 +327,13 @@ int uma_coherent_after_fork(void)
 
 bool uma_is_cached(const void *pointer, size_t bytes)
 {
-  uintptr_t begin = (uintptr_t)pointer, base = (uintptr_t)uma_window_of(uma_self.first);
-  return uma_self.engine && begin < base + (size_t)uma_self.count * uma_self.shape.memory && begin + bytes > base;
+  uintptr_t begin = (uintptr_t)pointer, base = (uintptr_t)uma_window_of(uma_self.domain_first);
+  return uma_self.engine && begin < base + (size_t)uma_self.domain_count * uma_self.shape.memory && begin + bytes > base;
 }
 
 static uint64_t offset_of(const void *global)
 {
-  return (uint64_t)((const unsigned char *)global - uma_window_of(uma_self.first));
+  return (uint64_t)((const unsigned char *)global - uma_window_of(uma_self.domain_first));
 }
 
 static int lost_line(int result, const void *global)
@@ -370,7 +364,7 @@ ptrdiff_t uma_prefetch(const void *pointer, size_t bytes, enum uma_access access
   if (access != UMA_READ && access != UMA_WRITE)
     return uma_fail(-EINVAL, "uma_prefetch: %d is not valid; expected UMA_READ or UMA_WRITE", (int)access);
   if (bytes > PTRDIFF_MAX) return uma_fail(-EINVAL, "uma_prefetch: %zu bytes are more than memory can hold", bytes);
-  if (uma_range_in_windows(pointer, 1, NULL) && !uma_range_is_local(pointer, bytes))
+  if (uma_range_in_windows(pointer, 1, NULL) && !uma_range_is_near(pointer, bytes))
     return uma_fail(-EFAULT, "uma_prefetch: %zu bytes at %p leave this domain's windows", bytes, pointer);
   if (!uma_is_cached(pointer, 1) || uma_self.lines) return (ptrdiff_t)bytes;
   result = coh_pages_fetch(uma_self.engine, offset_of(pointer), bytes, access == UMA_WRITE, &present);

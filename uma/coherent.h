@@ -9,11 +9,11 @@
 #include "uma/session.h"
 
 /* ---- by the launcher */
-/* The engine's part of a segment of `count` devices from `first`: its size (0 where there is none), and its contents. */
-size_t uma_coherent_bytes(const struct uma_shape *shape, int first, int count);
-int uma_coherent_format(const struct uma_shape *shape, int first, int count, void *area); /* 0 or -EINVAL: the protocol */
-/* The file with the frames of `count` devices, in mode `page`; else -1. 0 or -errno. */
-int uma_coherent_frames(const struct uma_shape *shape, int count, int *fd);
+/* The engine's part of the segment of the group of device `first`: its size (0 where there is none), and its contents. */
+size_t uma_coherent_bytes(const struct uma_shape *shape, int first);
+int uma_coherent_format(const struct uma_shape *shape, int first, void *area); /* 0 or -EINVAL: the protocol */
+/* The file with the frames of that group's devices, in mode `page`; else -1. 0 or -errno. */
+int uma_coherent_frames(const struct uma_shape *shape, int first, int *fd);
 /* Once all devices have ended: the domain's counters as a table (the header as well for the first domain). */
 void uma_coherent_print(int first, int count, struct coh_area *area);
 /* The unnamed file that records go to, and in the end the trace at `path`, made from it and the areas, one a domain. 0 or -errno. */

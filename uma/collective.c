@@ -4,13 +4,13 @@
  * that is wrong on all devices fails on all and leaves no trace. Then it is carried out by the caller on the channel of the
  * application, or later by the copy engine on its own; the channels share nothing.
  *
- *   in one domain, the contribution fits a slot     one meeting (meeting.h); everybody takes from the slots what it needs
- *   in one domain, larger                           collective_near.c: two meetings, parts of the work straight in the users' memory
- *   several domains                                 collective_far.c: the same, with messages between the domains in the middle
+ *   in one group, the contribution fits a slot      one meeting (meeting.h); everybody takes from the slots what it needs
+ *   in one group, larger                            collective_near.c: two meetings, parts of the work straight in the users' memory
+ *   several groups                                  collective_far.c: the same, with messages between the groups in the middle
  *   in access mode `line`                           collective_cached.c: one of these, in chunks, with private memory
  *
  * Which way follows from arguments that are the same on all devices, so all go the same one. Reductions are taken in the order of the
- * devices inside a domain, and of the domains; every element is combined by one rule wherever that happens, so all get the same bits.
+ * devices inside a group, and of the groups; every element is combined by one rule wherever that happens, so all get the same bits.
  */
 #include <errno.h>
 #include <string.h>
@@ -73,7 +73,7 @@ static int refuse_buffer(const struct uma_collective *what, const char *paramete
   if (!buffer) return uma_fail(-EINVAL, "%s: %s is NULL with %zu bytes", name, parameter, bytes);
   if ((uintptr_t)buffer + bytes < (uintptr_t)buffer)
     return uma_fail(-EINVAL, "%s: %zu bytes from %s %p go beyond the end of memory", name, bytes, parameter, buffer);
-  if (!uma_range_in_windows(buffer, bytes, &home) || uma_range_is_local(buffer, bytes)) return 0;
+  if (!uma_range_in_windows(buffer, bytes, &home) || uma_range_is_near(buffer, bytes)) return 0;
   return uma_fail(-EINVAL, "%s: %s %p is in the window of device %d, in another domain; pass this domain's or private memory", name,
                   parameter, buffer, home);
 }
@@ -110,7 +110,7 @@ int uma_collective_check(const struct uma_collective *what)
   return error;
 }
 
-/* ---- Small sizes in one domain: what a device gives fits a slot */
+/* ---- Small sizes in one group: what a device gives fits a slot */
 
 /* By the last device to come, for all, when there are more devices than processors. */
 static void combine_for_all(struct uma_meeting *meeting, void *context)
@@ -185,7 +185,7 @@ int uma_collective_run_plain(const struct uma_collective *what, enum fab_channel
   int error;
   if (uma_any_lost()) return uma_fail(-EHOSTDOWN, "%s: a device was lost", names[what->kind]);
   prepare(&work, what, channel);
-  if (uma_self.shape.domains > 1) error = uma_collective_far(&work);
+  if (uma_self.shape.groups > 1) error = uma_collective_far(&work);
   else if (is_small(&work)) error = run_small(&work);
   else error = uma_collective_near(&work);
   return error ? uma_fail(error, "%s: a device was lost, or a link to it", names[what->kind]) : 0;
@@ -195,7 +195,7 @@ int uma_collective_run(const struct uma_collective *what, enum fab_channel chann
 {
   struct sizes sizes;
   if (!what->count) return 0;
-  if (!uma_self.lines && !(uma_self.engine && uma_self.shape.domains > 1)) return uma_collective_run_plain(what, channel);
+  if (!uma_self.lines && !(uma_self.engine && uma_self.shape.groups > 1)) return uma_collective_run_plain(what, channel);
   sizes_of(what, &sizes);
   struct uma_spread spread = {sizes.element, sizes.block, sizes.src / sizes.block, sizes.dst / sizes.block};
   return uma_collective_cached(what, &spread, channel);

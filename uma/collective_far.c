@@ -1,18 +1,18 @@
-/* Collectives over several coherence domains: load and store inside, messages between.
+/* Collectives over several groups (session.h): load and store inside, messages between.
  *
- * Every chunk is opened and closed by a meeting of each domain's devices, as in collective_near.c. In between, the first `lanes`
- * devices of each domain (as many as the smallest domain has) each take a part of the chunk across: lane l of one domain talks to
+ * Every chunk is opened and closed by a meeting of each group's devices, as in collective_near.c. In between, the first `lanes`
+ * devices of each group (as many as the smallest group has) each take a part of the chunk across: lane l of one group talks to
  * lane l of the others only, so all lanes are at work at the same time. A lane leaves what it got in its scratch memory,
  * and after the closing meeting every device fetches it from there. Chunks have one length everywhere, whether buffers are private or not.
  *
- *   broadcast       a tree over the domains, from the root's
- *   all-gather      in step s each domain gives its blocks to the s-th domain after it
- *   all-reduce      the lane's part has one piece for each domain; domain k gets all partial sums of piece k, adds
- *                   them up in the order of the domains, and gives the sum to all. A small part is one piece: everybody gets everything
- *   reduce-scatter  a domain's devices share the work of summing up the blocks of another's, and send them straight to their owners
- *   all-to-all      near blocks as inside a domain, all others from device to device
+ *   broadcast       a tree over the groups, from the root's
+ *   all-gather      in step s each group gives its blocks to the s-th group after it
+ *   all-reduce      the lane's part has one piece for each group; group k gets all partial sums of piece k, adds
+ *                   them up in the order of the groups, and gives the sum to all. A small part is one piece: everybody gets everything
+ *   reduce-scatter  a group's devices share the work of summing up the blocks of another's, and send them straight to their owners
+ *   all-to-all      near blocks as inside a group, all others from device to device
  *
- * Why nobody waits for ever: all devices go through the same steps in the same order, and in step s a device sends to the domain s
+ * Why nobody waits for ever: all devices go through the same steps in the same order, and in step s a device sends to the group s
  * after its own while it receives from the one s before. Who has come least far can always go on: its partners are in the same step or
  * wait for it there. The tag of a message is its step; messages of two devices keep their order, so chunks do not mix.
  */
@@ -21,44 +21,44 @@
 #include "uma/collective_work.h"
 #include "uma/mailbox.h"
 
-/* An all-reduce of few bytes over few domains takes one step, in which everybody sends everything to everybody. */
+/* An all-reduce of few bytes over few groups takes one step, in which everybody sends everything to everybody. */
 #define WHOLE_BYTES ((size_t)8 << 10)
-#define WHOLE_DOMAINS 8
+#define WHOLE_GROUPS 8
 
 /* The view from this device. */
 struct far {
   struct uma_work *work;
   struct uma_mailbox *box;
-  int domains, domain;           /* their number, and this one */
+  int groups, group;             /* their number, and this one */
   int lanes, lane;               /* lane >= lanes: this device takes nothing across */
   struct uma_part part;          /* of the chunk, what the lane takes across */
   unsigned char *out, *received; /* scratch */
 };
 
-static int first_of(int domain)
+static int first_of(int group)
 {
-  return uma_shape_first(&uma_self.shape, domain, uma_self.shape.domains);
+  return uma_shape_first(&uma_self.shape, group, uma_self.shape.groups);
 }
 
-static int count_of(int domain)
+static int count_of(int group)
 {
-  return first_of(domain + 1) - first_of(domain);
+  return first_of(group + 1) - first_of(group);
 }
 
 static int after(const struct far *far, int step)
 {
-  return (far->domain + step) % far->domains;
+  return (far->group + step) % far->groups;
 }
 
 static int before(const struct far *far, int step)
 {
-  return (far->domain - step + far->domains) % far->domains;
+  return (far->group - step + far->groups) % far->groups;
 }
 
-/* The device of a domain that has this device's lane. */
-static int peer(const struct far *far, int domain)
+/* The device of a group that has this device's lane. */
+static int peer(const struct far *far, int group)
 {
-  return first_of(domain) + far->lane;
+  return first_of(group) + far->lane;
 }
 
 static bool has_lane(const struct far *far)
@@ -77,29 +77,29 @@ static int trade(const struct far *far, int tag, int to, const void *out, size_t
 
 /* ---- Broadcast */
 
-/* Down a binomial tree over the domains, numbered from the root's. */
+/* Down a binomial tree over the groups, numbered from the root's. */
 static int pass_down(const struct far *far, int root, const unsigned char *source)
 {
-  int rank = (far->domain - root + far->domains) % far->domains, bit = 1, error = 0;
+  int rank = (far->group - root + far->groups) % far->groups, bit = 1, error = 0;
   size_t bytes = far->part.bytes;
-  while (bit < far->domains && !(rank & bit)) bit <<= 1;
+  while (bit < far->groups && !(rank & bit)) bit <<= 1;
   if (rank) error = trade(far, rank, 0, NULL, 0, peer(far, before(far, bit)), far->out, bytes);
   for (bit >>= 1; bit && !error; bit >>= 1)
-    if (rank + bit < far->domains) error = trade(far, rank + bit, peer(far, after(far, bit)), source, bytes, 0, NULL, 0);
+    if (rank + bit < far->groups) error = trade(far, rank + bit, peer(far, after(far, bit)), source, bytes, 0, NULL, 0);
   return error;
 }
 
 static int broadcast_across(struct far *far)
 {
   const struct uma_work *work = far->work;
-  int root = work->what->root, domain = uma_domain(root);
+  int root = work->what->root, group = uma_shape_group(&uma_self.shape, root);
   const unsigned char *source = far->out;
   if (uma_is_local(root)) {
     const unsigned char *chunk = work->source[root - uma_self.first];
     if (work->has_dst) memcpy((unsigned char *)work->what->dst + work->offset, chunk, work->length);
     source = chunk + far->part.offset;
   }
-  return has_lane(far) ? pass_down(far, domain, source) : 0;
+  return has_lane(far) ? pass_down(far, group, source) : 0;
 }
 
 /* ---- All-gather */
@@ -113,9 +113,9 @@ static int gather_across(struct far *far)
   uma_work_fetch(work);
   if (!has_lane(far)) return 0;
   for (int i = 0; i < work->meeting.count; i++) memcpy(far->received + (size_t)i * bytes, work->source[i] + far->part.offset, bytes);
-  for (int step = 1; step < far->domains && !error; step++) {
+  for (int step = 1; step < far->groups && !error; step++) {
     int to = after(far, step), from = before(far, step);
-    error = trade(far, step, peer(far, to), far->received, (size_t)count_of(far->domain) * bytes, peer(far, from),
+    error = trade(far, step, peer(far, to), far->received, (size_t)count_of(far->group) * bytes, peer(far, from),
                   far->out + (size_t)first_of(from) * bytes, (size_t)count_of(from) * bytes);
   }
   return error;
@@ -123,21 +123,21 @@ static int gather_across(struct far *far)
 
 /* ---- All-reduce */
 
-/* dst = what the domains have in far->received, in their order, `stride` bytes apart. */
+/* dst = what the groups have in far->received, in their order, `stride` bytes apart. */
 static void add_up(const struct far *far, void *dst, size_t stride, size_t bytes)
 {
   const struct uma_collective *what = far->work->what;
   const void *from[UMA_MAX_DEVICES];
-  for (int k = 0; k < far->domains; k++) from[k] = far->received + (size_t)k * stride;
-  uma_reduce_many(dst, from, far->domains, bytes / far->work->element, what->type, what->op);
+  for (int k = 0; k < far->groups; k++) from[k] = far->received + (size_t)k * stride;
+  uma_reduce_many(dst, from, far->groups, bytes / far->work->element, what->type, what->op);
 }
 
 static int reduce_whole(const struct far *far)
 {
   size_t bytes = far->part.bytes;
   int error = 0;
-  memcpy(far->received + (size_t)far->domain * bytes, far->out, bytes);
-  for (int step = 1; step < far->domains && !error; step++) {
+  memcpy(far->received + (size_t)far->group * bytes, far->out, bytes);
+  for (int step = 1; step < far->groups && !error; step++) {
     int to = after(far, step), from = before(far, step);
     error = trade(far, step, peer(far, to), far->out, bytes, peer(far, from), far->received + (size_t)from * bytes, bytes);
   }
@@ -145,23 +145,23 @@ static int reduce_whole(const struct far *far)
   return error;
 }
 
-/* Collects all partial sums of this domain's piece, then hands the sum round. */
+/* Collects all partial sums of this group's piece, then hands the sum round. */
 static int reduce_pieces(const struct far *far)
 {
-  struct uma_part own = uma_part_of(far->part.bytes, far->domain, far->domains);
+  struct uma_part own = uma_part_of(far->part.bytes, far->group, far->groups);
   int error = 0;
-  memcpy(far->received + (size_t)far->domain * own.bytes, far->out + own.offset, own.bytes);
-  for (int step = 1; step < far->domains && !error; step++) {
+  memcpy(far->received + (size_t)far->group * own.bytes, far->out + own.offset, own.bytes);
+  for (int step = 1; step < far->groups && !error; step++) {
     int to = after(far, step), from = before(far, step);
-    struct uma_part theirs = uma_part_of(far->part.bytes, to, far->domains);
+    struct uma_part theirs = uma_part_of(far->part.bytes, to, far->groups);
     error = trade(far, step, peer(far, to), far->out + theirs.offset, theirs.bytes, peer(far, from),
                   far->received + (size_t)from * own.bytes, own.bytes);
   }
   if (!error) add_up(far, far->out + own.offset, own.bytes, own.bytes);
-  for (int step = 1; step < far->domains && !error; step++) {
+  for (int step = 1; step < far->groups && !error; step++) {
     int to = after(far, step), from = before(far, step);
-    struct uma_part theirs = uma_part_of(far->part.bytes, from, far->domains);
-    error = trade(far, far->domains + step, peer(far, to), far->out + own.offset, own.bytes, peer(far, from), far->out + theirs.offset,
+    struct uma_part theirs = uma_part_of(far->part.bytes, from, far->groups);
+    error = trade(far, far->groups + step, peer(far, to), far->out + own.offset, own.bytes, peer(far, from), far->out + theirs.offset,
                   theirs.bytes);
   }
   return error;
@@ -171,15 +171,15 @@ static int allreduce_across(struct far *far)
 {
   if (!has_lane(far)) return 0;
   uma_work_reduce(far->work, far->out, 0, far->part.offset, far->part.bytes);
-  bool whole = far->part.bytes <= WHOLE_BYTES && far->domains <= WHOLE_DOMAINS;
+  bool whole = far->part.bytes <= WHOLE_BYTES && far->groups <= WHOLE_GROUPS;
   return whole ? reduce_whole(far) : reduce_pieces(far);
 }
 
 /* ---- Reduce-scatter */
 
-/* The blocks of domain `to` that this device sums up are those whose place in their domain is, modulo this domain's size, its own:
- * none, one, or two where this domain is the smaller one. What it receives comes from the one device of
- * `from` that the same rule names. Nobody waits in a ring for second blocks: only the first device of a domain sends one, to
+/* The blocks of group `to` that this device sums up are those whose place in their group is, modulo this group's size, its own:
+ * none, one, or two where this group is the smaller one. What it receives comes from the one device of
+ * `from` that the same rule names. Nobody waits in a ring for second blocks: only the first device of a group sends one, to
  * the last of a larger one, which sends no second block itself. */
 static int scatter_step(struct far *far, int step)
 {
@@ -201,8 +201,8 @@ static int scatter_across(struct far *far)
 {
   struct uma_work *work = far->work;
   int error = 0;
-  uma_work_reduce(work, far->received + (size_t)far->domain * work->length, uma_self.device, 0, work->length);
-  for (int step = 1; step < far->domains && !error; step++) error = scatter_step(far, step);
+  uma_work_reduce(work, far->received + (size_t)far->group * work->length, uma_self.device, 0, work->length);
+  for (int step = 1; step < far->groups && !error; step++) error = scatter_step(far, step);
   if (!error) add_up(far, (unsigned char *)work->what->dst + work->offset, work->length, work->length);
   return error;
 }
@@ -226,11 +226,11 @@ static int alltoall_across(const struct far *far)
 
 /* ---- Chunks */
 
-/* The most that a chunk needs in scratch is, of its length: blocks for a staged source; the number of domains for what
- * reduce-scatter receives; (lanes + 1) / lanes of the number of domains, at most twice, for what all-gather receives. */
+/* The most that a chunk needs in scratch is, of its length: blocks for a staged source; the number of groups for what
+ * reduce-scatter receives; (lanes + 1) / lanes of the number of groups, at most twice, for what all-gather receives. */
 static int divisor_of(const struct uma_work *work)
 {
-  return work->blocks > 1 ? work->blocks : work->what->kind == UMA_ALLGATHER ? uma_self.shape.domains : 1;
+  return work->blocks > 1 ? work->blocks : work->what->kind == UMA_ALLGATHER ? uma_self.shape.groups : 1;
 }
 
 static int go_across(struct far *far)
@@ -280,9 +280,9 @@ static int run_chunk(struct far *far)
 int uma_collective_far(struct uma_work *work)
 {
   const struct uma_shape *shape = &uma_self.shape;
-  struct far far = {.work = work, .box = uma_self.mailbox[work->channel], .domains = shape->domains, .domain = uma_self.domain};
+  struct far far = {.work = work, .box = uma_self.mailbox[work->channel], .groups = shape->groups, .group = uma_self.group};
   int error = 0;
-  far.lanes = shape->devices / shape->domains;
+  far.lanes = shape->devices / shape->groups;
   far.lane = work->meeting.me;
   far.out = uma_scratch_of(&work->meeting, far.lane, UMA_SCRATCH_OUT);
   far.received = uma_scratch_of(&work->meeting, far.lane, UMA_SCRATCH_RECEIVED);

@@ -1,4 +1,4 @@
-/* Collectives inside one coherence domain, for sizes beyond a slot: straight from the users' buffers into the users' buffers.
+/* Collectives inside one group (session.h), for sizes beyond a slot: straight from the users' buffers into the users' buffers.
  *
  * A chunk takes two meetings. At the first everybody says where its buffers are; then each device does its part of the work, reading
  * and writing the memory of all others by load and store; the second tells that all are done. In between
@@ -61,8 +61,8 @@ static void locate(struct uma_work *work, int i, const struct post *post)
 int uma_work_open(struct uma_work *work)
 {
   const struct uma_collective *what = work->what;
-  bool stage = work->has_src && !uma_range_is_local(what->src, (size_t)work->blocks * work->block);
-  work->target_is_staged = work->pushes && work->has_dst && !uma_range_is_local(what->dst, work->block);
+  bool stage = work->has_src && !uma_range_is_near(what->src, (size_t)work->blocks * work->block);
+  work->target_is_staged = work->pushes && work->has_dst && !uma_range_is_near(what->dst, work->block);
   work->length = smaller(work->limit, work->block - work->offset);
   if (stage) stage_source(work);
   *(struct post *)uma_meeting_mine(&work->meeting) =

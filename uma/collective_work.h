@@ -1,9 +1,9 @@
-/* What the three files of the collectives share: collective.c (arguments, small sizes), collective_near.c (inside one domain) and
- * collective_far.c (between domains).
+/* What the three files of the collectives share: collective.c (arguments, small sizes), collective_near.c (inside one group) and
+ * collective_far.c (between groups).
  *
  * Vocabulary: a collective works on blocks of `block` bytes. The source is one block, or one for each device of the session
  * (reduce-scatter, all-to-all). Blocks are worked on in chunks: bytes [offset, offset + length) of every block. A part is what one of
- * several devices does of a chunk. i and j number the devices of this domain, g those of the session, k the domains.
+ * several devices does of a chunk. i and j number the devices of this group, g those of the session, k the groups.
  */
 #ifndef UMA_COLLECTIVE_WORK_H
 #define UMA_COLLECTIVE_WORK_H
@@ -57,7 +57,7 @@ static inline bool uma_is_reduction(enum uma_collective_kind kind)
 }
 
 /* ---- collective_near.c */
-/* The longest chunk so that `divisor` of them fit a scratch part and `most` bytes; the same in all domains. */
+/* The longest chunk so that `divisor` of them fit a scratch part and `most` bytes; the same in all groups. */
 size_t uma_work_limit(size_t most, int divisor);
 /* Opens the chunk at `offset`: stages a private source, meets, learns where everybody's buffers are, and sets `length`.
  * Closes it: meets, and brings a staged result to its place. Both 0 or -EHOSTDOWN. */

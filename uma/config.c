@@ -238,6 +238,33 @@ static int check_trace(const struct uma_config *config)
   return uma_fail(-EINVAL, "trace: \"%s\": there are no coherence messages with --coherence none; expected line or page", config->trace);
 }
 
+/* Several hosts, which share no memory. */
+static int check_hosts(const struct uma_config *config, int devices)
+{
+  const struct uma_shape *shape = NULL;
+  const char *texts[] = {config->provider, config->interface}, *names[] = {"provider", "interface"};
+  for (int i = 0; i < 2; i++)
+    if (strlen(texts[i]) >= sizeof shape->provider)
+      return uma_fail(-EINVAL, "%s: \"%s\" is too long; expected up to %zu characters", names[i], texts[i], sizeof shape->provider - 1);
+  if (config->silence < 1)
+    return uma_fail(-EINVAL, "silence: %g s is not valid; expected at least 1, as others are asked now and then only", config->silence);
+  if (config->hosts < 1 || config->hosts > devices)
+    return uma_fail(-EINVAL, "hosts: %d is not valid; expected 1 to %d, the number of devices", config->hosts, devices);
+  if (config->hosts == 1) return 0;
+  if (config->servers != 1 && config->servers % config->hosts)
+    return uma_fail(-EINVAL, "servers: %d is not valid; expected a multiple of the number of hosts, %d, as a server sits on one host",
+                    config->servers, config->hosts);
+  if (config->coherence == UMA_COHERENCE_NONE && config->mode == UMA_MODE_SUPERNODE)
+    return uma_fail(-EINVAL,
+                    "coherence: none is not valid with %d hosts: the processor's loads and stores reach the memory of one host only; "
+                    "expected page or line, or --mode stacked, where every server is a domain",
+                    config->hosts);
+  if (*config->trace)
+    return uma_fail(-EINVAL, "trace: \"%s\": messages of several hosts have no common order; expected one host", config->trace);
+  if (config->create == UMA_ON) return uma_fail(-EINVAL, "create: a device cannot be copied to another host; expected one host");
+  return 0;
+}
+
 static int check_create(const struct uma_config *config)
 {
   if (config->create != UMA_ON || config->mode != UMA_MODE_STACKED || config->servers == 1) return 0;
@@ -252,6 +279,7 @@ int uma_config_shape(const struct uma_config *config, int devices, struct uma_sh
     return -EINVAL;
   if (devices < 1 || devices > UMA_MAX_DEVICES)
     return uma_fail(-EINVAL, "devices: %d is not valid; expected 1 to %d", devices, UMA_MAX_DEVICES);
+  if (check_hosts(config, devices)) return -EINVAL;
   if (config->servers < 1 || config->servers > devices)
     return uma_fail(-EINVAL, "servers: %d is not valid; expected 1 to %d, the number of devices", config->servers, devices);
   size_t host = uma_host_memory();
@@ -266,10 +294,15 @@ int uma_config_shape(const struct uma_config *config, int devices, struct uma_sh
   if (memory > (HIGHEST_ADDRESS - base) / (size_t)devices)
     return uma_fail(-EINVAL, "memory: %d windows of %s do not fit between 0x%zx and 0x%zx", devices, uma_format_size(memory, text),
                     (size_t)base, (size_t)HIGHEST_ADDRESS);
+  int servers = config->servers < config->hosts ? config->hosts : config->servers;
+  int domains = config->mode == UMA_MODE_STACKED ? servers : 1;
   *shape = (struct uma_shape){
       .devices = devices,
-      .servers = config->servers,
-      .domains = config->mode == UMA_MODE_STACKED ? config->servers : 1,
+      .hosts = config->hosts,
+      .servers = servers,
+      .domains = domains,
+      .groups = domains > config->hosts ? domains : config->hosts,
+      .silence_ns = (uint64_t)(fmin(config->silence, 1e9) * 1e9),
       .base = base,
       .memory = memory,
       .hugepages = config->hugepages,
@@ -289,5 +322,7 @@ int uma_config_shape(const struct uma_config *config, int devices, struct uma_sh
       .oversubscribed = devices > uma_host_processors(),
   };
   strcpy(shape->protocol, config->protocol);
+  strcpy(shape->provider, config->provider);
+  strcpy(shape->interface, config->interface);
   return 0;
 }

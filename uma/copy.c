@@ -20,7 +20,7 @@
 static bool is_far(const void *pointer)
 {
   int home;
-  return uma_range_in_windows(pointer, 1, &home) && !uma_is_local(home);
+  return uma_range_in_windows(pointer, 1, &home) && !uma_is_near(home);
 }
 
 /* Bytes from `pointer` to the end of its window, at most `bytes`. */
@@ -112,7 +112,7 @@ static int copy_by_bounce(unsigned char *dst, const unsigned char *src, size_t b
 static bool is_beyond(const void *pointer, size_t bytes)
 {
   if (uma_self.lines) return uma_range_in_windows(pointer, bytes, NULL);
-  return uma_self.shape.domains > 1 && uma_range_in_windows(pointer, bytes, NULL) && !uma_range_is_local(pointer, bytes);
+  return uma_self.shape.domains > 1 && uma_range_in_windows(pointer, bytes, NULL) && !uma_range_is_near(pointer, bytes);
 }
 
 /* The copy engine serves others between chunks; other threads need not. */

@@ -33,6 +33,7 @@
 
 #include "uma/coherent.h"
 #include "uma/config.h"
+#include "uma/exchange.h"
 #include "uma/heap.h"
 #include "uma/output.h"
 #include "uma/session.h"
@@ -40,6 +41,7 @@
 #define GRACE_NS 1000000000u
 #define STATUS_TIMEOUT 124
 #define STATUS_CANNOT_RUN 127
+#define CONNECTIONS 4 /* descriptors that a provider of libfabric takes for a peer, generously */
 
 /* What keeper and devices tell the front: why the session could not start. In memory shared by all of them. */
 struct outcome {
@@ -52,20 +54,22 @@ struct keeper {
   const struct uma_program *program;
   struct uma_config config;
   struct uma_shape shape;
-  struct uma_board *board;
+  struct uma_board *boards[UMA_MAX_DEVICES]; /* [host] */
   struct outcome *outcome;
   const char *name; /* for messages: "uma run" or "uma_spawn" */
   pid_t front, self;
   sigset_t caller_mask;
   struct rlimit caller_files;
-  int signal_fd, board_fd, spool_fd;                                                        /* spool_fd: -1 without a trace */
-  int segment_fd[UMA_MAX_DEVICES], windows_fd[UMA_MAX_DEVICES], frames_fd[UMA_MAX_DEVICES]; /* [domain] */
+  int signal_fd, spool_fd;                                                                  /* spool_fd: -1 without a trace */
+  int board_fd[UMA_MAX_DEVICES];                                                            /* [host] */
+  int segment_fd[UMA_MAX_DEVICES], windows_fd[UMA_MAX_DEVICES], frames_fd[UMA_MAX_DEVICES]; /* [group] */
   int lend_fd[UMA_MAX_DEVICES], borrow_fd[UMA_MAX_DEVICES];                                 /* with cached pages, [device] */
-  int listen_fd[UMA_MAX_DEVICES][FAB_CHANNELS];
+  int listen_fd[UMA_MAX_DEVICES][UMA_MAILBOXES];
   int wake_fd[UMA_MAX_DEVICES];
   int lifeline[UMA_MAX_DEVICES]; /* writing ends */
   pid_t pid[UMA_MAX_DEVICES];    /* 0 once it has ended */
   struct uma_output *output;     /* with tag_output */
+  struct uma_exchange *exchange; /* with several hosts in one domain */
   int started, running;
   int status; /* of the session so far */
   bool ending;
@@ -95,7 +99,29 @@ static int listen_on_loopback(int *fd, uint16_t *port)
   return 0;
 }
 
-static int create_links(struct keeper *k)
+static bool has_sockets(const struct keeper *k)
+{
+  return k->shape.domains > 1;
+}
+
+/* Of several hosts in one domain. */
+static bool has_contacts(const struct keeper *k)
+{
+  return k->shape.groups > k->shape.domains;
+}
+
+static struct uma_board *board_of(const struct keeper *k, int device)
+{
+  return k->boards[uma_shape_host(&k->shape, device)];
+}
+
+/* The same on all hosts. */
+static void publish_port(struct keeper *k, int index, uint16_t port)
+{
+  for (int host = 0; host < k->shape.hosts; host++) k->boards[host]->ports[index] = port;
+}
+
+static int create_listeners(struct keeper *k)
 {
   int refused = fab_uring_available();
   if (refused)
@@ -103,15 +129,25 @@ static int create_links(struct keeper *k)
                     "mode stacked sends messages by io_uring, which this system refuses (%s); allow it (kernel.io_uring_disabled, seccomp) "
                     "or use --mode supernode",
                     strerror(-refused));
+  for (int d = 0; d < k->shape.devices; d++)
+    for (int c = 0; c < UMA_MAILBOXES; c++) {
+      uint16_t port = 0;
+      int result = listen_on_loopback(&k->listen_fd[d][c], &port);
+      if (result) return result;
+      publish_port(k, d * FAB_CHANNELS + c, port);
+    }
+  return 0;
+}
+
+/* Between groups. */
+static int create_links(struct keeper *k)
+{
   for (int d = 0; d < k->shape.devices; d++) {
     k->wake_fd[d] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (k->wake_fd[d] < 0) return uma_fail(-errno, "cannot create an eventfd: %s", strerror(errno));
-    for (int c = 0; c < FAB_CHANNELS; c++) {
-      int result = listen_on_loopback(&k->listen_fd[d][c], &k->board->ports[d * FAB_CHANNELS + c]);
-      if (result) return result;
-    }
   }
-  return 0;
+  if (has_contacts(k)) return uma_exchange_open(k->shape.devices, &k->exchange);
+  return create_listeners(k);
 }
 
 static bool caches_pages(const struct keeper *k)
@@ -135,9 +171,9 @@ static int create_lenders(struct keeper *k)
 /* Descriptors that the keeper, or a device, holds at most, generously. */
 static int raise_file_limit(struct keeper *k)
 {
-  rlim_t domains = (rlim_t)k->shape.domains, devices = (rlim_t)k->shape.devices;
-  rlim_t need = 64 + 3 * domains + (caches_pages(k) ? 3 * devices : 0) +
-                devices * (1 + (domains > 1 ? 1 + FAB_CHANNELS : 0) + (k->config.tag_output == UMA_ON ? 2 : 0));
+  rlim_t groups = (rlim_t)k->shape.groups, devices = (rlim_t)k->shape.devices;
+  rlim_t each = 1 + (groups > 1 ? 1 + UMA_MAILBOXES : 0) + (has_contacts(k) ? CONNECTIONS * FAB_CHANNELS : 0);
+  rlim_t need = 64 + 4 * groups + (caches_pages(k) ? 3 * devices : 0) + devices * (each + (k->config.tag_output == UMA_ON ? 2 : 0));
   struct rlimit limit;
   getrlimit(RLIMIT_NOFILE, &limit);
   k->caller_files = limit;
@@ -153,13 +189,16 @@ static int raise_file_limit(struct keeper *k)
 static int create_shared(struct keeper *k)
 {
   int result = raise_file_limit(k);
-  if (!result) result = uma_board_create(&k->shape, &k->board, &k->board_fd);
-  for (int domain = 0; !result && domain < k->shape.domains; domain++) {
-    int first = uma_shape_first(&k->shape, domain, k->shape.domains), next = uma_shape_first(&k->shape, domain + 1, k->shape.domains);
-    result = uma_segment_create(&k->shape, first, next - first, &k->segment_fd[domain], &k->windows_fd[domain]);
-    if (!result) result = uma_coherent_frames(&k->shape, next - first, &k->frames_fd[domain]);
+  for (int host = 0; !result && host < k->shape.hosts; host++) {
+    result = uma_board_create(&k->shape, &k->boards[host], &k->board_fd[host]);
+    if (!result) memcpy(k->boards[host]->key, k->boards[0]->key, sizeof k->boards[host]->key);
   }
-  if (!result && k->shape.domains > 1) result = create_links(k);
+  for (int group = 0; !result && group < k->shape.groups; group++) {
+    int first = uma_shape_first(&k->shape, group, k->shape.groups), next = uma_shape_first(&k->shape, group + 1, k->shape.groups);
+    result = uma_segment_create(&k->shape, first, next - first, &k->segment_fd[group], &k->windows_fd[group]);
+    if (!result) result = uma_coherent_frames(&k->shape, first, &k->frames_fd[group]);
+  }
+  if (!result && k->shape.groups > 1) result = create_links(k);
   if (!result && caches_pages(k)) result = create_lenders(k);
   if (!result && k->shape.traced) result = uma_coherent_spool(k->config.trace, &k->spool_fd);
   if (!result && k->config.tag_output == UMA_ON) result = uma_output_open(k->shape.devices, &k->output);
@@ -170,32 +209,32 @@ static int create_shared(struct keeper *k)
 
 static void describe_inheritance(const struct keeper *k, int device, int lifeline, struct uma_inheritance *to)
 {
-  int domain = uma_shape_domain(&k->shape, device);
+  int group = uma_shape_group(&k->shape, device), first = uma_shape_first(&k->shape, group, k->shape.groups);
   *to = (struct uma_inheritance){
       .device = device,
-      .board_fd = k->board_fd,
-      .segment_fd = k->segment_fd[domain],
-      .windows_fd = k->windows_fd[domain],
-      .frames_fd = k->frames_fd[domain],
+      .board_fd = k->board_fd[uma_shape_host(&k->shape, device)],
+      .segment_fd = k->segment_fd[group],
+      .windows_fd = k->windows_fd[group],
+      .frames_fd = k->frames_fd[group],
       .spool_fd = k->spool_fd,
       .lifeline_fd = lifeline,
       .lend_fd = -1,
+      .exchange_fd = k->exchange ? uma_exchange_end(k->exchange, device) : -1,
       .listen_fd = {-1, -1},
   };
   if (caches_pages(k)) {
     to->lend_fd = k->lend_fd[device];
-    to->borrow_fds = &k->borrow_fd[uma_shape_first(&k->shape, domain, k->shape.domains)];
+    to->borrow_fds = &k->borrow_fd[first];
     if (k->shape.create) to->lend_fds = k->lend_fd;
   }
-  if (k->shape.domains == 1) return;
-  memcpy(to->listen_fd, k->listen_fd[device], sizeof to->listen_fd);
-  to->wake_fds = &k->wake_fd[uma_shape_first(&k->shape, domain, k->shape.domains)];
+  if (has_sockets(k)) memcpy(to->listen_fd, k->listen_fd[device], sizeof to->listen_fd);
+  if (k->shape.groups > 1) to->wake_fds = &k->wake_fd[first];
 }
 
-static int domain_size(const struct keeper *k, int device)
+static int group_size(const struct keeper *k, int device)
 {
-  int domain = uma_shape_domain(&k->shape, device);
-  return uma_shape_first(&k->shape, domain + 1, k->shape.domains) - uma_shape_first(&k->shape, domain, k->shape.domains);
+  int group = uma_shape_group(&k->shape, device);
+  return uma_shape_first(&k->shape, group + 1, k->shape.groups) - uma_shape_first(&k->shape, group, k->shape.groups);
 }
 
 static void pass_on(int fd)
@@ -217,13 +256,13 @@ static char *export_list(char *end, const int *fds, int count)
 static void export_inheritance(const struct keeper *k, const struct uma_inheritance *from)
 {
   static char text[3 * UMA_MAX_DEVICES * 8 + 128];
-  int fds[] = {from->board_fd,    from->segment_fd, from->windows_fd,   from->frames_fd,   from->spool_fd,
-               from->lifeline_fd, from->lend_fd,    from->listen_fd[0], from->listen_fd[1]};
+  int fds[] = {from->board_fd,    from->segment_fd, from->windows_fd,  from->frames_fd,    from->spool_fd,
+               from->lifeline_fd, from->lend_fd,    from->exchange_fd, from->listen_fd[0], from->listen_fd[1]};
   char *end = text + sprintf(text, "%d", from->device);
   end = export_list(end, fds, sizeof fds / sizeof fds[0]);
-  end = export_list(end, from->wake_fds, domain_size(k, from->device));
-  end = export_list(end, from->borrow_fds, domain_size(k, from->device));
-  export_list(end, from->lend_fds, domain_size(k, from->device));
+  end = export_list(end, from->wake_fds, group_size(k, from->device));
+  end = export_list(end, from->borrow_fds, group_size(k, from->device));
+  export_list(end, from->lend_fds, group_size(k, from->device));
   setenv("UMA_SESSION", text, 1);
 }
 
@@ -238,7 +277,7 @@ static void settle_process(struct keeper *k, int device)
     close(null);
   }
   if (k->output) uma_output_redirect(k->output, device);
-  if (k->shape.domains == 1 && !caches_pages(k)) setrlimit(RLIMIT_NOFILE, &k->caller_files);
+  if (k->shape.groups == 1 && !caches_pages(k)) setrlimit(RLIMIT_NOFILE, &k->caller_files);
   sigprocmask(SIG_SETMASK, &k->caller_mask, NULL);
 }
 
@@ -257,22 +296,25 @@ static void close_foreign(struct keeper *k, const struct uma_inheritance *from)
   for (int d = 0; d < k->started; d++) close(k->lifeline[d]);
   close(k->signal_fd);
   if (k->output) uma_output_close(k->output);
-  for (int d = 0; d < k->shape.devices && k->shape.domains > 1; d++) {
-    if (d != from->device)
-      for (int c = 0; c < FAB_CHANNELS; c++)
-        if (k->listen_fd[d][c] >= 0) close(k->listen_fd[d][c]);
-    if (uma_shape_domain(&k->shape, d) != uma_shape_domain(&k->shape, from->device)) close(k->wake_fd[d]);
-  }
+  if (k->exchange) uma_exchange_keep(k->exchange, from->device);
+  int own = uma_shape_group(&k->shape, from->device);
+  for (int d = 0; d < k->shape.devices && has_sockets(k); d++)
+    for (int c = 0; c < UMA_MAILBOXES && d != from->device; c++)
+      if (k->listen_fd[d][c] >= 0) close(k->listen_fd[d][c]);
+  for (int d = 0; d < k->shape.devices && k->shape.groups > 1; d++)
+    if (uma_shape_group(&k->shape, d) != own) close(k->wake_fd[d]);
   for (int d = 0; d < k->shape.devices && caches_pages(k); d++) {
     if (d != from->device && !k->shape.create) close(k->lend_fd[d]);
-    if (uma_shape_domain(&k->shape, d) != uma_shape_domain(&k->shape, from->device)) close(k->borrow_fd[d]);
+    if (uma_shape_group(&k->shape, d) != own) close(k->borrow_fd[d]);
   }
-  for (int domain = 0; domain < k->shape.domains; domain++) {
-    if (domain == uma_shape_domain(&k->shape, from->device)) continue;
-    close(k->segment_fd[domain]);
-    close(k->windows_fd[domain]);
-    if (caches_pages(k)) close(k->frames_fd[domain]);
+  for (int group = 0; group < k->shape.groups; group++) {
+    if (group == own) continue;
+    close(k->segment_fd[group]);
+    close(k->windows_fd[group]);
+    if (caches_pages(k)) close(k->frames_fd[group]);
   }
+  for (int host = 0; host < k->shape.hosts; host++)
+    if (host != uma_shape_host(&k->shape, from->device)) close(k->board_fd[host]);
 }
 
 static void run_function(struct keeper *k, struct uma_inheritance *from)
@@ -285,7 +327,7 @@ static void run_function(struct keeper *k, struct uma_inheritance *from)
     say_outcome(outcome, result);
     _exit(STATUS_CANNOT_RUN);
   }
-  munmap(k->board, sizeof *k->board);
+  for (int host = 0; host < k->shape.hosts; host++) munmap(k->boards[host], sizeof *k->boards[host]);
   result = program.function(program.argument);
   if (!result && uma_self.joined) result = uma_finalize();
   fflush(NULL);
@@ -313,7 +355,8 @@ static int start_device(struct keeper *k, int device)
   k->pid[device] = pid;
   k->running++;
   close(pipe_fds[0]);
-  for (int c = 0; c < FAB_CHANNELS && k->shape.domains > 1; c++) {
+  if (k->exchange) uma_exchange_started(k->exchange, device);
+  for (int c = 0; c < UMA_MAILBOXES && has_sockets(k); c++) {
     close(k->listen_fd[device][c]);
     k->listen_fd[device][c] = -1;
   }
@@ -325,7 +368,7 @@ static int start_device(struct keeper *k, int device)
 static void adopt(struct keeper *k)
 {
   for (int d = 1; k->shape.create && d < k->started; d++) {
-    pid_t pid = atomic_load(&k->board->members[d].pid);
+    pid_t pid = atomic_load(&k->boards[0]->members[d].pid);
     if (k->pid[d] || !pid) continue;
     k->pid[d] = pid;
     k->running++;
@@ -349,25 +392,20 @@ static void begin_end(struct keeper *k, int status)
   signal_devices(k, SIGCONT);
 }
 
-static void mark_lost(struct keeper *k, int device)
-{
-  atomic_store(&k->board->members[device].lost, 1);
-  atomic_fetch_add(&k->board->lost_count, 1);
-}
-
 /* Where devices create each other: for uma_wait_device. */
 static void vacate(struct keeper *k, int device, bool well)
 {
   uint32_t left = UMA_MEMBER_LEFT;
   if (!k->shape.create) return;
-  if (well) atomic_compare_exchange_strong(&k->board->members[device].state, &left, UMA_MEMBER_ENDED);
-  fab_bell_ring(&k->board->ends);
+  if (well) atomic_compare_exchange_strong(&k->boards[0]->members[device].state, &left, UMA_MEMBER_ENDED);
+  fab_bell_ring(&k->boards[0]->ends);
 }
 
 /* A sentence about how the device ended and the status that follows for the session; NULL when it ended well. */
 static const char *judge(struct keeper *k, int device, int wait_status, int *status, char *text, size_t room)
 {
-  struct uma_member *member = &k->board->members[device];
+  struct uma_board *board = board_of(k, device);
+  struct uma_member *member = &board->members[device];
   uint32_t new_state = UMA_MEMBER_NEW;
   *status = 1;
   if (WIFSIGNALED(wait_status)) {
@@ -382,15 +420,15 @@ static const char *judge(struct keeper *k, int device, int wait_status, int *sta
   }
   if (atomic_load(&member->state) == UMA_MEMBER_JOINED) return "exited without calling uma_finalize, while the others may wait for it";
   if (!atomic_compare_exchange_strong(&member->state, &new_state, UMA_MEMBER_ABSENT)) return NULL;
-  atomic_fetch_add(&k->board->absent_count, 1); /* pairs with announce() in session.c */
-  return atomic_load(&k->board->joined_count) ? "exited without calling uma_init, while others did" : NULL;
+  atomic_fetch_add(&board->absent_count, 1); /* pairs with announce() in session.c */
+  return atomic_load(&board->joined_count) ? "exited without calling uma_init, while others did" : NULL;
 }
 
 static void blame(struct keeper *k, int device, int status)
 {
   if (k->shape.on_failure == UMA_ON_FAILURE_CONTINUE) {
     if (!k->status) k->status = status;
-    mark_lost(k, device);
+    uma_board_lose(board_of(k, device), device);
   } else {
     begin_end(k, status);
   }
@@ -403,12 +441,13 @@ static void device_ended(struct keeper *k, int device, int wait_status)
   pid_t pid = k->pid[device];
   k->pid[device] = 0;
   k->running--;
-  if (k->shape.create) atomic_store(&k->board->members[device].pid, 0); /* before anything adopts */
+  if (k->shape.create) atomic_store(&k->boards[0]->members[device].pid, 0); /* before anything adopts */
   const char *sentence = judge(k, device, wait_status, &status, text, sizeof text);
   if (sentence && !k->ending) {
     if (!atomic_load(&k->outcome->taken)) fprintf(stderr, "%s: device %d (process %d) %s\n", k->name, device, (int)pid, sentence);
     blame(k, device, status);
   }
+  if (k->exchange) uma_exchange_ended(k->exchange, device);
   vacate(k, device, !sentence);
 }
 
@@ -463,7 +502,7 @@ static int poll_timeout_ms(const struct keeper *k)
 
 static void watch(struct keeper *k)
 {
-  int room = 1 + 2 * k->shape.devices;
+  int room = 1 + 3 * k->shape.devices;
   struct pollfd *fds = calloc((size_t)room, sizeof *fds);
   if (!fds) begin_end(k, 1);
   for (;;) {
@@ -473,7 +512,9 @@ static void watch(struct keeper *k)
     if (!k->running || !fds) break;
     fds[0] = (struct pollfd){.fd = k->signal_fd, .events = POLLIN};
     int count = 1 + (k->output ? uma_output_poll_set(k->output, fds + 1) : 0);
+    if (k->exchange) count += uma_exchange_poll_set(k->exchange, fds + count);
     poll(fds, (nfds_t)count, poll_timeout_ms(k));
+    if (k->exchange) uma_exchange_forward(k->exchange);
     if (k->output) uma_output_forward(k->output);
   }
   free(fds);
@@ -497,7 +538,7 @@ static bool all_lost(int device)
   return true;
 }
 
-/* A domain's segment, once its devices have ended. */
+/* A group's segment, once its devices have ended. */
 struct remains {
   int first, count;
   struct uma_layout layout;
@@ -505,12 +546,12 @@ struct remains {
 };
 
 /* False when it cannot be mapped. */
-static bool open_remains(const struct keeper *k, int domain, struct remains *remains)
+static bool open_remains(const struct keeper *k, int group, struct remains *remains)
 {
-  remains->first = uma_shape_first(&k->shape, domain, k->shape.domains);
-  remains->count = uma_shape_first(&k->shape, domain + 1, k->shape.domains) - remains->first;
+  remains->first = uma_shape_first(&k->shape, group, k->shape.groups);
+  remains->count = uma_shape_first(&k->shape, group + 1, k->shape.groups) - remains->first;
   uma_layout_compute(&k->shape, remains->first, remains->count, &remains->layout);
-  remains->segment = mmap(NULL, remains->layout.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, k->segment_fd[domain], 0);
+  remains->segment = mmap(NULL, remains->layout.bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, k->segment_fd[group], 0);
   return remains->segment != MAP_FAILED;
 }
 
@@ -519,28 +560,28 @@ static struct coh_area *area_of(const struct remains *remains)
   return (struct coh_area *)(remains->segment + remains->layout.coherence);
 }
 
-static void print_usage(const struct keeper *k, const struct remains *remains, int domains)
+static void print_usage(const struct keeper *k, const struct remains *remains, int groups)
 {
   uma_mutex_identify(UMA_MAX_DEVICES, all_lost); /* all owners of heap locks are gone */
   fprintf(stderr, "%-8s %-8s %12s %12s %12s %8s\n", "device", "server", "used", "peak", "capacity", "blocks");
-  for (int domain = 0; domain < domains; domain++)
-    for (int i = 0; i < remains[domain].count; i++) {
-      const struct uma_layout *layout = &remains[domain].layout;
+  for (int group = 0; group < groups; group++)
+    for (int i = 0; i < remains[group].count; i++) {
+      const struct uma_layout *layout = &remains[group].layout;
       struct uma_usage usage;
-      int device = remains[domain].first + i;
-      uma_heap_usage((struct uma_heap *)(remains[domain].segment + layout->heaps + (size_t)i * layout->heap_stride), &usage);
+      int device = remains[group].first + i;
+      uma_heap_usage((struct uma_heap *)(remains[group].segment + layout->heaps + (size_t)i * layout->heap_stride), &usage);
       fprintf(stderr, "%-8d %-8d %12zu %12zu %12zu %8zu\n", device, uma_shape_server(&k->shape, device), usage.used, usage.peak,
               usage.capacity, usage.blocks);
     }
-  for (int domain = 0; domain < domains && uma_shape_is_cached(&k->shape); domain++)
-    uma_coherent_print(remains[domain].first, remains[domain].count, area_of(&remains[domain]));
+  for (int group = 0; group < groups && uma_shape_is_cached(&k->shape) && k->shape.hosts == 1; group++)
+    uma_coherent_print(remains[group].first, remains[group].count, area_of(&remains[group]));
 }
 
-static void write_trace(struct keeper *k, const struct remains *remains, int domains)
+static void write_trace(struct keeper *k, const struct remains *remains, int groups)
 {
   struct coh_area *areas[UMA_MAX_DEVICES];
-  for (int domain = 0; domain < domains; domain++) areas[domain] = area_of(&remains[domain]);
-  if (!uma_coherent_trace(k->config.trace, k->spool_fd, areas, domains)) return;
+  for (int group = 0; group < groups; group++) areas[group] = area_of(&remains[group]);
+  if (!uma_coherent_trace(k->config.trace, k->spool_fd, areas, groups)) return;
   fprintf(stderr, "%s: %s\n", k->name, uma_last_error());
   if (!k->status) k->status = 1;
 }
@@ -548,17 +589,17 @@ static void write_trace(struct keeper *k, const struct remains *remains, int dom
 /* What the session leaves to be told. */
 static void report(struct keeper *k)
 {
-  struct remains *remains = calloc((size_t)k->shape.domains, sizeof *remains);
-  int domains = 0;
-  while (remains && domains < k->shape.domains && open_remains(k, domains, &remains[domains])) domains++;
+  struct remains *remains = calloc((size_t)k->shape.groups, sizeof *remains);
+  int groups = 0;
+  while (remains && groups < k->shape.groups && open_remains(k, groups, &remains[groups])) groups++;
   uint64_t lost = 0;
-  for (int domain = 0; domain < domains && uma_shape_is_cached(&k->shape); domain++) lost += coh_area_lost(area_of(&remains[domain]));
+  for (int group = 0; group < groups && uma_shape_is_cached(&k->shape); group++) lost += coh_area_lost(area_of(&remains[group]));
   if (lost)
     fprintf(stderr, "%s: %llu %s of the caches were lost with devices that died while they worked on them\n", k->name,
             (unsigned long long)lost, k->shape.coherence == UMA_COHERENCE_PAGE ? "pages" : "lines");
-  if (k->shape.stats == UMA_ON) print_usage(k, remains, domains);
-  if (k->shape.traced && domains) write_trace(k, remains, domains);
-  for (int domain = 0; domain < domains; domain++) munmap(remains[domain].segment, remains[domain].layout.bytes);
+  if (k->shape.stats == UMA_ON) print_usage(k, remains, groups);
+  if (k->shape.traced && groups) write_trace(k, remains, groups);
+  for (int group = 0; group < groups; group++) munmap(remains[group].segment, remains[group].layout.bytes);
   free(remains);
 }
 

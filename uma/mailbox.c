@@ -27,6 +27,7 @@
 #include "uma/remote.h"
 #include "uma/session.h"
 #include "uma/wait.h"
+#include "uma/wire.h"
 
 #define PULL_BYTES ((size_t)32 << 10) /* from here on one copy and an answer beat two copies through the ring */
 #define ADDRESS_BITS 48
@@ -68,14 +69,13 @@ struct parcel { /* a send that nobody waits for */
 struct uma_mailbox {
   pthread_mutex_t mutex;
   enum fab_channel channel;
-  struct fab_endpoint *shm, *uring; /* NULL where there is none */
+  struct fab_endpoint *shm, *net; /* in the group, and between groups; NULL where there is none */
   struct uma_request *posted, **posted_end;
   struct arrival *arrivals, **arrivals_end;
   struct uma_request *unused;
   struct parcel *parcels;
   uint32_t next_number;
-  uint32_t told_lost; /* how many lost devices the endpoints know of */
-  bool told[UMA_MAX_DEVICES];
+  struct uma_losses losses; /* that the endpoints know of */
 };
 
 /* ---- requests; all under the mutex */
@@ -180,7 +180,7 @@ static void pull(struct uma_mailbox *box, struct uma_request *request, int devic
   const void *source = (const void *)(header->a & mask);
   size_t bytes = pull_length(header), stored = bytes < request->room ? bytes : request->room;
   int number = (int)((header->a >> ADDRESS_BITS) | (header->b >> ADDRESS_BITS << (64 - ADDRESS_BITS)));
-  int error = uma_range_is_local(source, bytes) ? 0 : -EFAULT;
+  int error = uma_range_is_near(source, bytes) ? 0 : -EFAULT;
   if (!error) memmove(request->buffer, source, stored);
   complete_receive(request, device, header, bytes, error);
   struct fab_header reply = {.kind = UMA_KIND_REPLY, .tag = number};
@@ -258,8 +258,8 @@ static void complete(void *context, int device, int channel, const struct fab_he
   if (arrival->claimant) settle(box, arrival->claimant, arrival);
 }
 
-/* The board tells who is lost; a link that ends at the end of a session is nothing to report. */
-static void lost(void *context, int device)
+/* Within one host the board tells who is lost; a link that ends at the end of a session is nothing to report. */
+static void ignore_loss(void *context, int device, bool in_order)
 {
 }
 
@@ -278,17 +278,11 @@ static void free_parcels(struct uma_mailbox *box)
   }
 }
 
-/* Devices marked after the count was read are found the next time. */
 static void tell_lost(struct uma_mailbox *box)
 {
-  uint32_t count = atomic_load(&uma_self.board->lost_count);
-  if (count == box->told_lost) return;
-  for (int device = 0; device < uma_self.shape.devices; device++) {
-    if (box->told[device] || !uma_is_lost(device)) continue;
-    box->told[device] = true;
-    box->told_lost++;
+  for (int device; (device = uma_next_lost(&box->losses)) >= 0;) {
     if (box->shm && uma_is_local(device)) box->shm->ops->lose(box->shm, device);
-    if (box->uring && !uma_is_local(device)) box->uring->ops->lose(box->uring, device);
+    if (box->net && !uma_is_local(device)) box->net->ops->lose(box->net, device);
   }
 }
 
@@ -297,7 +291,7 @@ static int progress(struct uma_mailbox *box)
   int happened = 0;
   if (uma_any_lost()) tell_lost(box);
   if (box->shm) happened += box->shm->ops->progress(box->shm);
-  if (box->uring) happened += box->uring->ops->progress(box->uring);
+  if (box->net) happened += box->net->ops->progress(box->net);
   if (box->parcels) free_parcels(box);
   if (happened) uma_crossing();
   return happened;
@@ -305,7 +299,7 @@ static int progress(struct uma_mailbox *box)
 
 static struct fab_endpoint *endpoint_to(const struct uma_mailbox *box, int device)
 {
-  return box->shm && uma_is_local(device) ? box->shm : box->uring;
+  return box->shm && uma_is_local(device) ? box->shm : box->net;
 }
 
 void uma_mailbox_post(struct uma_mailbox *box, int device, enum fab_channel channel, const struct fab_header *header, const void *payload,
@@ -323,10 +317,16 @@ void uma_mailbox_post(struct uma_mailbox *box, int device, enum fab_channel chan
   endpoint->ops->send(endpoint, device, channel, &parcel->send);
 }
 
-static void each_end(struct uma_mailbox *box, void (*shm)(struct fab_endpoint *), void (*uring)(struct fab_endpoint *))
+static void sleep_begin(struct uma_mailbox *box)
 {
-  if (box->shm) shm(box->shm);
-  if (box->uring) uring(box->uring);
+  if (box->shm) box->shm->ops->sleep_begin(box->shm);
+  if (box->net) box->net->ops->sleep_begin(box->net);
+}
+
+static void sleep_end(struct uma_mailbox *box)
+{
+  if (box->shm) box->shm->ops->sleep_end(box->shm);
+  if (box->net) box->net->ops->sleep_end(box->net);
 }
 
 /* Sleeps until something arrives or wake_fd (unless -1) is readable. */
@@ -335,19 +335,19 @@ static void mailbox_sleep(struct uma_mailbox *box, const struct uma_request *awa
   struct pollfd fds[3];
   int count = 0;
   pthread_mutex_lock(&box->mutex);
-  each_end(box, fab_shm.sleep_begin, fab_uring.sleep_begin);
+  sleep_begin(box);
   int happened = progress(box) || (awaited && request_done(awaited));
   pthread_mutex_unlock(&box->mutex);
-  if (!happened && !box->uring && wake_fd < 0) {
+  if (!happened && !box->net && wake_fd < 0) {
     box->shm->ops->sleep(box->shm, UMA_SLEEP_NS);
   } else if (!happened) {
     if (box->shm) fds[count++] = (struct pollfd){.fd = box->shm->ops->descriptor(box->shm), .events = POLLIN};
-    if (box->uring) fds[count++] = (struct pollfd){.fd = box->uring->ops->descriptor(box->uring), .events = POLLIN};
+    if (box->net) fds[count++] = (struct pollfd){.fd = box->net->ops->descriptor(box->net), .events = POLLIN};
     if (wake_fd >= 0) fds[count++] = (struct pollfd){.fd = wake_fd, .events = POLLIN};
     poll(fds, (nfds_t)count, (int)(UMA_SLEEP_NS / 1000000));
   }
   pthread_mutex_lock(&box->mutex);
-  each_end(box, fab_shm.sleep_end, fab_uring.sleep_end);
+  sleep_end(box);
   pthread_mutex_unlock(&box->mutex);
 }
 
@@ -480,10 +480,10 @@ static void dispatch(struct uma_mailbox *box, struct uma_request *request, enum 
   endpoint->ops->send(endpoint, request->device, channel, &request->send);
 }
 
-/* Pages are as good as other memory for all but the kernel, which is in play between domains only. */
+/* Pages are as good as other memory for all but the kernel, which is in play between groups only. */
 static bool needs_bounce(const void *buffer, size_t bytes)
 {
-  return uma_is_cached(buffer, bytes) && (uma_self.lines || uma_self.shape.domains > 1);
+  return uma_is_cached(buffer, bytes) && (uma_self.lines || uma_self.shape.groups > 1);
 }
 
 /* -ENOMEM in errno as well; or what the cache says. */
@@ -499,7 +499,7 @@ static int copy_out(const void *window, size_t bytes, void **bounce)
 struct uma_request *uma_mailbox_start_send(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, const void *buffer,
                                            size_t bytes)
 {
-  bool pulled = kind == UMA_KIND_MESSAGE && bytes >= PULL_BYTES && uma_is_local(device) && uma_range_is_local(buffer, bytes);
+  bool pulled = kind == UMA_KIND_MESSAGE && bytes >= PULL_BYTES && uma_is_local(device) && uma_range_is_near(buffer, bytes);
   void *bounce = NULL;
   if (needs_bounce(buffer, bytes)) {
     if (copy_out(buffer, bytes, &bounce)) return NULL;
@@ -613,11 +613,9 @@ static int open_box(enum fab_channel channel, const struct uma_inheritance *from
   box->channel = channel;
   box->posted_end = &box->posted;
   box->arrivals_end = &box->arrivals;
+  bool by_ofi = uma_self.wire;
   struct fab_config config = {
-      .device = uma_self.device,
-      .devices = uma_self.shape.devices,
-      .channel = channel,
-      .sink = {.context = box, .arrive = arrive, .complete = complete, .lost = lost},
+      .sink = {.context = box, .arrive = arrive, .complete = complete, .lost = by_ofi ? uma_wire_lost : ignore_loss},
       .windows = uma_window_of(uma_self.first),
       .window_bytes = uma_self.shape.memory,
       .first = uma_self.first,
@@ -627,9 +625,10 @@ static int open_box(enum fab_channel channel, const struct uma_inheritance *from
       .listen_fd = from->listen_fd[channel],
       .ports = uma_self.board->ports,
   };
-  memcpy(config.key, uma_self.board->key, sizeof config.key);
+  uma_wire_configure(&config, channel);
   int error = channel == FAB_APPLICATION ? fab_shm.open(&config, &box->shm) : 0;
-  if (!error && uma_self.shape.domains > 1) error = fab_uring.open(&config, &box->uring);
+  if (by_ofi) config.windows = NULL, config.count = 0; /* they are cached: nobody else may touch them */
+  if (!error && uma_self.shape.groups > 1) error = (by_ofi ? fab_ofi : fab_uring).open(&config, &box->net);
   *result = box; /* also on an error: closing frees it */
   return error ? uma_fail(error, "cannot open the message endpoint: %s", strerror(-error)) : 0;
 }
@@ -637,13 +636,34 @@ static int open_box(enum fab_channel channel, const struct uma_inheritance *from
 int uma_mailboxes_open(const struct uma_inheritance *from)
 {
   int result = open_box(FAB_APPLICATION, from, &uma_self.mailbox[FAB_APPLICATION]);
-  if (!result && uma_self.shape.domains > 1) result = open_box(FAB_ENGINE, from, &uma_self.mailbox[FAB_ENGINE]);
+  if (!result && uma_self.shape.groups > 1) result = open_box(FAB_ENGINE, from, &uma_self.mailbox[FAB_ENGINE]);
   return result;
+}
+
+int uma_mailboxes_contact(struct fab_contact contacts[FAB_CHANNELS])
+{
+  for (int channel = 0; channel < UMA_MAILBOXES; channel++) {
+    struct fab_endpoint *net = uma_self.mailbox[channel]->net;
+    int error = net->ops->contact(net, &contacts[channel]);
+    if (error) return uma_fail(error, "an endpoint has no address: %s", strerror(-error));
+  }
+  return 0;
+}
+
+int uma_mailboxes_connect(const struct fab_contact *contacts)
+{
+  for (int channel = 0; channel < UMA_MAILBOXES; channel++) {
+    struct fab_endpoint *net = uma_self.mailbox[channel]->net;
+    int error = net->ops->connect(net, contacts);
+    if (error) return uma_fail(error, "the contacts of the other devices are not valid: %s", strerror(-error));
+  }
+  return 0;
 }
 
 static void close_box(struct uma_mailbox *box)
 {
-  each_end(box, fab_shm.close, fab_uring.close);
+  if (box->shm) box->shm->ops->close(box->shm);
+  if (box->net) box->net->ops->close(box->net);
   while (box->arrivals) drop_arrival(box, box->arrivals);
   for (struct uma_request *next, *request = box->unused; request; request = next) {
     next = request->next;
@@ -659,6 +679,6 @@ static void close_box(struct uma_mailbox *box)
 
 void uma_mailboxes_close(void)
 {
-  for (int channel = 0; channel < FAB_CHANNELS; channel++)
+  for (int channel = 0; channel < UMA_MAILBOXES; channel++)
     if (uma_self.mailbox[channel]) close_box(uma_self.mailbox[channel]);
 }

@@ -1,5 +1,6 @@
 /* Two-sided messages of one channel: matching of what arrives with what is awaited, over the shm rings inside the domain and the
- * uring endpoint across domains. Used by the public messages (message.c), collectives across domains, and remote access (remote.c). */
+ * endpoint between groups (uring between domains, else ofi). Used by the public messages (message.c), collectives across groups, and by
+ * remote access (remote.c). */
 #ifndef UMA_MAILBOX_H
 #define UMA_MAILBOX_H
 
@@ -14,7 +15,7 @@
 enum uma_kind {
   UMA_KIND_MESSAGE = 1, /* uma_send; tag is the user's */
   UMA_KIND_PULL,        /* uma_send of device memory inside the domain: only its address comes, matched as a MESSAGE */
-  UMA_KIND_COLLECTIVE,  /* between devices of different domains inside a collective; tag is the step */
+  UMA_KIND_COLLECTIVE,  /* between devices of different groups inside a collective; tag is the step */
   UMA_KIND_REPLY,       /* answer to a PULL or a REQUEST; tag is its number, `a` its result */
   UMA_KIND_REQUEST,     /* to a copy engine: handled on arrival, never matched (remote.c) */
 };
@@ -22,12 +23,15 @@ enum uma_kind {
 struct uma_mailbox;
 struct uma_inheritance;
 
-/* Opens this device's mailboxes: that of the application threads over shm, and uring when there are several domains; that of the copy engine
- * only then, over uring. 0 or -errno. */
+/* Opens this device's mailboxes: that of the application threads over shm, and the network when there are several groups; that of the copy
+ * engine only then, over the network. 0 or -errno. */
 int uma_mailboxes_open(const struct uma_inheritance *inheritance);
+/* Of several hosts: the contacts of this device's endpoints, by channel; those of all endpoints of all devices. 0 or -errno. */
+int uma_mailboxes_contact(struct fab_contact contacts[FAB_CHANNELS]);
+int uma_mailboxes_connect(const struct fab_contact *contacts);
 void uma_mailboxes_close(void);
 
-/* Blocking; for one message between two devices of any domains. The channel's owner calls them: application threads
+/* Blocking; for one message between any two devices. The channel's owner calls them: application threads
  * that of FAB_APPLICATION, the copy engine that of FAB_ENGINE; the receiver must use the same channel. */
 int uma_mailbox_send(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, const void *buffer, size_t bytes);
 int uma_mailbox_recv(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, void *buffer, size_t bytes,
@@ -43,7 +47,7 @@ struct uma_request *uma_mailbox_start_recv(struct uma_mailbox *box, int device, 
 int uma_mailbox_finish(struct uma_request *request, struct uma_status *status);
 bool uma_mailbox_test(struct uma_request *request); /* makes progress; true once finish would not wait */
 
-/* A question to the copy engine of `device` in another domain: a header with a payload out, a REPLY back into `answer`. Returns the reply's result. */
+/* A question to the copy engine of `device` in another group: a header with a payload out, a REPLY back into `answer`. Returns the reply's result. */
 int uma_mailbox_ask(struct uma_mailbox *box, int device, int op, uint64_t a, const void *out, size_t out_bytes, void *answer,
                     size_t answer_bytes);
 

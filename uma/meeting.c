@@ -1,4 +1,4 @@
-/* Meetings of the devices of one domain (meeting.h), in two ways.
+/* Meetings of the devices of one group (meeting.h), in two ways.
  *
  * With a processor for each device: everybody stores the meeting's number into its slot (release, after its contribution) and waits for the
  * same number in all others (acquire). Two slots by turns suffice: who writes slot n + 2 has seen everybody come to n + 1, and nobody
@@ -48,22 +48,22 @@ static size_t scratch_stride(int count)
 /* Of the areas of all channels: the rooms, then what each device has of its own, then the slots, then the scratch. */
 static size_t attendance_offset(void)
 {
-  return FAB_CHANNELS * sizeof(struct uma_meeting_room);
+  return UMA_MAILBOXES * sizeof(struct uma_meeting_room);
 }
 
 static size_t slots_offset(int count)
 {
-  return attendance_offset() + FAB_CHANNELS * (size_t)count * sizeof(struct uma_attendance);
+  return attendance_offset() + UMA_MAILBOXES * (size_t)count * sizeof(struct uma_attendance);
 }
 
 static size_t scratch_offset(int count)
 {
-  return round_up(slots_offset(count) + FAB_CHANNELS * 2 * (size_t)count * sizeof(struct uma_slot), PAGE);
+  return round_up(slots_offset(count) + UMA_MAILBOXES * 2 * (size_t)count * sizeof(struct uma_slot), PAGE);
 }
 
 size_t uma_collective_bytes(int count)
 {
-  return scratch_offset(count) + FAB_CHANNELS * (size_t)count * UMA_SCRATCHES * scratch_stride(count);
+  return scratch_offset(count) + UMA_MAILBOXES * (size_t)count * UMA_SCRATCHES * scratch_stride(count);
 }
 
 void uma_meeting_open(struct uma_meeting *meeting, enum fab_channel channel)

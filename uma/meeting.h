@@ -1,4 +1,4 @@
-/* Meetings: how the devices of one domain exchange a little data and wait for each other, once.
+/* Meetings: how the devices of one group exchange a little data and wait for each other, once.
  *
  * Each device has two slots a channel, used by turns. To take part in a meeting a device writes its contribution into
  * uma_meeting_mine(), calls uma_meeting_meet(), and then reads the contributions of all by uma_meeting_data(), until it comes to the
@@ -49,7 +49,7 @@ struct uma_meeting {
   struct uma_meeting_room *room;
   struct uma_slot *slots;            /* [2][count] */
   struct uma_attendance *attendance; /* this device's */
-  int me, count;                     /* place among the devices of the domain, and their number */
+  int me, count;                     /* place among the devices of the group, and their number */
   bool counted;                      /* more devices than processors */
 };
 
@@ -64,7 +64,7 @@ static inline void *uma_meeting_mine(const struct uma_meeting *meeting)
 {
   return uma_meeting_slot(meeting, meeting->attendance->meetings + 1, meeting->me)->data;
 }
-/* What the i-th device of the domain has contributed to the meeting just held. */
+/* What the i-th device of the group has contributed to the meeting just held. */
 static inline const void *uma_meeting_data(const struct uma_meeting *meeting, int i)
 {
   return uma_meeting_slot(meeting, meeting->attendance->meetings, i)->data;

@@ -10,6 +10,7 @@
 
 #include "uma/coherent.h"
 #include "uma/heap.h"
+#include "uma/remote.h"
 #include "uma/session.h"
 
 #ifndef MADV_COLLAPSE
@@ -61,32 +62,40 @@ static void *clear(unsigned char *block, size_t bytes)
   return block;
 }
 
-/* The device's heap, or NULL with errno and the sentence set. */
-static struct uma_heap *heap_for(int device)
+/* Is there a heap that this device may use? Else errno and the sentence are set. */
+static bool has_heap(int device)
 {
-  if (uma_reachable(device)) return uma_heap_of(device);
+  if (uma_reachable(device)) return true;
   bool exists = uma_self.joined && device >= 0 && device < uma_self.shape.devices;
   if (exists) uma_fail(-EREMOTE, "device %d is in another domain; only its own domain's devices allocate there", device);
   else uma_server(device); /* leaves the sentence */
-  return fail_with(exists ? EREMOTE : EINVAL);
+  errno = exists ? EREMOTE : EINVAL;
+  return false;
+}
+
+/* On this host or another. 0, -ENOMEM, or -EHOSTDOWN. */
+static int allocate(int device, size_t bytes, size_t alignment, uint64_t *offset)
+{
+  if (bytes > uma_self.shape.memory || alignment > uma_self.shape.memory) return -ENOMEM;
+  if (!uma_is_local(device)) return uma_remote_alloc(device, bytes, alignment, offset);
+  *offset = uma_heap_alloc(uma_heap_of(device), bytes, alignment);
+  return *offset == UMA_HEAP_FULL ? -ENOMEM : 0;
 }
 
 void *(uma_memalign_on)(int device, size_t alignment, size_t bytes)
 {
   const char *site = take_site();
-  struct uma_heap *heap = heap_for(device);
-  if (!heap) return NULL;
+  uint64_t offset;
+  if (!has_heap(device)) return NULL;
   if (bytes == 0 || alignment == 0 || (alignment & (alignment - 1))) {
     uma_fail(-EINVAL, "%zu bytes aligned to %zu: expected a size above 0 and a power of two", bytes, alignment);
     return fail_with(EINVAL);
   }
-  uint64_t offset =
-      bytes > uma_self.shape.memory || alignment > uma_self.shape.memory ? UMA_HEAP_FULL : uma_heap_alloc(heap, bytes, alignment);
-  if (offset == UMA_HEAP_FULL) {
+  int error = allocate(device, bytes, alignment, &offset);
+  if (error == -ENOMEM)
     uma_fail(-ENOMEM, "the window of device %d (%zu bytes, see --memory) has no room for %zu bytes", device, uma_self.shape.memory, bytes);
-    return fail_with(ENOMEM);
-  }
-  if (uma_self.shape.hugepages == UMA_HUGEPAGES_ALWAYS) collapse(device, offset, bytes);
+  if (error) return fail_with(-error);
+  if (uma_self.shape.hugepages == UMA_HUGEPAGES_ALWAYS && uma_is_local(device)) collapse(device, offset, bytes);
   uma_coherent_allocated(uma_window_of(device) + offset, bytes, site, 0);
   return uma_window_of(device) + offset;
 }
@@ -117,10 +126,12 @@ int uma_free(void *pointer)
   int home;
   if (!pointer) return 0;
   if (!uma_range_in_windows(pointer, 1, &home)) return uma_fail(-EFAULT, "uma_free: %p is in no window", pointer);
-  if (!uma_is_local(home))
+  if (!uma_is_near(home))
     return uma_fail(-EREMOTE, "uma_free: %p is in the window of device %d, which is in another domain", pointer, home);
   uint64_t moment = uma_coherent_moment(); /* as soon as it is free, it may be allocated again */
-  int result = uma_heap_free(uma_heap_of(home), (uint64_t)((unsigned char *)pointer - uma_window_of(home)));
+  uint64_t offset = (uint64_t)((unsigned char *)pointer - uma_window_of(home));
+  int result = uma_is_local(home) ? uma_heap_free(uma_heap_of(home), offset) : uma_remote_free(home, offset);
+  if (result == -EHOSTDOWN) return result;
   if (result == -EALREADY) return uma_fail(result, "uma_free: %p (window of device %d) was freed before", pointer, home);
   if (result) return uma_fail(result, "uma_free: %p (window of device %d) is not the beginning of a block", pointer, home);
   uma_coherent_freed(pointer, moment);
@@ -129,9 +140,9 @@ int uma_free(void *pointer)
 
 int uma_usage(int device, struct uma_usage *usage)
 {
-  struct uma_heap *heap = heap_for(device);
-  if (!heap) return -errno;
-  uma_heap_usage(heap, usage);
+  if (!has_heap(device)) return -errno;
+  if (!uma_is_local(device)) return uma_remote_usage(device, usage);
+  uma_heap_usage(uma_heap_of(device), usage);
   return 0;
 }
 
@@ -163,7 +174,7 @@ static int64_t search_symmetric(size_t bytes, uint64_t *moment)
 void *(uma_alloc_symmetric)(size_t bytes)
 {
   const char *site = take_site();
-  if (!heap_for(uma_self.joined ? uma_self.device : -1)) return NULL;
+  if (!has_heap(uma_self.joined ? uma_self.device : -1)) return NULL;
   if (bytes == 0) {
     uma_fail(-EINVAL, "uma_alloc_symmetric: 0 bytes; expected more");
     return fail_with(EINVAL);

@@ -1,6 +1,6 @@
-/* Access to windows of other domains by request and reply.
+/* What a device asks of another one that shares no memory with it: by request and reply.
  *
- * The asking thread sends a REQUEST to the copy engine of the home device, over TCP, and waits for the REPLY, making progress meanwhile. The home's engine handles
+ * The asking thread sends a REQUEST to the copy engine of the home device, over the network, and waits for the REPLY, making progress meanwhile. The home's engine handles
  * a request while it makes progress itself, without waiting for anything, so engines that ask each other cannot deadlock.
  * A put's bytes go from the socket into the window (through a bounce buffer: they are marked staged); a get's reply likewise. Where windows are
  * cached the bytes wait in a buffer of the home, and go through its cache.
@@ -13,12 +13,23 @@
 #include <string.h>
 
 #include "uma/coherent.h"
+#include "uma/heap.h"
 #include "uma/mailbox.h"
 #include "uma/session.h"
 #include "uma/stream.h"
 #include "uma/wait.h"
 
-enum remote_op { REMOTE_GET, REMOTE_PUT, REMOTE_ATOMIC, REMOTE_SIGNAL, REMOTE_LOCK };
+enum remote_op {
+  REMOTE_GET,
+  REMOTE_PUT,
+  REMOTE_ATOMIC,
+  REMOTE_SIGNAL,
+  REMOTE_LOCK,
+  REMOTE_BARRIER,
+  REMOTE_ALLOC,
+  REMOTE_FREE,
+  REMOTE_USAGE
+};
 
 struct question { /* a wire structure: the payload of all requests but a put, whose payload are its bytes */
   uint64_t offset, bytes, operand, expected;
@@ -68,7 +79,43 @@ int uma_remote_lock(enum uma_lock_op op, int home, uint32_t index)
   return ask(home, REMOTE_LOCK, &question, NULL, 0);
 }
 
+int uma_remote_barrier(enum uma_barrier_op op, int home, uint32_t index, uint64_t argument, uint64_t *answer)
+{
+  struct question question = {.operand = index, .expected = argument, .op = op};
+  return ask(home, REMOTE_BARRIER, &question, answer, sizeof *answer);
+}
+
+int uma_remote_alloc(int home, size_t bytes, size_t alignment, uint64_t *offset)
+{
+  struct question question = {.bytes = bytes, .operand = alignment};
+  return ask(home, REMOTE_ALLOC, &question, offset, sizeof *offset);
+}
+
+int uma_remote_free(int home, uint64_t offset)
+{
+  struct question question = {.offset = offset};
+  return ask(home, REMOTE_FREE, &question, NULL, 0);
+}
+
+int uma_remote_usage(int home, struct uma_usage *usage)
+{
+  struct question question = {0};
+  return ask(home, REMOTE_USAGE, &question, usage, sizeof *usage);
+}
+
 /* ---- answering, in the home's copy engine */
+
+/* What a reply carries. */
+struct answer {
+  union {
+    uint64_t value;
+    struct uma_usage usage;
+  };
+  const void *payload;
+  size_t bytes;
+  void *allocated; /* what is freed once the payload was sent, or NULL */
+  bool in_window;  /* the payload stays where it is until it has been sent */
+};
 
 /* What a put arrives in when the window itself is not to be touched. */
 struct deferred_put {
@@ -106,15 +153,16 @@ void *uma_remote_arrive(int device, int channel, const struct fab_header *header
   return *cookie;
 }
 
-static int answer_atomic(const struct question *question, uint64_t *old)
+static int answer_atomic(const struct question *question, struct answer *answer)
 {
   unsigned size = question->size;
   bool word = size == 4 || size == 8, byte = (size == 1 || size == 2) && question->op <= UMA_ATOMIC_STORE;
   if ((!word && !byte) || question->op > UMA_ATOMIC_XOR || question->offset % size || !in_own_window(question->offset, size))
     return -EINVAL;
   unsigned char *cell = own_window() + question->offset;
-  if (uma_self.engine) *old = uma_atomic_slow_((enum uma_atomic)question->op, cell, size, question->operand, question->expected);
-  else *old = fab_atomic_apply((enum fab_atomic)question->op, cell, size, question->operand, question->expected);
+  answer->bytes = sizeof answer->value;
+  if (uma_self.engine) answer->value = uma_atomic_slow_((enum uma_atomic)question->op, cell, size, question->operand, question->expected);
+  else answer->value = fab_atomic_apply((enum fab_atomic)question->op, cell, size, question->operand, question->expected);
   return 0;
 }
 
@@ -132,30 +180,62 @@ static int answer_lock(const struct question *question, int device)
   return uma_lock_apply((enum uma_lock_op)question->op, uma_self.device, (uint32_t)question->operand, device);
 }
 
-/* *copy is what the caller frees once the bytes were sent, or NULL when they are sent out of the window. */
-static int answer_get(const struct question *question, struct fab_header *reply, const void **payload, void **copy)
+static int answer_barrier(const struct question *question, struct answer *answer)
+{
+  if (question->op > UMA_BARRIER_LOOK || question->operand > UINT32_MAX) return -EINVAL;
+  answer->bytes = sizeof answer->value;
+  return uma_barrier_apply((enum uma_barrier_op)question->op, uma_self.device, (uint32_t)question->operand, question->expected,
+                           &answer->value);
+}
+
+static int answer_alloc(const struct question *question, struct answer *answer)
+{
+  uint64_t bytes = question->bytes, alignment = question->operand, most = uma_self.shape.memory;
+  if (!bytes || !alignment || alignment & (alignment - 1)) return -EINVAL;
+  if (bytes > most || alignment > most) return -ENOMEM;
+  answer->bytes = sizeof answer->value;
+  answer->value = uma_heap_alloc(uma_heap_of(uma_self.device), bytes, alignment);
+  return answer->value == UMA_HEAP_FULL ? -ENOMEM : 0;
+}
+
+static int answer_free(const struct question *question)
+{
+  return in_own_window(question->offset, 1) ? uma_heap_free(uma_heap_of(uma_self.device), question->offset) : -EINVAL;
+}
+
+static int answer_usage(struct answer *answer)
+{
+  answer->bytes = sizeof answer->usage;
+  uma_heap_usage(uma_heap_of(uma_self.device), &answer->usage);
+  return 0;
+}
+
+/* Out of a cache the bytes are copied first. */
+static int answer_get(const struct question *question, struct answer *answer)
 {
   if (!in_own_window(question->offset, question->bytes)) return -EFAULT;
-  *payload = own_window() + question->offset;
-  reply->bytes = question->bytes;
-  if (!uma_self.engine || !question->bytes) return 0;
-  *copy = malloc(question->bytes);
-  int result = *copy ? uma_cached_get(*copy, *payload, question->bytes) : -ENOMEM;
-  *payload = *copy;
+  answer->payload = own_window() + question->offset;
+  answer->bytes = question->bytes;
+  answer->in_window = !uma_self.engine;
+  if (answer->in_window || !question->bytes) return 0;
+  answer->allocated = malloc(question->bytes);
+  int result = answer->allocated ? uma_cached_get(answer->allocated, answer->payload, question->bytes) : -ENOMEM;
+  answer->payload = answer->allocated;
   return result;
 }
 
-static int answer(const struct fab_header *header, const struct question *question, int device, struct fab_header *reply, uint64_t *old,
-                  const void **payload, void **copy)
+static int answer_question(const struct fab_header *header, const struct question *question, int device, struct answer *answer)
 {
+  answer->payload = &answer->value;
   switch (header->tag) {
-  case REMOTE_ATOMIC:
-    *payload = old;
-    reply->bytes = sizeof *old;
-    return answer_atomic(question, old);
+  case REMOTE_ATOMIC: return answer_atomic(question, answer);
   case REMOTE_SIGNAL: return answer_signal(question);
   case REMOTE_LOCK: return answer_lock(question, device);
-  case REMOTE_GET: return answer_get(question, reply, payload, copy);
+  case REMOTE_BARRIER: return answer_barrier(question, answer);
+  case REMOTE_ALLOC: return answer_alloc(question, answer);
+  case REMOTE_FREE: return answer_free(question);
+  case REMOTE_USAGE: return answer_usage(answer);
+  case REMOTE_GET: return answer_get(question, answer);
   default: return -EINVAL;
   }
 }
@@ -167,19 +247,16 @@ static int put_now(const struct deferred_put *put)
 
 void uma_remote_complete(struct uma_mailbox *box, int device, int channel, const struct fab_header *header, void *cookie, int error)
 {
-  struct fab_header reply = {.kind = UMA_KIND_REPLY, .tag = (int32_t)header->b};
-  const void *payload = NULL;
-  void *copy = NULL;
-  uint64_t old = 0;
+  struct answer answer = {0};
   int result = cookie ? 0 : -EFAULT;
   bool put = header->tag == REMOTE_PUT;
   uma_crossing();
-  if (cookie && !put && !error) result = answer(header, cookie, device, &reply, &old, &payload, &copy);
+  if (cookie && !put && !error) result = answer_question(header, cookie, device, &answer);
   if (cookie && put && !error && uma_self.engine) result = put_now(cookie);
-  if (result < 0) reply.bytes = 0;
+  struct fab_header reply = {.kind = UMA_KIND_REPLY, .tag = (int32_t)header->b, .bytes = result < 0 ? 0 : answer.bytes};
   reply.a = (uint64_t)(int64_t)result;
-  if (!error && channel >= 0 && channel < FAB_CHANNELS)
-    uma_mailbox_post(box, device, (enum fab_channel)channel, &reply, payload, payload == &old || copy);
-  free(copy);
+  if (!error && channel >= 0 && channel < UMA_MAILBOXES)
+    uma_mailbox_post(box, device, (enum fab_channel)channel, &reply, answer.payload, !answer.in_window);
+  free(answer.allocated);
   if (!put || uma_self.engine) free(cookie);
 }

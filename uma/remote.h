@@ -1,5 +1,5 @@
-/* Access to windows of other domains: requests that the home device's copy engine carries out (remote.c), and what they
- * have in common with local access. */
+/* What is asked of a device that shares no memory with this one (another domain's, another host's): requests that its copy engine carries out
+ * (remote.c), and what they have in common with what is done here. */
 #ifndef UMA_REMOTE_H
 #define UMA_REMOTE_H
 
@@ -10,22 +10,30 @@
 #include "uma.h"
 
 enum uma_lock_op { UMA_LOCK_CREATE, UMA_LOCK_TRY, UMA_LOCK_RELEASE, UMA_LOCK_DESTROY };
+enum uma_barrier_op { UMA_BARRIER_CREATE, UMA_BARRIER_DESTROY, UMA_BARRIER_ARRIVE, UMA_BARRIER_LOOK };
 
-/* Each asks `home`, a device of another domain, and waits for the answer: 0 (or the lock operation's result), or -errno. Ranges lie
+/* Each asks `home`, a device of another group, and waits for the answer: 0 (or the lock operation's result), or -errno. Ranges lie
  * inside of home's window. Bytes travel staged. */
 int uma_remote_get(int home, void *local, const void *global, size_t bytes);
 int uma_remote_put(int home, void *global, const void *local, size_t bytes);
 int uma_remote_atomic(int home, enum uma_atomic op, void *pointer, size_t size, uint64_t operand, uint64_t expected, uint64_t *old);
 int uma_remote_signal(int home, uint64_t *word, uint64_t value, enum uma_signal how);
 int uma_remote_lock(enum uma_lock_op op, int home, uint32_t index);
+int uma_remote_barrier(enum uma_barrier_op op, int home, uint32_t index, uint64_t argument, uint64_t *answer);
+/* In the home's window: 0 with the block's offset, or -ENOMEM; of the block at an offset, as uma_heap_free; the window's use. */
+int uma_remote_alloc(int home, size_t bytes, size_t alignment, uint64_t *offset);
+int uma_remote_free(int home, uint64_t offset);
+int uma_remote_usage(int home, struct uma_usage *usage);
 
 /* The home's side; the engine's mailbox calls them at the header and at the end of a request. */
 struct uma_mailbox;
 void *uma_remote_arrive(int device, int channel, const struct fab_header *header, size_t *room, void **cookie);
 void uma_remote_complete(struct uma_mailbox *box, int device, int channel, const struct fab_header *header, void *cookie, int error);
 
-/* sync.c: one operation on memory of this domain, for this device or on behalf of another. */
+/* One operation on memory of this group, for this device or on behalf of another: sync.c, barrier.c. */
 int uma_lock_apply(enum uma_lock_op op, int home, uint32_t index, int device);
+/* CREATE returns the index; ARRIVE's argument is how many meet, and its answer the round; LOOK's argument is a round: has it ended (answer)? */
+int uma_barrier_apply(enum uma_barrier_op op, int home, uint32_t index, uint64_t argument, uint64_t *answer);
 void uma_signal_apply(uint64_t *word, uint64_t value, enum uma_signal how, int home);
 
 #endif

@@ -1,7 +1,7 @@
 /* Joining and leaving a session, and the questions about it.
  *
  * uma_init finds what this process inherited in the variable UMA_SESSION (written by the launcher, launch.c): descriptors of
- * the board, of its domain's segment and windows, a lifeline, and listening sockets. Without the variable it makes a
+ * the board, of its group's segment and windows, a lifeline, and listening sockets. Without the variable it makes a
  * session of one device for itself. uma_self is written here only, before any other function of the library may run and after the last has.
  *
  * The lifeline is the reading end of a pipe that nobody writes to. The kernel is asked to send SIGKILL when it hangs up, so a device ends with its
@@ -22,6 +22,7 @@
 #include "uma/coherent.h"
 #include "uma/collective.h"
 #include "uma/config.h"
+#include "uma/exchange.h"
 #include "uma/heap.h"
 #include "uma/mailbox.h"
 #include "uma/stream.h"
@@ -93,7 +94,7 @@ void uma_layout_compute(const struct uma_shape *shape, int first, int count, str
   layout->collapsed_stride = (shape->memory / ((size_t)2 << 20) / 8 + FAB_CACHE_LINE) / FAB_CACHE_LINE * FAB_CACHE_LINE;
   layout->collapsed = reserve(&end, n * layout->collapsed_stride);
   layout->rings = reserve(&end, fab_shm_bytes(count));
-  layout->coherence = reserve(&end, uma_coherent_bytes(shape, first, count));
+  layout->coherence = reserve(&end, uma_coherent_bytes(shape, first));
   layout->bytes = end;
 }
 
@@ -125,7 +126,7 @@ int uma_segment_create(const struct uma_shape *shape, int first, int count, int 
     for (int i = 0; i < count; i++)
       uma_heap_format((struct uma_heap *)((unsigned char *)segment + layout.heaps + (size_t)i * layout.heap_stride), shape->memory,
                       shape->base + (size_t)(first + i) * shape->memory);
-    if (uma_shape_is_cached(shape)) result = uma_coherent_format(shape, first, count, (unsigned char *)segment + layout.coherence);
+    if (uma_shape_is_cached(shape)) result = uma_coherent_format(shape, first, (unsigned char *)segment + layout.coherence);
     munmap(segment, layout.bytes);
     if (!result) result = create_memory("uma-windows", (size_t)count * shape->memory, windows_fd);
   }
@@ -168,8 +169,8 @@ static void split_lists(struct uma_inheritance *from)
 {
   const int *list = from->lists;
   if (!list) return;
-  if (uma_self.shape.domains > 1) from->wake_fds = list;
-  if (uma_self.shape.domains > 1) list += uma_self.count;
+  if (uma_self.shape.groups > 1) from->wake_fds = list;
+  if (uma_self.shape.groups > 1) list += uma_self.count;
   if (uma_self.shape.coherence != UMA_COHERENCE_PAGE) return;
   from->borrow_fds = list;
   if (uma_self.shape.create) from->lend_fds = list + uma_self.count;
@@ -187,8 +188,11 @@ static int attach_memory(struct uma_inheritance *from)
   self->shape = self->board->shape;
   self->device = from->device;
   self->domain = uma_shape_domain(&self->shape, self->device);
-  self->first = uma_shape_first(&self->shape, self->domain, self->shape.domains);
-  self->count = uma_shape_first(&self->shape, self->domain + 1, self->shape.domains) - self->first;
+  self->domain_first = uma_shape_first(&self->shape, self->domain, self->shape.domains);
+  self->domain_count = uma_shape_first(&self->shape, self->domain + 1, self->shape.domains) - self->domain_first;
+  self->group = uma_shape_group(&self->shape, self->device);
+  self->first = uma_shape_first(&self->shape, self->group, self->shape.groups);
+  self->count = uma_shape_first(&self->shape, self->group + 1, self->shape.groups) - self->first;
   split_lists(from);
   uma_layout_compute(&self->shape, self->first, self->count, &self->layout);
   result = map_memory(from->segment_fd, self->layout.bytes, &memory);
@@ -216,8 +220,8 @@ static int announce(void)
 static void set_fast_paths(void)
 {
   const struct uma_shape *shape = &uma_self.shape;
-  uma_fast_.direct_base = (uintptr_t)uma_window_of(uma_self.first);
-  uma_fast_.direct_bytes = uma_self.lines ? 0 : (size_t)uma_self.count * shape->memory;
+  uma_fast_.direct_base = (uintptr_t)uma_window_of(uma_self.domain_first);
+  uma_fast_.direct_bytes = uma_self.lines ? 0 : (size_t)uma_self.domain_count * shape->memory;
   uma_fast_.indirect_base = shape->base;
   uma_fast_.indirect_bytes = shape->domains > 1 || uma_self.lines ? (size_t)shape->devices * shape->memory : 0;
 }
@@ -242,19 +246,20 @@ int uma_session_join(struct uma_inheritance *from)
   uma_mutex_identify(uma_self.device, uma_is_lost);
   uma_wait_yields_at_once = uma_self.shape.oversubscribed;
   uma_self.joined = true;
-  result = uma_coherent_serve();
-  if (!result) result = uma_mailboxes_open(from);
+  result = uma_mailboxes_open(from);
+  if (!result && uma_self.wire) result = uma_exchange_contacts(from);
+  if (!result) result = uma_coherent_serve();
   if (result) return result;
   set_fast_paths();
-  return uma_self.shape.domains > 1 ? uma_engine_start() : 0;
+  return uma_self.shape.groups > 1 ? uma_engine_start() : 0;
 }
 
-/* UMA_SESSION=device,board,segment,windows,frames,spool,lifeline,lend,listen0,listen1[,wake...][,borrow...][,lend...]: numbers, all but the first
- * descriptors. The lists are as long as the domain has devices, where there are such. */
+/* UMA_SESSION=device,board,segment,windows,frames,spool,lifeline,lend,exchange,listen0,listen1[,wake...][,borrow...][,lend...]: numbers, all but the first
+ * descriptors. The lists are as long as the group has devices, where there are such. */
 static int inherit(const char *text, struct uma_inheritance *from, int *lists)
 {
-  int *field[] = {&from->device,   &from->board_fd,    &from->segment_fd, &from->windows_fd,   &from->frames_fd,
-                  &from->spool_fd, &from->lifeline_fd, &from->lend_fd,    &from->listen_fd[0], &from->listen_fd[1]};
+  int *field[] = {&from->device,      &from->board_fd, &from->segment_fd,  &from->windows_fd,   &from->frames_fd,   &from->spool_fd,
+                  &from->lifeline_fd, &from->lend_fd,  &from->exchange_fd, &from->listen_fd[0], &from->listen_fd[1]};
   int fields = sizeof field / sizeof field[0], i = 0;
   for (char *end; *text && i < fields + 3 * UMA_MAX_DEVICES; text = *end ? end + 1 : end, i++) {
     int value = (int)strtol(text, &end, 10);
@@ -271,7 +276,8 @@ static int inherit(const char *text, struct uma_inheritance *from, int *lists)
 static int join_alone(const struct uma_config *config)
 {
   struct uma_config resolved = config ? *config : (struct uma_config){0};
-  struct uma_inheritance from = {.device = 0, .frames_fd = -1, .spool_fd = -1, .lifeline_fd = -1, .lend_fd = -1, .listen_fd = {-1, -1}};
+  struct uma_inheritance from = {
+      .device = 0, .frames_fd = -1, .spool_fd = -1, .lifeline_fd = -1, .lend_fd = -1, .exchange_fd = -1, .listen_fd = {-1, -1}};
   struct uma_shape shape;
   struct uma_board *board;
   int result = uma_config_resolve(&resolved);
@@ -282,7 +288,7 @@ static int join_alone(const struct uma_config *config)
   if (result) return result;
   munmap(board, sizeof *board);
   result = uma_segment_create(&shape, 0, 1, &from.segment_fd, &from.windows_fd);
-  if (!result) result = uma_coherent_frames(&shape, 1, &from.frames_fd);
+  if (!result) result = uma_coherent_frames(&shape, 0, &from.frames_fd);
   return result ? result : uma_session_join(&from);
 }
 
@@ -308,7 +314,8 @@ int uma_finalize(void)
   /* From here on nobody asks this device for anything. Where devices create each other nobody ever does, and some may not exist. */
   int result = uma_self.shape.create ? 0 : uma_barrier();
   uma_engine_stop();
-  if (!flushed) flushed = uma_flush(); /* what other domains put here meanwhile */
+  if (!flushed) flushed = uma_flush(); /* what others had put here meanwhile */
+  if (uma_self.wire) uma_barrier();    /* they may need this process for that */
   uma_mailboxes_close();
   atomic_store(&uma_self.board->members[uma_self.device].state, UMA_MEMBER_LEFT);
   if (uma_self.engine) uma_coherent_leave();
@@ -371,12 +378,12 @@ enum uma_path uma_path(int device)
 {
   if (!is_device(device)) return (enum uma_path)0;
   if (device == uma_self.device) return UMA_PATH_SELF;
-  return uma_is_local(device) ? UMA_PATH_MAP : UMA_PATH_MSG;
+  return uma_is_local(device) ? UMA_PATH_MAP : uma_is_near(device) ? UMA_PATH_RMA : UMA_PATH_MSG;
 }
 
 bool uma_reachable(int device)
 {
-  return is_device(device) && uma_is_local(device);
+  return is_device(device) && uma_is_near(device);
 }
 
 bool uma_is_lost(int device)
@@ -387,6 +394,24 @@ bool uma_is_lost(int device)
 bool uma_any_lost(void)
 {
   return uma_self.joined && atomic_load_explicit(&uma_self.board->lost_count, memory_order_acquire);
+}
+
+void uma_board_lose(struct uma_board *board, int device)
+{
+  if (!atomic_exchange(&board->members[device].lost, 1)) atomic_fetch_add(&board->lost_count, 1);
+}
+
+/* A device that is marked after the count was read is found the next time. */
+int uma_next_lost(struct uma_losses *losses)
+{
+  if (atomic_load(&uma_self.board->lost_count) == losses->count) return -1;
+  for (int device = 0; device < uma_self.shape.devices; device++) {
+    if (losses->told[device] || !uma_is_lost(device)) continue;
+    losses->told[device] = true;
+    losses->count++;
+    return device;
+  }
+  return -1;
 }
 
 bool uma_alive(int device)
@@ -403,10 +428,10 @@ bool uma_range_in_windows(const void *pointer, size_t bytes, int *home)
   return true;
 }
 
-bool uma_range_is_local(const void *pointer, size_t bytes)
+bool uma_range_is_near(const void *pointer, size_t bytes)
 {
-  uintptr_t offset = (uintptr_t)pointer - (uintptr_t)uma_window_of(uma_self.first);
-  size_t all = (size_t)uma_self.count * uma_self.shape.memory;
+  uintptr_t offset = (uintptr_t)pointer - (uintptr_t)uma_window_of(uma_self.domain_first);
+  size_t all = (size_t)uma_self.domain_count * uma_self.shape.memory;
   return offset < all && bytes <= all - offset;
 }
 

@@ -1,11 +1,13 @@
 /* What a session consists of, in memory: start here to read the uma/ layer.
  *
  * Glossary
- *   board     One shared memory file a session: its shape, and one member record a device. Written by the launcher before the devices
- *             start; afterwards members change as devices join, leave and are lost. Bookkeeping only, no data passes through it.
- *   segment   One shared memory file a domain and host, with everything that its devices share besides their windows: barriers,
+ *   board     One shared memory file a host: the session's shape, and one member record a device. Written by the launcher before the devices
+ *             start; afterwards members change as devices of this host join and leave, and any are lost. Bookkeeping only, no data passes
+ *             through it.
+ *   group     The devices of one domain on one host: they share memory. Groups are blocks of devices, as domains and hosts are.
+ *   segment   One shared memory file a group, with everything that its devices share besides their windows: barriers,
  *             locks, heaps, collective slots, message rings. Its layout follows from the shape alone (struct uma_layout).
- *   windows   One shared memory file a domain and host: its devices' windows, side by side. All three are unnamed memfds that devices inherit.
+ *   windows   One shared memory file a group: its devices' windows, side by side. All three are unnamed memfds that devices inherit.
  *   keeper    The process between `uma run` (or the caller of uma_spawn) and the devices: starts them, watches them, ends them (launch.c).
  *   channel   Application threads and the copy engine are two parties within a device, each with endpoints, mailbox, barrier of its own.
  *
@@ -28,16 +30,19 @@ struct uma_heap;
 struct uma_mailbox;
 struct uma_collective_area;
 struct coh_engine;
+struct uma_wire;
 
 /* The shape of a session: everything that all devices must agree on. */
 struct uma_shape {
-  int devices, servers, domains;
+  int devices, hosts, servers, domains, groups;
   uintptr_t base;                         /* first address of device 0's window */
   size_t memory;                          /* bytes of a window, a multiple of the huge page size when those are on, else of 4 KiB */
   int hugepages, numa, on_failure, stats; /* as in struct uma_config, as are these: */
   int coherence, ways, sharers, prefetch, faults;
   size_t line, cache, frames; /* line: of pages the page */
   char protocol[256];
+  char provider[64], interface[64]; /* of libfabric; empty: as it likes, the loopback */
+  uint64_t silence_ns;
   bool traced;
   bool create;         /* only device 0 is started; fork.c */
   bool oversubscribed; /* more devices than processors */
@@ -54,9 +59,20 @@ static inline int uma_shape_first(const struct uma_shape *shape, int part, int p
   return (int)(((long)part * shape->devices + parts - 1) / parts);
 }
 
+/* With several domains each is one server, which lies on one host; so domains or hosts decide who shares memory, whichever there are more of. */
 static inline int uma_shape_domain(const struct uma_shape *shape, int device)
 {
-  return shape->domains == 1 ? 0 : uma_shape_server(shape, device);
+  return (int)((long)device * shape->domains / shape->devices);
+}
+
+static inline int uma_shape_host(const struct uma_shape *shape, int device)
+{
+  return (int)((long)device * shape->hosts / shape->devices);
+}
+
+static inline int uma_shape_group(const struct uma_shape *shape, int device)
+{
+  return (int)((long)device * shape->groups / shape->devices);
 }
 
 enum uma_member_state {
@@ -83,7 +99,7 @@ struct uma_board {
   _Atomic uint32_t lost_count;                    /* how many members are lost: one look tells that none is */
   _Atomic uint32_t joined_count, absent_count;    /* how many ever joined; how many ended without */
   struct fab_bell ends;                           /* fork.c: rung when a device's process is gone */
-  uint16_t ports[UMA_MAX_DEVICES * FAB_CHANNELS]; /* of the uring endpoints; 0 when there is one domain */
+  uint16_t ports[UMA_MAX_DEVICES * FAB_CHANNELS]; /* of the uring endpoints; 0 where there are none */
   struct uma_member members[UMA_MAX_DEVICES];
 };
 
@@ -116,31 +132,35 @@ struct uma_layout {
   size_t coherence; /* coherent.c: uma_coherent_bytes, nothing in mode none */
   size_t bytes;     /* of the whole segment */
 };
+enum { UMA_MAILBOXES = FAB_ENGINE + 1 }; /* channels that have one: application and copy engine */
 void uma_layout_compute(const struct uma_shape *shape, int first, int count, struct uma_layout *layout);
 
 /* This process's view of its session. Written by uma_init and uma_finalize only; read by everybody without a lock. */
 struct uma_session {
   bool joined;
-  int device, domain;
-  int first, count;       /* the devices of this domain on this host: [first, first + count) */
-  struct uma_shape shape; /* a copy of the board's */
+  int device, domain, group;
+  int first, count;               /* the devices of this group: [first, first + count) */
+  int domain_first, domain_count; /* those of this domain */
+  struct uma_shape shape;         /* a copy of the board's */
   struct uma_layout layout;
   struct uma_board *board;
   unsigned char *segment;    /* mapped wherever the kernel chose */
   struct coh_engine *engine; /* NULL in mode none */
+  struct uma_wire *wire;     /* with several hosts: how the engine reaches them; else NULL */
   struct coh_engine *lines;  /* the same when it caches lines, which plain accesses do not reach; else NULL */
-  unsigned char *memory;     /* the domain's windows where this library may touch them: an alias, or the windows themselves */
+  unsigned char *memory;     /* the group's windows where this library may touch them: an alias, or the windows themselves */
   int lifeline_fd;           /* its hang-up is the death of the keeper, and ends this process */
-  struct uma_mailbox *mailbox[FAB_CHANNELS]; /* [FAB_ENGINE] is NULL when there is one domain */
+  struct uma_mailbox *mailbox[UMA_MAILBOXES]; /* [FAB_ENGINE] is NULL when there is one group */
 };
 extern struct uma_session uma_self __attribute__((visibility("hidden"))); /* not exported: found without a detour */
 
 /* Descriptors that a device inherits; -1 where there is none. */
 struct uma_inheritance {
   int device, board_fd, segment_fd, windows_fd, frames_fd, spool_fd, lifeline_fd;
-  int lend_fd; /* of cached pages: where this device's userfaultfd goes; it is read from borrow_fds */
-  int listen_fd[FAB_CHANNELS];
-  const int *wake_fds;   /* [count], only with several domains */
+  int lend_fd;     /* of cached pages: where this device's userfaultfd goes; it is read from borrow_fds */
+  int exchange_fd; /* of several hosts: how contacts are exchanged (exchange.h) */
+  int listen_fd[UMA_MAILBOXES];
+  const int *wake_fds;   /* [count], only with several groups */
   const int *borrow_fds; /* [count], only with cached pages */
   const int *lend_fds;   /* [count], only with cached pages where devices create each other: what lend_fd is to each of them */
   const int *lists;      /* both, one after the other, as they came out of the environment */
@@ -150,7 +170,7 @@ struct uma_inheritance {
 int uma_session_join(struct uma_inheritance *inheritance);
 /* Has the kernel end this process when the lifeline hangs up. 0 or -errno. */
 int uma_session_arm(int lifeline_fd);
-/* Creates the memory of one domain's segment and windows (first device `first`); descriptors are close-on-exec. 0 or -errno. */
+/* Creates the memory of one group's segment and windows (first device `first`); descriptors are close-on-exec. 0 or -errno. */
 int uma_segment_create(const struct uma_shape *shape, int first, int count, int *segment_fd, int *windows_fd);
 int uma_board_create(const struct uma_shape *shape, struct uma_board **board, int *fd);
 
@@ -169,14 +189,25 @@ static inline bool uma_shape_is_cached(const struct uma_shape *shape) /* accesse
 {
   return shape->coherence != UMA_COHERENCE_NONE;
 }
-static inline bool uma_is_local(int device) /* in this domain and on this host: loads and stores reach it */
+static inline bool uma_is_local(int device) /* in this group: it shares memory with this device */
 {
   return (unsigned)(device - uma_self.first) < (unsigned)uma_self.count;
 }
+static inline bool uma_is_near(int device) /* in this domain: loads and stores, or the accessors, reach it */
+{
+  return (unsigned)(device - uma_self.domain_first) < (unsigned)uma_self.domain_count;
+}
 /* Whether [pointer, + bytes) lies in windows of this domain, of any domain; first device in *home when that is not NULL. */
-bool uma_range_is_local(const void *pointer, size_t bytes);
+bool uma_range_is_near(const void *pointer, size_t bytes);
 bool uma_range_in_windows(const void *pointer, size_t bytes, int *home);
 bool uma_any_lost(void); /* any device at all */
+void uma_board_lose(struct uma_board *board, int device);
+/* Which devices somebody who keeps this, zeroed at first, was told to be lost. The next one that it was not; -1: none. */
+struct uma_losses {
+  uint32_t count;
+  bool told[UMA_MAX_DEVICES];
+};
+int uma_next_lost(struct uma_losses *losses);
 bool uma_is_lost(int device);
 struct uma_heap *uma_heap_of(int device); /* a local device's */
 void *uma_segment_at(size_t offset);

@@ -1,7 +1,7 @@
 /* The range of addresses that holds all windows, and what happens to a plain access that it cannot serve.
  *
  * The whole range is reserved without access rights first, so that it is ours in every process or the start fails; the windows
- * of this device's own domain are then mapped over their part. What stays reserved belongs to other domains: touching it raises
+ * of this device's own group are then mapped over their part. What stays reserved belongs to other domains: touching it raises
  * SIGSEGV, whose handler says what happened and lets the process die by the same signal. Faults elsewhere go to whoever
  * handled SIGSEGV before. The handler reads only memory that was written before it was installed, and calls write(2) alone. */
 #include <errno.h>
@@ -69,9 +69,9 @@ static void explain(uintptr_t address, const char *access)
 {
   char text[512];
   int home = (int)((address - uma_self.shape.base) / uma_self.shape.memory);
-  const char *why = uma_is_local(home) ? near_reason()
-                                       : "which is in another coherence domain. Reach it by uma_copy, uma_get, uma_put, uma_ld, "
-                                         "uma_st or messages.";
+  const char *why = uma_is_near(home) ? near_reason()
+                                      : "which is in another coherence domain. Reach it by uma_copy, uma_get, uma_put, uma_ld, "
+                                        "uma_st or messages.";
   int length = snprintf(text, sizeof text, "libuma: device %d (server %d): illegal plain %s 0x%zx, memory of device %d (server %d), %s\n",
                         uma_self.device, uma_shape_server(&uma_self.shape, uma_self.device), access, (size_t)address, home,
                         uma_shape_server(&uma_self.shape, home), why);

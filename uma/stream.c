@@ -4,7 +4,7 @@
  * engine, takes them one by one. The queue is guarded by `mutex`. A job's end is published by the release of its stream's `finished` (or its event's
  * `reached`) and a ring of `done`; waiters acquire it. Streams count jobs: pushed by callers under the mutex, finished by the engine.
  *
- * In a session of several domains the engine also handles what other domains ask of this device's window, whenever it makes progress: while idle, and
+ * In a session of several groups the engine also handles what other groups ask of this device, whenever it makes progress: while idle, and
  * inside jobs that wait for messages. It sleeps on an eventfd for new jobs together with its endpoint's descriptor.
  * The engine never takes the mutex while it runs a job, and nobody waits for the engine while holding it: no deadlock. */
 #include "uma/stream.h"

@@ -1,4 +1,4 @@
-/* The copy engine: one thread a device that carries out what streams hold, and serves requests of other domains (remote.c). */
+/* The copy engine: one thread a device that carries out what streams hold, and serves requests of other groups (remote.c). */
 #ifndef UMA_STREAM_H
 #define UMA_STREAM_H
 

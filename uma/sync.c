@@ -1,8 +1,8 @@
 /* Barriers, locks, signals, fences.
  *
- * A barrier is a meeting of the devices of a domain (meeting.h). Over several domains everybody meets at home, the first devices of the domains exchange
+ * A barrier is a meeting of the devices of a group (meeting.h). Over several groups everybody meets at home, the first devices of the groups exchange
  * messages (dissemination: log2 rounds, each device hears of all others), and everybody meets again.
- * A lock is a uma_mutex in its home's part of the segment. From another domain it is asked for by message (remote.c), again
+ * A lock is a uma_mutex in its home's part of the segment. From another group it is asked for by message (remote.c), again
  * and again while it is held. A signal changes the word, then rings the bell of the word's home; the waiter announces itself there before its last look. */
 #include <errno.h>
 #include <string.h>
@@ -22,36 +22,36 @@ static int lost_device(void)
 }
 
 /* A meeting to which nobody contributes. */
-static int meet_own_domain(void)
+static int meet_own_group(void)
 {
   struct uma_meeting meeting;
   uma_meeting_open(&meeting, FAB_APPLICATION);
   return uma_meeting_meet(&meeting, NULL, NULL) ? lost_device() : 0;
 }
 
-static int domain_first(int domain)
+static int group_first(int group)
 {
-  return uma_shape_first(&uma_self.shape, domain, uma_self.shape.domains);
+  return uma_shape_first(&uma_self.shape, group, uma_self.shape.groups);
 }
 
-static int meet_other_domains(void)
+static int meet_other_groups(void)
 {
-  int domains = uma_self.shape.domains, result = 0;
+  int groups = uma_self.shape.groups, result = 0;
   char in, out = 0;
-  for (int hop = 1; hop < domains && !result; hop *= 2)
+  for (int hop = 1; hop < groups && !result; hop *= 2)
     result = uma_mailbox_exchange(uma_self.mailbox[FAB_APPLICATION], UMA_KIND_COLLECTIVE, BARRIER_TAG + hop,
-                                  domain_first((uma_self.domain + hop) % domains), &out, 1,
-                                  domain_first((uma_self.domain + domains - hop) % domains), &in, 1);
+                                  group_first((uma_self.group + hop) % groups), &out, 1,
+                                  group_first((uma_self.group + groups - hop) % groups), &in, 1);
   return result;
 }
 
 int uma_barrier(void)
 {
   if (!uma_self.joined) return uma_fail(-EINVAL, "uma_barrier was called outside of a session");
-  int result = meet_own_domain();
-  if (result || uma_self.shape.domains == 1) return result;
-  if (uma_self.device == uma_self.first) result = meet_other_domains();
-  int met = meet_own_domain();
+  int result = meet_own_group();
+  if (result || uma_self.shape.groups == 1) return result;
+  if (uma_self.device == uma_self.first) result = meet_other_groups();
+  int met = meet_own_group();
   return result ? result : met;
 }
 
@@ -142,7 +142,7 @@ int uma_unlock(const struct uma_lock *lock)
   return explain_lock(lock_operation(UMA_LOCK_RELEASE, lock), lock);
 }
 
-/* Another domain's lock cannot be slept on: ask again, after pauses that grow from 20 us to 1 ms. */
+/* Another group's lock cannot be slept on: ask again, after pauses that grow from 20 us to 1 ms. */
 static int lock_by_asking(const struct uma_lock *lock)
 {
   for (long pause_ns = 20000;; pause_ns = pause_ns < 500000 ? pause_ns * 2 : 1000000) {
@@ -216,14 +216,16 @@ int uma_wait_until(const uint64_t *word, enum uma_compare compare, uint64_t valu
 {
   int home, result = check_word(word, &home);
   if (result) return result;
-  if (!uma_is_local(home)) return uma_fail(-EREMOTE, "the word at %p is in another domain's window (device %d)", (void *)word, home);
+  if (!uma_is_near(home)) return uma_fail(-EREMOTE, "the word at %p is in another domain's window (device %d)", (void *)word, home);
   if (compare < UMA_EQ || compare > UMA_GE) return uma_fail(-EINVAL, "compare: %d is not valid; expected UMA_EQ to UMA_GE", compare);
   struct uma_waiter waiter = {0};
+  struct fab_bell *bell =
+      bell_of(uma_is_local(home) ? home : uma_self.device); /* that of another host is out of reach: looks now and then */
   while (!holds(uma_ld(word), compare, value)) {
     if (uma_wait_step(&waiter)) continue;
-    uint32_t rings = fab_bell_begin(bell_of(home));
-    if (!holds(uma_ld(word), compare, value)) fab_bell_sleep(bell_of(home), rings, PLAIN_STORE_NS);
-    fab_bell_end(bell_of(home));
+    uint32_t rings = fab_bell_begin(bell);
+    if (!holds(uma_ld(word), compare, value)) fab_bell_sleep(bell, rings, PLAIN_STORE_NS);
+    fab_bell_end(bell);
     if (uma_any_lost()) return lost_device();
   }
   uma_crossing();

@@ -21,6 +21,10 @@
 /* clang-format off */
 #define UMA_SETTINGS(X) \
   X(COUNT, servers, "servers", "1", "1 to the number of devices", "servers that the devices sit in, in equal blocks") \
+  X(COUNT, hosts, "hosts", "1", "1 to the number of devices", "hosts that the devices sit on: those of different hosts share no memory") \
+  X(TEXT, provider, "provider", "", "a provider of libfabric", "what carries messages between hosts (uma info lists them)") \
+  X(TEXT, interface, "interface", "", "a name, an address or any", "where this host is reached by others (loopback under uma run)") \
+  X(SECONDS, silence, "silence", "20", "seconds, at least 1", "how long another host may be silent before its devices are lost") \
   X(CHOICE, mode, "mode", "supernode", "supernode|stacked", "one coherence domain over all servers, or one for each server") \
   X(SIZE, memory, "memory", "1G", "64K to the memory of this host", "size of each device's window (it costs what is touched)") \
   X(CHOICE, coherence, "coherence", "none", "none|line|page", "who keeps copies consistent: none the processor; caches of lines, or of pages") \

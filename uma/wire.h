@@ -1,0 +1,22 @@
+/* The engine's messages to other hosts (struct coh_wire of coherence/engine.h) over the fabric ofi, on a channel of their own. */
+#ifndef UMA_WIRE_H
+#define UMA_WIRE_H
+
+#include "fabric/fabric.h"
+
+struct uma_wire;
+struct coh_engine;
+
+/* Opens this device's endpoint and gives the engine its wire; then contacts are exchanged; connect starts the thread that receives.
+ * 0 or -errno with the sentence. */
+int uma_wire_open(struct coh_engine *engine, struct uma_wire **wire);
+int uma_wire_contact(struct uma_wire *wire, struct fab_contact *contact);
+int uma_wire_connect(struct uma_wire *wire, const struct fab_contact *contacts); /* of all endpoints of all devices */
+void uma_wire_close(struct uma_wire *wire);                                      /* once nobody needs this device any more */
+
+/* Of any endpoint to other hosts: its sink's `lost`. A device that has not left in order is lost, for all devices of this host. */
+void uma_wire_lost(void *context, int device, bool in_order);
+/* What all endpoints of fab_ofi in a session have in common. */
+void uma_wire_configure(struct fab_config *config, enum fab_channel channel);
+
+#endif
