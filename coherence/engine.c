@@ -231,12 +231,19 @@ static enum coh_result step_directory(struct transaction *t, const struct parcel
   return outcome.result;
 }
 
-/* ---- Other hosts ------------------------------------------------------------------------------------------------- */
-
 static bool is_here(const struct coh_engine *engine, int device)
 {
   return !engine->wire || (unsigned)(device - engine->wire->first) < (unsigned)engine->wire->count;
 }
+
+void coh_lose(struct coh_engine *engine, uint64_t line)
+{
+  if (line >= engine->bytes >> engine->line_shift || !is_here(engine, (int)(line / engine->window_lines))) return;
+  struct coh_directory_entry *entry = directory_of(engine, line);
+  if (lock_directory(engine, entry)) lose_line(engine, entry, (uint16_t)(engine->me + 1));
+}
+
+/* ---- Other hosts ------------------------------------------------------------------------------------------------- */
 
 /* What cannot be sent is lost together with its receiver, and so is the line. */
 static void send_by_wire(struct transaction *t, int device, const struct coh_message *message, int buffer)
@@ -244,9 +251,7 @@ static void send_by_wire(struct transaction *t, int device, const struct coh_mes
   const struct coh_wire *wire = t->engine->wire;
   if (!wire->send(wire->context, device, message, t->line, buffer >= 0 ? t->buffers[buffer].bytes : NULL)) return;
   t->error = -EHOSTDOWN;
-  if (!is_here(t->engine, t->home)) return;
-  struct coh_directory_entry *entry = directory_of(t->engine, t->line);
-  if (lock_directory(t->engine, entry)) lose_line(t->engine, entry, (uint16_t)(t->engine->me + 1));
+  if (is_here(t->engine, t->home)) coh_lose(t->engine, t->line);
 }
 
 /* ---- The caches -------------------------------------------------------------------------------------------------- */
@@ -464,6 +469,24 @@ static void take_back(struct transaction *t)
   coh_frame_unlock(t->engine, frame);
 }
 
+/* Whatever it waits for may have been lost with a device, and this is long enough. */
+static bool gives_up(const struct transaction *t, const struct coh_patience *patience)
+{
+  if (!t->engine->wire || !patience->since_ns || fab_now_ns() - patience->since_ns < COH_GIVE_UP_NS) return false;
+  for (int d = 0; d < t->engine->shape.devices; d++)
+    if (t->engine->is_lost(d)) return true;
+  return false;
+}
+
+/* Nobody is to wait for the rest of it. */
+static void give_up(struct transaction *t)
+{
+  const struct coh_wire *wire = t->engine->wire;
+  t->error = -EHOSTDOWN;
+  if (is_here(t->engine, t->home)) coh_lose(t->engine, t->line);
+  else wire->lose(wire->context, t->home, t->line);
+}
+
 /* Until nothing is under way any more, or nothing ever will be. */
 static void run(struct transaction *t)
 {
@@ -475,7 +498,9 @@ static void run(struct transaction *t)
     }
     if (t->engine->wire) t->engine->wire->progress(t->engine->wire->context);
     coh_wait_turn(&patience);
-    if (patience.turns % LOOK_EVERY == 0 && is_here(t->engine, t->home) && is_line_lost(t)) t->error = -EHOSTDOWN;
+    if (patience.turns % LOOK_EVERY) continue;
+    if (is_here(t->engine, t->home) && is_line_lost(t)) t->error = -EHOSTDOWN;
+    else if (gives_up(t, &patience)) give_up(t);
   }
   if (t->error) take_back(t);
 }
@@ -499,10 +524,10 @@ static void await(struct transaction *t)
   while (!t->error && !is_settled(t)) {
     wire->progress(wire->context);
     coh_wait_turn(&patience);
-    if (patience.turns % LOOK_EVERY == 0 && (t->engine->is_lost(t->home) || atomic_load(&t->wait.error))) {
-      t->error = -EHOSTDOWN;
-      take_back(t);
-    }
+    if (patience.turns % LOOK_EVERY) continue;
+    if (t->engine->is_lost(t->home) || atomic_load(&t->wait.error)) t->error = -EHOSTDOWN;
+    else if (gives_up(t, &patience)) give_up(t);
+    if (t->error) take_back(t);
   }
 }
 

@@ -14,8 +14,9 @@
  * Over several hosts (struct coh_wire) controllers of other hosts are reached by messages. Whoever receives one steps the controller that it
  * is for, and delivers what comes of that as above; what stalls is kept until something has changed. A step that does the program's access
  * is made in the program's own process, so a message that brings it about is passed on to there. The thread whose access waits helps to
- * receive. What cannot be delivered, because the host or the process that it is for is lost, loses its line: the directory remembers it,
- * and whoever waits is told.
+ * receive. What cannot be delivered, because the process that it is for is lost, loses its line: the directory remembers it, and whoever
+ * waits is told. What was under way to a process when that died is not missed by anybody but the one who waits for what comes of it; so once a
+ * device is lost, who waits for COH_GIVE_UP_NS gives the line up in the same way.
  *
  * Locks. A frame's lock guards its tag, its entry and its data; a directory entry's lock guards the entry and the line's memory. Nobody
  * waits for anything while holding one, and no two are held at once. Besides, threads of a device that look for a free frame in one set
@@ -51,6 +52,7 @@ enum {
   COH_WAITING = 256,
   COH_PARKED_MOST = 1 << 16
 };
+#define COH_GIVE_UP_NS 2000000000ull
 
 /* What all devices of a domain agree on. Numbers are checked by whoever fills it in. */
 struct coh_shape {
@@ -95,6 +97,8 @@ struct coh_wire {
   int (*send)(void *context, int device, const struct coh_message *message, uint64_t line, const void *data);
   /* Tells that process, by coh_refused, that its access to the line will never be done: the line is lost. */
   void (*refuse)(void *context, int device, uint64_t line);
+  /* Tells the home's process, by coh_lose, that a transaction of the line will never end. */
+  void (*lose)(void *context, int device, uint64_t line);
   void (*progress)(void *context); /* receives what has come, by coh_deliver; called by threads that wait, without any lock */
 };
 
@@ -221,6 +225,7 @@ int coh_deliver(struct coh_engine *engine, const struct coh_message *message, ui
 bool coh_retry(struct coh_engine *engine);
 bool coh_stalls(struct coh_engine *engine);                 /* is there anything to be tried again? */
 void coh_refused(struct coh_engine *engine, uint64_t line); /* see struct coh_wire */
+void coh_lose(struct coh_engine *engine, uint64_t line);    /* likewise */
 /* All of the line's controllers at one moment at which no device is inside the engine: NULL, or the invariant that does not hold. */
 const struct coh_invariant *coh_engine_broken(struct coh_engine *engine, uint64_t line, struct coh_breach *breach);
 

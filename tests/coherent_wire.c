@@ -177,7 +177,7 @@ static int run_device(const struct cluster *cluster, int me)
   struct node self = {.cluster = cluster, .me = me, .random = cluster->seed * 1000u + (unsigned)me}, *node = &self;
   pthread_t thread;
   uint64_t sum, again;
-  self.wire = (struct coh_wire){&self, first, next - first, send_letter, refuse_letter, receive};
+  self.wire = (struct coh_wire){&self, first, next - first, send_letter, refuse_letter, refuse_letter, receive};
   MUST(!coh_engine_open(cluster->areas[host], me, cluster->windows[host] - (size_t)first * WINDOW, is_lost, -1, &self.engine));
   self.engine->wire = &self.wire;
   MUST(!pthread_create(&thread, NULL, serve, &self));
@@ -265,7 +265,7 @@ static int take_anything(const struct cluster *cluster)
   struct node self = {.cluster = cluster, .random = cluster->seed}, *node = &self;
   unsigned char data[LINE] = {0};
   uint64_t taken = 0;
-  self.wire = (struct coh_wire){&self, 0, 2, swallow, refuse_nothing, receive_nothing};
+  self.wire = (struct coh_wire){&self, 0, 2, swallow, refuse_nothing, refuse_nothing, receive_nothing};
   MUST(!coh_engine_open(cluster->areas[0], 0, cluster->windows[0], is_lost, -1, &self.engine));
   self.engine->wire = &self.wire;
   for (int i = 0; i < cluster->steps; i++) {

@@ -80,7 +80,9 @@ int uma_barrier_apply(enum uma_barrier_op op, int home, uint32_t index, uint64_t
 {
   struct uma_barrier_slot *slots = slots_of(home);
   if (op == UMA_BARRIER_CREATE) return create(slots, answer);
-  if (index >= UMA_BARRIERS || !atomic_load_explicit(&slots[index].created, memory_order_acquire)) return -ENOENT;
+  bool exists = index < UMA_BARRIERS && atomic_load_explicit(&slots[index].created, memory_order_acquire);
+  *answer = 1; /* a barrier goes when its rounds have ended */
+  if (!exists) return op == UMA_BARRIER_LOOK ? 0 : -ENOENT;
   switch (op) {
   case UMA_BARRIER_DESTROY: return destroy(&slots[index]);
   case UMA_BARRIER_ARRIVE: return arrive(&slots[index], argument, answer);

@@ -353,6 +353,7 @@ static void mailbox_sleep(struct uma_mailbox *box, const struct uma_request *awa
 
 static bool step(struct uma_request *request)
 {
+  if (uma_self.wire) uma_wire_help(uma_self.wire);
   pthread_mutex_lock(&request->box->mutex);
   if (!request_done(request)) progress(request->box);
   bool done = request_done(request);

@@ -22,6 +22,7 @@
 #include "uma/collective.h"
 #include "uma/session.h"
 #include "uma/wait.h"
+#include "uma/wire.h"
 
 #define GRACE_NS 20000
 #define SCRATCH_ALL ((size_t)64 << 20)
@@ -107,8 +108,10 @@ static int wait_for(struct fab_bell *bell, _Atomic uint64_t *word, uint64_t numb
 {
   struct uma_waiter waiter = {0};
   int error = 0;
-  while (!error && !has_come(word, number))
+  while (!error && !has_come(word, number)) {
+    if (uma_self.wire) uma_wire_help(uma_self.wire);
     if (!uma_wait_step(&waiter)) error = sleep_for(bell, word, number);
+  }
   return error;
 }
 

@@ -27,7 +27,7 @@
 #include "uma/session.h"
 #include "uma/wait.h"
 
-enum wire_kind { WIRE_MESSAGE = 1, WIRE_REFUSAL };
+enum wire_kind { WIRE_MESSAGE = 1, WIRE_REFUSAL, WIRE_LOSS };
 #define POOL_BYTES ((size_t)64 << 10) /* by which a pool grows */
 #define STALLED_SLEEP_MS 1
 
@@ -166,6 +166,11 @@ static void wire_refuse(void *context, int device, uint64_t line)
   dispatch(context, device, &(struct fab_header){.kind = WIRE_REFUSAL, .a = line}, NULL);
 }
 
+static void wire_lose(void *context, int device, uint64_t line)
+{
+  dispatch(context, device, &(struct fab_header){.kind = WIRE_LOSS, .a = line}, NULL);
+}
+
 /* ---- receiving */
 
 static void *arrive(void *context, int device, int channel, const struct fab_header *header, size_t *room, void **cookie)
@@ -208,6 +213,7 @@ static void deliver(struct uma_wire *wire, const struct letter *letter)
               (header->bytes == 0 || header->bytes == line_bytes) && uma_is_near(letter->from);
   if (!good) message.type = UINT8_MAX;
   if (header->kind == WIRE_REFUSAL) coh_refused(wire->engine, header->a);
+  else if (header->kind == WIRE_LOSS) coh_lose(wire->engine, header->a);
   else coh_deliver(wire->engine, &message, header->a, good ? letter->data : NULL);
 }
 
@@ -256,6 +262,11 @@ static bool step(struct uma_wire *wire)
 static void wire_progress(void *context)
 {
   step(context);
+}
+
+void uma_wire_help(struct uma_wire *wire)
+{
+  step(wire);
 }
 
 static void rest(struct uma_wire *wire)
@@ -338,6 +349,7 @@ int uma_wire_open(struct coh_engine *engine, struct uma_wire **opened)
                                  .count = uma_self.count,
                                  .send = wire_send,
                                  .refuse = wire_refuse,
+                                 .lose = wire_lose,
                                  .progress = wire_progress};
   engine->wire = &wire->face;
   *opened = wire;

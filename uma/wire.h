@@ -12,7 +12,8 @@ struct coh_engine;
 int uma_wire_open(struct coh_engine *engine, struct uma_wire **wire);
 int uma_wire_contact(struct uma_wire *wire, struct fab_contact *contact);
 int uma_wire_connect(struct uma_wire *wire, const struct fab_contact *contacts); /* of all endpoints of all devices */
-void uma_wire_close(struct uma_wire *wire);                                      /* once nobody needs this device any more */
+void uma_wire_help(struct uma_wire *wire);  /* receives and delivers what has come; by threads that wait for something else */
+void uma_wire_close(struct uma_wire *wire); /* once nobody needs this device any more */
 
 /* Of any endpoint to other hosts: its sink's `lost`. A device that has not left in order is lost, for all devices of this host. */
 void uma_wire_lost(void *context, int device, bool in_order);
