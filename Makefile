@@ -8,9 +8,9 @@ SAN     ?=
 B       := build$(if $(SAN),/san-$(SAN))
 
 PACKAGES := numa liburing jansson
-HEADERS  := libfabric # loaded when it is used (fabric/ofi_load.h)
+HEADERS  := libfabric pmix # loaded when they are used (fabric/ofi_load.h, uma/pmix.c)
 # What each goal needs: the name that pkg-config knows, a program after a !, or a header, = its Debian package.
-NEED      := !pkg-config=pkg-config !m4=m4 numa=libnuma-dev liburing=liburing-dev jansson=libjansson-dev libfabric=libfabric-dev \
+NEED      := !pkg-config=pkg-config !m4=m4 numa=libnuma-dev liburing=liburing-dev jansson=libjansson-dev libfabric=libfabric-dev pmix=libpmix-dev \
              uthash.h=uthash-dev
 NEED_TEST := $(NEED) criterion=libcriterion-dev
 NEED_DEMO := $(NEED) !gnuplot=gnuplot-nox
