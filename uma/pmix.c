@@ -6,10 +6,13 @@
  *
  * An exchange is put, commit, fence with collection of data, get. The fence brings all data to the server of each host, so a get that finds nothing
  * there (PMIX_IMMEDIATE) is an error and not something to wait for. Keys carry the number of the exchange, because a value that was
- * read once may be remembered by the library. The number goes on over uma_pmix_close, since the launcher remembers too.
+ * read once may be remembered by the library.
  *
- * Hosts: the launcher gives each rank the number of its node (PMIX_NODEID). One that does not tells at least who is on this node
- * (PMIX_LOCAL_PEERS), whose lowest rank is then exchanged. */
+ * The connection lasts until the process exits, whatever is opened and closed: after PMIx_Finalize and another PMIx_Init, Open MPI 4.1 does not tell
+ * a process who is on its host any more.
+ *
+ * Hosts: each process finds the lowest rank on its own host, from the launcher's list of who is there, or by the names of hosts if there is none, and all
+ * exchange it. A launcher need not tell all processes the same: Open MPI 4.1 tells the numbers of nodes (PMIX_NODEID) on some nodes only. */
 #include "uma/pmix.h"
 
 #include <dlfcn.h>
@@ -38,10 +41,11 @@ static struct {
 static char load_error[256] = "a function is missing"; /* empty once the library is loaded */
 
 static struct {
-  bool open;
+  bool connected, open;
+  pid_t pid; /* who is connected; a copy made by fork is not */
   pmix_proc_t self;
-  int size;
-  int *host_of;
+  int size, hosts;
+  int *host_of; /* [size] */
 } client;
 static unsigned exchanges;
 
@@ -181,35 +185,75 @@ int uma_pmix_number_hosts(const uint32_t *mark, int size, int *host_of)
   return hosts;
 }
 
-static pmix_status_t read_nodes(uint32_t *node)
+/* Of a list such as "2,3". */
+static uint32_t lowest_of(const char *ranks)
 {
-  pmix_status_t status = PMIX_SUCCESS;
-  for (int r = 0; status == PMIX_SUCCESS && r < client.size; r++) status = get_number((pmix_rank_t)r, PMIX_NODEID, &node[r]);
+  uint32_t lowest = client.self.rank;
+  for (const char *rank = ranks; rank; rank = strchr(rank, ',')) {
+    uint32_t number = (uint32_t)strtoul(rank += *rank == ',', NULL, 10);
+    if (number < lowest) lowest = number;
+  }
+  return lowest;
+}
+
+static bool is_named(pmix_rank_t rank, const char *host)
+{
+  pmix_value_t *value;
+  if (get(rank, PMIX_HOSTNAME, &value) != PMIX_SUCCESS) return false;
+  bool same = value->type == PMIX_STRING && !strcmp(value->data.string, host);
+  free_value(value);
+  return same;
+}
+
+static pmix_status_t lowest_with_same_name(uint32_t *lowest)
+{
+  pmix_value_t *value;
+  pmix_status_t status = get(client.self.rank, PMIX_HOSTNAME, &value);
+  if (status != PMIX_SUCCESS) return status;
+  *lowest = 0;
+  while (value->type == PMIX_STRING && *lowest < client.self.rank && !is_named(*lowest, value->data.string)) ++*lowest;
+  status = value->type == PMIX_STRING ? PMIX_SUCCESS : PMIX_ERR_TYPE_MISMATCH;
+  free_value(value);
   return status;
 }
 
-static int exchange_peers(uint32_t *lowest)
+/* The lowest rank on this host. */
+static pmix_status_t lowest_peer(uint32_t *lowest)
 {
   pmix_value_t *value;
-  pmix_status_t status = get(PMIX_RANK_WILDCARD, PMIX_LOCAL_PEERS, &value);
-  if (status != PMIX_SUCCESS)
-    return fail("the launcher does not tell which ranks are on one host (" PMIX_NODEID ", " PMIX_LOCAL_PEERS ")", status);
-  uint32_t mine = value->type == PMIX_STRING ? (uint32_t)strtoul(value->data.string, NULL, 10) : client.self.rank;
+  if (get(PMIX_RANK_WILDCARD, PMIX_LOCAL_PEERS, &value) != PMIX_SUCCESS) return lowest_with_same_name(lowest);
+  bool fits = value->type == PMIX_STRING;
+  if (fits) *lowest = lowest_of(value->data.string);
   free_value(value);
-  return uma_pmix_gather("peers", &mine, sizeof mine, lowest);
+  return fits ? PMIX_SUCCESS : lowest_with_same_name(lowest);
 }
 
-/* All ranks ask the same launcher, so all of them take the same way. */
-static int find_hosts(struct uma_job *job)
+static int find_size(void)
 {
-  uint32_t *mark = malloc((size_t)client.size * sizeof *mark);
-  client.host_of = malloc((size_t)client.size * sizeof *client.host_of);
-  int result = mark && client.host_of ? 0 : uma_fail(-ENOMEM, "no memory for %d ranks", client.size);
-  if (!result && read_nodes(mark) != PMIX_SUCCESS) result = exchange_peers(mark);
+  uint32_t size;
+  pmix_status_t status = get_number(PMIX_RANK_WILDCARD, PMIX_JOB_SIZE, &size);
+  if (status != PMIX_SUCCESS) return fail("the size of the job (" PMIX_JOB_SIZE ")", status);
+  if (size > INT32_MAX || client.self.rank >= size)
+    return uma_fail(-EPROTO, "PMIx: rank %u in a job of %u processes", client.self.rank, size);
+  client.size = (int)size;
+  return 0;
+}
+
+static int find_hosts(void)
+{
+  size_t size = (size_t)client.size;
+  uint32_t mine, *mark = malloc(size * sizeof *mark);
+  int *host_of = malloc(size * sizeof *host_of);
+  int result = mark && host_of ? 0 : uma_fail(-ENOMEM, "no memory for %zu ranks", size);
+  pmix_status_t status = lowest_peer(&mine);
+  if (!result && status != PMIX_SUCCESS)
+    result = fail("the launcher does not tell which ranks are on one host (" PMIX_LOCAL_PEERS ", " PMIX_HOSTNAME ")", status);
+  if (!result) result = uma_pmix_gather("lowest rank on the host", &mine, sizeof mine, mark);
   if (!result) {
-    *job = (struct uma_job){.rank = (int)client.self.rank, .size = client.size, .host_of = client.host_of};
-    job->hosts = uma_pmix_number_hosts(mark, client.size, client.host_of);
-    job->host = client.host_of[job->rank];
+    client.hosts = uma_pmix_number_hosts(mark, client.size, host_of);
+    client.host_of = host_of;
+  } else {
+    free(host_of);
   }
   free(mark);
   return result;
@@ -222,39 +266,50 @@ bool uma_pmix_present(void)
   return getenv("PMIX_RANK") && getenv("PMIX_NAMESPACE");
 }
 
-int uma_pmix_open(struct uma_job *job)
+/* At exit. One that is still open ends without a word, by which the launcher knows that something is wrong. */
+static void disconnect(void)
+{
+  if (client.connected && !client.open && client.pid == getpid()) library.finalize(NULL, 0);
+}
+
+static int connect_launcher(void)
 {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
-  uint32_t size = 0;
-  if (client.open) return uma_fail(-EALREADY, "PMIx: connected already");
   pthread_once(&once, load);
   if (load_error[0])
     return uma_fail(-ELIBACC, "started by a PMIx launcher, but " LIBRARY " cannot be used (%s); install libpmix2, or start by `uma run`",
                     load_error);
   pmix_status_t status = library.init(&client.self, NULL, 0);
   if (status != PMIX_SUCCESS) return fail("cannot connect to the launcher", status);
-  client.open = true;
-  status = get_number(PMIX_RANK_WILDCARD, PMIX_JOB_SIZE, &size);
-  int result = status == PMIX_SUCCESS ? 0 : fail("the size of the job (" PMIX_JOB_SIZE ")", status);
-  if (!result && (size > INT32_MAX || client.self.rank >= size))
-    result = uma_fail(-EPROTO, "PMIx: rank %u in a job of %u processes", client.self.rank, size);
-  client.size = (int)size;
-  if (!result) result = find_hosts(job);
-  if (result) uma_pmix_close();
-  return result;
+  client.connected = true;
+  client.pid = getpid();
+  atexit(disconnect);
+  return 0;
+}
+
+int uma_pmix_open(struct uma_job *job)
+{
+  if (client.open) return uma_fail(-EALREADY, "PMIx: open already");
+  int result = client.connected ? 0 : connect_launcher();
+  client.open = !result;
+  if (!result && !client.size) result = find_size();
+  if (!result && !client.hosts) result = find_hosts();
+  client.open = !result;
+  if (result) return result;
+  int rank = (int)client.self.rank;
+  *job =
+      (struct uma_job){.rank = rank, .size = client.size, .host = client.host_of[rank], .hosts = client.hosts, .host_of = client.host_of};
+  return 0;
 }
 
 void uma_pmix_close(void)
 {
-  if (!client.open) return;
-  library.finalize(NULL, 0);
-  free(client.host_of);
-  memset(&client, 0, sizeof client);
+  client.open = false;
 }
 
 void uma_pmix_abort(int status, const char *sentence)
 {
   fprintf(stderr, "uma: %s\n", sentence);
-  if (client.open) library.abort(status, sentence, NULL, 0);
+  if (client.connected) library.abort(status, sentence, NULL, 0);
   _exit(status);
 }

@@ -7,6 +7,8 @@
  *     ...
  *     uma_pmix_close();
  *
+ * Records are for start-up: all that was ever brought travels again with each exchange. Under Open MPI 4.1 on two processors, 32 processes need
+ * 10 ms for one of 1 KiB, and seconds for one of 1 MiB.
  * One thread at a time. Functions return 0 or -errno, with a sentence left by uma_fail. */
 #ifndef UMA_PMIX_H
 #define UMA_PMIX_H
@@ -19,14 +21,14 @@
 struct uma_job {
   int rank, size;
   int host, hosts;
-  const int *host_of; /* [size]; valid until uma_pmix_close */
+  const int *host_of; /* [size]; valid until the process ends */
 };
 
 /* Whether a PMIx launcher started this process. Looks at the environment only. */
 bool uma_pmix_present(void);
 
-/* Loads libpmix and connects to the launcher. -ELIBACC when the library is missing. May be called again after uma_pmix_close, and beside
- * MPI_Init, which uses the same library: PMIx counts its users. */
+/* Loads libpmix and connects to the launcher. -ELIBACC when the library is missing. Works beside MPI_Init, before or after it: PMIx counts its
+ * users. May be called again after uma_pmix_close. */
 int uma_pmix_open(struct uma_job *job);
 
 /* Collective: all processes bring `bytes` (the same number, 1 to UMA_PMIX_MOST) and get those of all, [rank * bytes]. `what` names the exchange
@@ -40,7 +42,7 @@ int uma_pmix_barrier(void);
 /* Says the sentence on standard error, has the launcher end all processes of the job, and ends this one with the status. Any thread. */
 _Noreturn void uma_pmix_abort(int status, const char *sentence);
 
-/* Tells the launcher that this process ends well; who exits without ends the job. Nothing happens when it is not open. */
+/* From now on this process may end. The launcher ends the job when one exits (or, by _exit, does not say goodbye) while it is open. */
 void uma_pmix_close(void);
 
 /* Numbers hosts: ranks of one host have equal marks, whatever they are. host_of [size] out; returns how many hosts there are. */
