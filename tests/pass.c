@@ -107,6 +107,12 @@ static struct uma_parcel numbered_parcel(int receivers, int shared_count)
       .note = note, .bytes = sizeof note, .shared = shared, .shared_count = shared_count, .own = own, .own_count = OWN};
 }
 
+static void free_parcel(const struct uma_parcel *parcel)
+{
+  free((void *)parcel->shared);
+  free((void *)parcel->own);
+}
+
 static void give_to(int receivers, int shared)
 {
   struct uma_pass pass;
@@ -118,8 +124,7 @@ static void give_to(int receivers, int shared)
   cr_expect_eq(uma_pass_give(&pass, receivers, &parcel), 0, "%s", uma_last_error());
   cr_expect_eq(pass.fd, -1);
   for (int i = 0; i < receivers; i++) expect_ended(pids[i], 0);
-  free((void *)parcel.shared);
-  free((void *)parcel.own);
+  free_parcel(&parcel);
 }
 
 Test(pass, shared_and_own_descriptors)
@@ -217,6 +222,7 @@ Test(pass, strangers_are_turned_away)
   for (int i = 0; i < RECEIVERS; i++) expect_ended(pids[i], 0);
   if (other) expect_ended(other, 0);
   for (int i = 0; i < count; i++) cr_expect(recv(fds[i], garbage, sizeof garbage, MSG_DONTWAIT) <= 0 || i == count - 1, "stranger %d", i);
+  free_parcel(&parcel);
 }
 
 Test(pass, an_index_is_served_once)
@@ -373,6 +379,7 @@ Test(pass, a_receiver_that_dies_half_way)
   int result = uma_pass_give(&pass, 2, &parcel);
   cr_expect(result == -EPIPE || result == -ECONNRESET, "%d", result);
   cr_expect(strstr(uma_last_error(), "giving descriptors to process 1 of this host"), "%s", uma_last_error());
+  free_parcel(&parcel);
 }
 
 Test(pass, a_receiver_that_stops_half_way)
@@ -386,6 +393,7 @@ Test(pass, a_receiver_that_stops_half_way)
   int fd = dial_and_say(name, &hello, sizeof hello);
   cr_expect_eq(uma_pass_give(&pass, 2, &parcel), -ETIMEDOUT, "%s", uma_last_error());
   close(fd);
+  free_parcel(&parcel);
 }
 
 /* A receiver that may not have so many files open has none more than before. */
@@ -411,6 +419,7 @@ Test(pass, a_receiver_with_too_many_files)
   if (pid == 0) _exit(receive_too_many(name));
   cr_expect_eq(uma_pass_give(&pass, 1, &parcel), -EPIPE, "%s", uma_last_error());
   expect_ended(pid, 0);
+  free_parcel(&parcel);
 }
 
 Test(pass, impossible_parcels)
