@@ -102,7 +102,8 @@ Test(pmix, opens_again)
 
 Test(pmix, beside_mpi)
 {
-  expect_right(2, "beside_mpi");
+  expect_right(2, "around_mpi");
+  expect_right(2, "within_mpi");
 }
 
 Test(pmix, one_ends_all)
@@ -157,6 +158,9 @@ Test(pmix, two_hosts_are_bounded_in_time_and_told_what_is_wrong)
   free(said);
   cr_expect_eq(hosts_run("--devices 0 true", &said), 2);
   expect_said("--devices 0", said, "\"0\" is not a number from 1");
+  free(said);
+  cr_expect_eq(hosts_run("--seconds", &said), 2);
+  expect_said("--seconds", said, "--seconds wants a value");
   free(said);
   cr_expect_eq(hosts_run("--devices 2", &said), 2);
   expect_said("--devices 2", said, "which program?");

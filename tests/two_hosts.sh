@@ -4,24 +4,28 @@
 #     tests/two_hosts.sh [--devices N] [--seconds S] [--cut TEXT] PROGRAM ARGUMENT...
 #
 #     --devices N    processes a host (2); ranks 0 to N-1 are on the first host
-#     --seconds S    the time limit (60); after it everything ends with status 124
-#     --cut TEXT     cuts the link "data" when a line of output holds the text, for good
+#     --seconds S    the time limit (60), after which everything ends with status 124
+#     --cut TEXT     cuts the link "data", for good, when a line of output holds the text
 #
-# Settings are environment variables, which all processes see; those for this program alone go before it by `env`:
+# All processes see the environment variables of the caller; those for the program alone go before it by `env`:
 #
 #     tests/two_hosts.sh --cut "cut now" env UMA_COHERENCE=page UMA_INTERFACE=data build/tests/programs/something
 #
-# Output, standard and error together, is that of mpirun, as is the status. 77: cannot be done here, and the last line says why.
+# Output (standard and error together) and status are mpirun's. Status 77: cannot be done here, and the last line says why.
 #
-#     login (mpirun)                       Hosts are namespaces of network, host name, processes, IPC and mounts, with /dev/shm of their own: what
-#       | control, 10.0.0.254              two of them share is the file system. All traffic of Open MPI's, and PMIx, is on the network
-#       +----------+-----------+           "control"; "data" is for the program, so that mpirun and the output survive a cut. Cut is
-#       | 10.0.0.1 |           | 10.0.0.2  the first host's end: there the network becomes unreachable, on the second there is silence.
-#     host1 ==== data ==== host2
-#       10.0.1.1   10.0.1.2                In files: no name, no address, no folder outside of the namespaces. They end with their first process, this script
-#                                          (the kernel kills all others), so nothing is left behind, however it ends. Runs side by side do not meet.
+#       login: mpirun
+#            | 10.0.0.254
+#        ----+-------------------+----  control: the traffic of mpirun and PMIx, so that both, and the output, survive the cut
+#            | 10.0.0.1          | 10.0.0.2
+#          host1 ============= host2
+#            10.0.1.1     10.0.1.2      data: for the program (for one that uses MPI too). The cut takes down the first host's
+#                                       interface: the first host gets errors, the second hears nothing more.
 #
-# Needs root, or the right to be root in a user namespace; ip (iproute2), unshare and nsenter (util-linux), mpirun (openmpi-bin).
+# A host is a set of namespaces: network, host name, processes, IPC, and mounts with a /dev/shm of its own. The hosts share the file system, as
+# many clusters do. All of them end with the first process of the outermost, which is this script: the kernel then ends all other
+# processes and removes the networks, so nothing is left however it ends, and runs side by side do not meet.
+#
+# Needs the right to make namespaces, as root or in a user namespace; ip (iproute2), unshare and nsenter (util-linux), mpirun (openmpi-bin).
 set -o pipefail
 
 enter() { # HOST COMMAND...
@@ -52,6 +56,7 @@ shift
 
 devices=2 seconds=60 cut=
 while [[ $1 == --* ]]; do
+  [ $# -gt 1 ] || { echo "$0: $1 wants a value" >&2; exit 2; }
   case $1 in
   --devices) devices=$2 ;;
   --seconds) seconds=$2 ;;
@@ -93,7 +98,7 @@ for host in 1 2; do make_host $host || skip "host $host does not come up"; done
 
 export TMPDIR=/dev/shm
 timeout --kill-after=5 "$seconds" mpirun --allow-run-as-root --host "10.0.0.1:$devices,10.0.0.2:$devices" -n $((2 * devices)) --bind-to none \
-  --mca plm_rsh_agent "$(realpath "$0") --ssh" --mca oob_tcp_if_include control --mca btl_tcp_if_include control "$@" 2>&1 </dev/null |
+  --mca plm_rsh_agent "$(realpath "$0") --ssh" --mca oob_tcp_if_include control --mca btl_tcp_if_include data "$@" 2>&1 </dev/null |
   while IFS= read -r line || [ -n "$line" ]; do
     printf '%s\n' "$line"
     [[ -n $cut && $line == *"$cut"* ]] && enter 1 ip link set data down

@@ -239,22 +239,22 @@ static int find_size(void)
   return 0;
 }
 
+static int exchange_lowest(uint32_t *mark)
+{
+  uint32_t mine;
+  pmix_status_t status = lowest_peer(&mine);
+  if (status != PMIX_SUCCESS)
+    return fail("the launcher does not tell which ranks are on one host (" PMIX_LOCAL_PEERS ", " PMIX_HOSTNAME ")", status);
+  return uma_pmix_gather("lowest rank on the host", &mine, sizeof mine, mark);
+}
+
 static int find_hosts(void)
 {
   size_t size = (size_t)client.size;
-  uint32_t mine, *mark = malloc(size * sizeof *mark);
-  int *host_of = malloc(size * sizeof *host_of);
-  int result = mark && host_of ? 0 : uma_fail(-ENOMEM, "no memory for %zu ranks", size);
-  pmix_status_t status = lowest_peer(&mine);
-  if (!result && status != PMIX_SUCCESS)
-    result = fail("the launcher does not tell which ranks are on one host (" PMIX_LOCAL_PEERS ", " PMIX_HOSTNAME ")", status);
-  if (!result) result = uma_pmix_gather("lowest rank on the host", &mine, sizeof mine, mark);
-  if (!result) {
-    client.hosts = uma_pmix_number_hosts(mark, client.size, host_of);
-    client.host_of = host_of;
-  } else {
-    free(host_of);
-  }
+  uint32_t *mark = malloc(size * sizeof *mark);
+  if (!client.host_of) client.host_of = malloc(size * sizeof *client.host_of);
+  int result = mark && client.host_of ? exchange_lowest(mark) : uma_fail(-ENOMEM, "no memory for %zu ranks", size);
+  if (!result) client.hosts = uma_pmix_number_hosts(mark, client.size, client.host_of);
   free(mark);
   return result;
 }

@@ -9,6 +9,7 @@
  *
  * Records are for start-up: all that was ever brought travels again with each exchange. Under Open MPI 4.1 on two processors, 32 processes need
  * 10 ms for one of 1 KiB, and seconds for one of 1 MiB.
+ *
  * One thread at a time. Functions return 0 or -errno, with a sentence left by uma_fail. */
 #ifndef UMA_PMIX_H
 #define UMA_PMIX_H
@@ -42,7 +43,7 @@ int uma_pmix_barrier(void);
 /* Says the sentence on standard error, has the launcher end all processes of the job, and ends this one with the status. Any thread. */
 _Noreturn void uma_pmix_abort(int status, const char *sentence);
 
-/* From now on this process may end. The launcher ends the job when one exits (or, by _exit, does not say goodbye) while it is open. */
+/* From now on this process may exit; while it is open, an exit makes the launcher end the job, as does _exit at any time. */
 void uma_pmix_close(void);
 
 /* Numbers hosts: ranks of one host have equal marks, whatever they are. host_of [size] out; returns how many hosts there are. */

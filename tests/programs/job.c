@@ -101,18 +101,44 @@ static void stop(void)
 }
 
 /* MPI uses the same library; it is loaded like this so that no compiler of MPI's is needed. */
-static void beside_mpi(void)
+static void *in_mpi(const char *name)
 {
-  void *mpi = dlopen("libmpi.so.40", RTLD_NOW | RTLD_GLOBAL), *symbols[2];
-  int (*init)(int *, char ***), (*finalize)(void);
-  CHECK(mpi && (symbols[0] = dlsym(mpi, "MPI_Init")) && (symbols[1] = dlsym(mpi, "MPI_Finalize")));
-  memcpy(&init, &symbols[0], sizeof init);
-  memcpy(&finalize, &symbols[1], sizeof finalize);
+  void *mpi = dlopen("libmpi.so.40", RTLD_NOW | RTLD_GLOBAL), *symbol = mpi ? dlsym(mpi, name) : NULL;
+  CHECK(symbol);
+  return symbol;
+}
+
+static void enter_mpi(void)
+{
+  int (*init)(int *, char ***);
+  memcpy(&init, &(void *){in_mpi("MPI_Init")}, sizeof init);
   CHECK(!init(NULL, NULL));
+}
+
+static void leave_mpi(void)
+{
+  int (*finalize)(void);
+  memcpy(&finalize, &(void *){in_mpi("MPI_Finalize")}, sizeof finalize);
+  CHECK(!finalize());
+}
+
+/* Opened before MPI, and used after it. */
+static void around_mpi(void)
+{
+  enter_mpi();
   layout();
   gather();
-  CHECK(!finalize());
+  leave_mpi();
   gather();
+}
+
+/* main has entered MPI before it opened. */
+static void within_mpi(void)
+{
+  layout();
+  gather();
+  uma_pmix_close();
+  leave_mpi();
 }
 
 /* ---- the network between hosts, as tests/two_hosts.sh makes it */
@@ -163,8 +189,8 @@ static void cut(void)
 static const struct {
   const char *name;
   void (*run)(void);
-} parts[] = {{"layout", layout},         {"gather", gather}, {"mistakes", mistakes}, {"again", again}, {"stop", stop},
-             {"beside_mpi", beside_mpi}, {"cut", cut}};
+} parts[] = {{"layout", layout}, {"gather", gather},         {"mistakes", mistakes},     {"again", again},
+             {"stop", stop},     {"around_mpi", around_mpi}, {"within_mpi", within_mpi}, {"cut", cut}};
 
 int main(int argc, char **argv)
 {
@@ -172,8 +198,8 @@ int main(int argc, char **argv)
     fprintf(stderr, "no PMIx launcher started this\n");
     return 2;
   }
-  int result = uma_pmix_open(&job);
-  if (result) {
+  if (argc == 2 && !strcmp(argv[1], "within_mpi")) enter_mpi();
+  if (uma_pmix_open(&job)) {
     fprintf(stderr, "%s\n", uma_last_error());
     return 1;
   }
