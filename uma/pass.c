@@ -291,8 +291,10 @@ static int serve(struct uma_pass *pass, int receivers, const struct uma_parcel *
   g.room = 1 + receivers + SILENT;
   g.is_served = calloc((size_t)receivers + 1, sizeof *g.is_served);
   g.polled = calloc((size_t)g.room, sizeof *g.polled);
-  int result = g.is_served && g.polled ? 0 : uma_fail(-ENOMEM, "no memory for %d processes", receivers);
-  if (!result) {
+  int result = -ENOMEM;
+  if (!g.is_served || !g.polled) {
+    uma_fail(result, "no memory for %d processes", receivers);
+  } else {
     g.polled[0] = (struct pollfd){.fd = pass->fd, .events = POLLIN};
     result = serve_all(&g, (double)pass->limit_ns / 1e9);
     for (int i = 1; i < g.count; i++) close(g.polled[i].fd);

@@ -251,9 +251,11 @@ static int exchange_lowest(uint32_t *mark)
 static int find_hosts(void)
 {
   size_t size = (size_t)client.size;
-  uint32_t *mark = malloc(size * sizeof *mark);
-  if (!client.host_of) client.host_of = malloc(size * sizeof *client.host_of);
-  int result = mark && client.host_of ? exchange_lowest(mark) : uma_fail(-ENOMEM, "no memory for %zu ranks", size);
+  uint32_t *mark = calloc(size, sizeof *mark);
+  if (!client.host_of) client.host_of = calloc(size, sizeof *client.host_of);
+  int result = -ENOMEM;
+  if (mark && client.host_of) result = exchange_lowest(mark);
+  else uma_fail(result, "no memory for %zu ranks", size);
   if (!result) client.hosts = uma_pmix_number_hosts(mark, client.size, client.host_of);
   free(mark);
   return result;
