@@ -8,11 +8,11 @@ SAN     ?=
 B       := build$(if $(SAN),/san-$(SAN))
 
 PACKAGES := numa liburing jansson
-HEADERS  := libfabric # loaded when it is used (fabric/ofi_load.h)
+HEADERS  := libfabric pmix # loaded when they are used (fabric/ofi_load.h, uma/pmix.c)
 # What each goal needs: the name that pkg-config knows, a program after a !, or a header, = its Debian package.
-NEED      := !pkg-config=pkg-config !m4=m4 numa=libnuma-dev liburing=liburing-dev jansson=libjansson-dev libfabric=libfabric-dev \
+NEED      := !pkg-config=pkg-config !m4=m4 numa=libnuma-dev liburing=liburing-dev jansson=libjansson-dev libfabric=libfabric-dev pmix=libpmix-dev \
              uthash.h=uthash-dev
-NEED_TEST := $(NEED) criterion=libcriterion-dev
+NEED_TEST := $(NEED) criterion=libcriterion-dev !mpirun=openmpi-bin !ip=iproute2
 NEED_DEMO := $(NEED) !gnuplot=gnuplot-nox
 
 CFLAGS  ?= -O2 -g
@@ -32,6 +32,8 @@ EXAMPLES  := $(patsubst examples/%.c,%,$(wildcard examples/*.c))
 # Programs with PARMACS macros
 PARMACS      := $(patsubst %.c.in,%,$(wildcard examples/parmacs/*.c.in))
 TEST_PARMACS := $(patsubst %.c.in,%,$(wildcard tests/*.c.in))
+# Programs that tests run
+PROGRAMS     := $(patsubst %.c,%,$(wildcard tests/programs/*.c))
 ifeq ($(SAN),thread)
 # ThreadSanitizer needs its addresses to stay where it expects them, and does not go together with Criterion; it knows no fences, which only
 # decide here whether a sleeper is woken.
@@ -102,6 +104,10 @@ $(PARMACS:%=$B/%) $(TEST_PARMACS:%=$B/%): $B/%: $B/obj/%.o $B/libparmacs.a $B/li
 	@mkdir -p $(@D)
 	$(CC) $^ $(LIBS) -o $@
 
+$(PROGRAMS:%=$B/%): $B/%: $B/obj/%.o $B/libuma.a
+	@mkdir -p $(@D)
+	$(CC) $^ $(LIBS) -o $@
+
 $B/peers/mpi: bench/peer_mpi.c
 	@mkdir -p $(@D)
 	mpicc -std=gnu11 -O2 -o $@ $<
@@ -144,7 +150,7 @@ demo:
 PAGE_SUITES := @(collective|copy|heap*|kvpool|memory|message|one_connection|reduce|space|sync)/*
 test:
 	$(call provide,$(NEED_TEST),install)
-	@$(MAKE) --no-print-directory -j$$(nproc) all $B/tests/all $(TEST_PARMACS:%=$B/%)
+	@$(MAKE) --no-print-directory -j$$(nproc) all $B/tests/all $(TEST_PARMACS:%=$B/%) $(PROGRAMS:%=$B/%)
 	$(if $(TESTFLAGS)$(filter thread,$(SAN)),,env UMA_BUILD=$B UMA_COHERENCE=page $B/tests/all --timeout 300 --filter '$(PAGE_SUITES)')
 	$(TEST_WRAPPER) env UMA_BUILD=$B $(if $(LONG),UMA_TEST_LONG=1) $B/tests/all --timeout $(if $(LONG),3600,300) $(TESTFLAGS)
 
