@@ -89,6 +89,7 @@ struct fab_config {
   /* uring: this endpoint's listening socket, the port of every endpoint at [device * FAB_CHANNELS + channel], the job's key */
   int listen_fd;
   const uint16_t *ports;
+  const uint32_t *addresses; /* IPv4, in network order, of every device; 0, or all of it NULL: the loopback */
   unsigned char key[FAB_KEY_BYTES];
   /* ofi: the job's key, as above, and: libfabric's name of a provider (NULL: the best that is offered); the interface, by its name or
    * one of its addresses (NULL: loopback, "any": as the provider likes); how long a device that owes something may be silent before it

@@ -1,4 +1,4 @@
-/* The fabric between coherence domains: TCP sockets on the loopback, driven by io_uring. MSG only.
+/* The fabric between coherence domains: TCP sockets, on the loopback or between hosts, driven by io_uring. MSG only.
  *
  * An endpoint has one ring. An operation in the kernel is named by its link and kind (fab_uring_tag); a link is freed only once none of its
  * operations is left, so a completion never finds a link that is gone. What is to be started is collected (rx_due, tx_due) and
@@ -302,7 +302,8 @@ static struct fab_uring_link *connect_to(struct fab_uring_endpoint *e, int remot
   link->remote = remote;
   link->hello = hello_to(e, remote);
   link->address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(e->config.ports[remote])};
-  link->address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  uint32_t address = e->config.addresses ? e->config.addresses[remote / FAB_CHANNELS] : 0;
+  link->address.sin_addr.s_addr = address ? address : htonl(INADDR_LOOPBACK);
   e->devices[remote / FAB_CHANNELS].links++;
   prepare_connect(link);
   return link;

@@ -625,6 +625,7 @@ static int open_box(enum fab_channel channel, const struct uma_inheritance *from
       .wake_fds = from->wake_fds,
       .listen_fd = from->listen_fd[channel],
       .ports = uma_self.board->ports,
+      .addresses = uma_self.board->addresses,
   };
   uma_wire_configure(&config, channel);
   int error = channel == FAB_APPLICATION ? fab_shm.open(&config, &box->shm) : 0;

@@ -100,6 +100,7 @@ struct uma_board {
   _Atomic uint32_t joined_count, absent_count;    /* how many ever joined; how many ended without */
   struct fab_bell ends;                           /* fork.c: rung when a device's process is gone */
   uint16_t ports[UMA_MAX_DEVICES * FAB_CHANNELS]; /* of the uring endpoints; 0 where there are none */
+  uint32_t addresses[UMA_MAX_DEVICES];            /* their IPv4 addresses; 0: the loopback */
   struct uma_member members[UMA_MAX_DEVICES];
 };
 
