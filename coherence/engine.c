@@ -139,10 +139,21 @@ static bool sends_data(const struct coh_outcome *outcome)
   return false;
 }
 
+/* Would this device get data that it may read already, because it only asks for the right to write? Then what it has is the newest, and nobody
+ * can change that while the directory works on its request. */
+static bool has_data_already(const struct transaction *t, const struct coh_outcome *outcome)
+{
+  struct coh_engine *engine = t->engine;
+  if (t->by_wire || engine->protocol->controllers[COH_CACHE].states[t->begun].right == COH_RIGHT_NONE) return false;
+  for (int i = 0; i < outcome->send_count; i++)
+    if (outcome->sends[i].data && (outcome->sends[i].many || outcome->sends[i].message.target != engine->me)) return false;
+  return coh_frame_right(engine, engine->me, t->line) > COH_RIGHT_NONE;
+}
+
 /* Under the directory's lock: from here on the data is the transaction's. */
 static int take_memory(struct transaction *t, const struct coh_outcome *outcome, const unsigned char *memory)
 {
-  if (!sends_data(outcome)) return NO_BUFFER;
+  if (!sends_data(outcome) || has_data_already(t, outcome)) return NO_BUFFER;
   int buffer = free_buffer(t);
   memcpy(t->buffers[buffer].bytes, memory, t->engine->shape.line_bytes);
   return buffer;
@@ -304,7 +315,7 @@ static int do_deeds(struct transaction *t, struct coh_frame *frame, const struct
                     const unsigned char *arrived)
 {
   const struct coh_cache_ops *ops = t->engine->ops;
-  if (outcome->deeds & COH_DEED_FILL && arrived) ops->fill(t->engine, frame, arrived);
+  if (outcome->deeds & COH_DEED_FILL && arrived) ops->fill(t->engine, frame, arrived, outcome->state);
   int buffer = take_line(t, outcome, frame);
   struct coh_waiting *wait = waiting_for(t, input);
   if (outcome->deeds & (COH_DEED_LOAD | COH_DEED_STORE) && wait) {
@@ -397,6 +408,7 @@ static enum coh_result deliver(struct transaction *t, const struct parcel *parce
     return COH_DONE;
   }
   if (parcel->message.target == COH_HOME) return step_directory(t, parcel);
+  if (t->engine->pages && device != t->engine->me && coh_pages_keep(t->engine, device, t->line)) return COH_STALLED;
   struct coh_frame *frame = coh_frame_find(t->engine, parcel->message.target, t->line);
   if (!frame) return step_absent(t, &parcel->message);
   struct coh_outcome outcome;
@@ -544,7 +556,7 @@ int coh_access_line(struct coh_engine *engine, uint64_t line, struct coh_access 
       continue;
     }
     uint32_t index = (uint32_t)(frame - engine->frames);
-    coh_frame_note(engine, index);
+    if (!engine->pages) coh_frame_note(engine, index);
     atomic_store_explicit(&engine->hints[line % COH_HINTS], index, memory_order_relaxed);
     if (begin(&t, frame, access->input) == COH_STALLED) coh_wait_turn(&patience);
   }

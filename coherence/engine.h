@@ -77,7 +77,7 @@ struct coh_frame {
   _Atomic uint64_t line_1; /* the line + 1; 0: never used. Changes under the lock */
   struct coh_cache_entry entry;
   uint32_t held;         /* of pages: where the data is (page_cache.c) */
-  _Atomic uint64_t used; /* the cache's clock at the last use */
+  _Atomic uint64_t used; /* the cache's clock at the last use; of pages, when the device got a right to it, in ns */
 };
 _Static_assert(sizeof(struct coh_frame) == 32, "lies in shared memory");
 
@@ -164,7 +164,7 @@ struct coh_access {
  * states. Called in this order; each but retract and grant only when the step asks for it. */
 struct coh_cache_ops {
   void (*retract)(struct coh_engine *engine, struct coh_frame *frame, int from, int to); /* rights that `to` lacks are gone, data stays */
-  void (*fill)(struct coh_engine *engine, struct coh_frame *frame, const unsigned char *bytes);
+  void (*fill)(struct coh_engine *engine, struct coh_frame *frame, const unsigned char *bytes, int to);
   void (*copy_out)(struct coh_engine *engine, struct coh_frame *frame, unsigned char *bytes);
   void (*perform)(struct coh_engine *engine, struct coh_frame *frame, struct coh_access *access);
   void (*grant)(struct coh_engine *engine, struct coh_frame *frame, int from, int to); /* rights that `from` lacked are there */
@@ -227,6 +227,8 @@ struct coh_frame *coh_frame_find(struct coh_engine *engine, int device, uint64_t
  * with UINT64_MAX there when all are at work. */
 struct coh_frame *coh_frame_claim(struct coh_engine *engine, uint64_t line, uint64_t *victim);
 void coh_frame_unlock(struct coh_engine *engine, struct coh_frame *frame);
+/* What the device may do with the line, if that can be seen without a lock; a frame that somebody is stepping shows nothing. */
+enum coh_right coh_frame_right(struct coh_engine *engine, int device, uint64_t line);
 /* A device whose rights exclude this one's: it may read where this one may write, or the other way round; COH_NOBODY. The frame is locked, and
  * its state has just been given these rights, so nobody can have got others since: whoever is found broke the first invariant. */
 int coh_frame_rival(struct coh_engine *engine, int device, uint64_t line, enum coh_right right);

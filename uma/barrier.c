@@ -5,6 +5,7 @@
  * load), hence after the clearing. What each did before it arrived is ordered before that end by the counter (acq_rel). */
 #include <errno.h>
 
+#include "uma/coherent.h"
 #include "uma/session.h"
 #include "uma/wait.h"
 
@@ -95,6 +96,7 @@ int uma_barrier_wait(const struct uma_barrier *barrier, int count)
   int result;
   struct uma_barrier_slot *slot = find(barrier, &result);
   if (!slot) return result;
+  uma_coherent_release();
   uma_crossing();
   uint32_t round = atomic_load_explicit(&slot->round, memory_order_acquire);
   uint32_t arrived = atomic_fetch_add_explicit(&slot->arrived, 1, memory_order_acq_rel) + 1;
