@@ -150,7 +150,15 @@ static bool has_data_already(const struct transaction *t, const struct coh_outco
   return coh_frame_right(engine, engine->me, t->line) > COH_RIGHT_NONE;
 }
 
-/* Under the directory's lock: from here on the data is the transaction's. */
+/* Under the directory's lock. A load first: where the place is not in this process's page table yet, it brings the pages around along, which a
+ * store does not. */
+static void put_memory(struct transaction *t, const struct parcel *parcel, unsigned char *memory)
+{
+  (void)*(volatile const unsigned char *)memory;
+  memcpy(memory, t->buffers[parcel->buffer].bytes, t->engine->shape.line_bytes);
+}
+
+/* The same: from here on the data is the transaction's. */
 static int take_memory(struct transaction *t, const struct coh_outcome *outcome, const unsigned char *memory)
 {
   if (!sends_data(outcome) || has_data_already(t, outcome)) return NO_BUFFER;
@@ -162,7 +170,7 @@ static int take_memory(struct transaction *t, const struct coh_outcome *outcome,
 /* The same of a cache's line; NULL: of none, which a broken protocol may send. */
 static int take_line(struct transaction *t, const struct coh_outcome *outcome, struct coh_frame *frame)
 {
-  if (!sends_data(outcome)) return NO_BUFFER;
+  if (!sends_data(outcome) || has_data_already(t, outcome)) return NO_BUFFER;
   int buffer = free_buffer(t);
   if (frame) t->engine->ops->copy_out(t->engine, frame, t->buffers[buffer].bytes);
   else memset(t->buffers[buffer].bytes, 0, t->engine->shape.line_bytes);
@@ -230,8 +238,7 @@ static enum coh_result step_directory(struct transaction *t, const struct parcel
   }
   coh_directory_step(engine->protocol, &engine->sharers, entry, &parcel->message, &outcome);
   if (outcome.result == COH_DONE) {
-    if (outcome.deeds & COH_DEED_WRITE_MEMORY && parcel->buffer >= 0)
-      memcpy(memory, t->buffers[parcel->buffer].bytes, engine->shape.line_bytes);
+    if (outcome.deeds & COH_DEED_WRITE_MEMORY && parcel->buffer >= 0) put_memory(t, parcel, memory);
     buffer = take_memory(t, &outcome, memory);
     if (engine->tally) coh_tally_step(engine, t->line, &parcel->message, &outcome, NULL, NULL);
   }

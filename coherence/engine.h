@@ -17,7 +17,7 @@
  * receive.
  *
  * Locks. A frame's lock guards its tag, its entry and its data; a directory entry's lock guards the entry and the line's memory. Nobody
- * waits for anything while holding one, and no two are held at once. Besides, threads of a device that look for a free frame in one set
+ * waits for anything while holding one, and no two are held at once, but for those that page_cache.c tries to get in addition. Besides, threads of a device that look for a free frame in one set
  * take turns by a lock that is private to their process; it is held while frame locks of that set are taken, never the other way round.
  *
  * Hits take no lock to load: the frame's control word is read before and after the data, and is the same only if nothing
@@ -223,7 +223,9 @@ const struct coh_invariant *coh_engine_broken(struct coh_engine *engine, uint64_
 
 /* The frame that holds the line in the device's cache, locked; NULL when there is none. */
 struct coh_frame *coh_frame_find(struct coh_engine *engine, int device, uint64_t line);
-/* The same for this device, with a free one taken for the line where none holds it; NULL with the line to evict first, *victim, or
+/* The same without waiting; NULL also when somebody holds the lock. */
+struct coh_frame *coh_frame_try(struct coh_engine *engine, int device, uint64_t line);
+/* The first for this device, with a free one taken for the line where none holds it; NULL with the line to evict first, *victim, or
  * with UINT64_MAX there when all are at work. */
 struct coh_frame *coh_frame_claim(struct coh_engine *engine, uint64_t line, uint64_t *victim);
 void coh_frame_unlock(struct coh_engine *engine, struct coh_frame *frame);

@@ -91,6 +91,17 @@ struct coh_frame *coh_frame_find(struct coh_engine *engine, int device, uint64_t
   return NULL;
 }
 
+struct coh_frame *coh_frame_try(struct coh_engine *engine, int device, uint64_t line)
+{
+  struct coh_frame *set = set_of(engine, device, line);
+  for (int way = 0; way < engine->shape.ways; way++) {
+    if (!holds(&set[way], line) || try_lock(&set[way], (uint64_t)engine->me + 1)) continue;
+    if (holds(&set[way], line)) return &set[way];
+    coh_frame_unlock(engine, &set[way]);
+  }
+  return NULL;
+}
+
 void coh_frame_use(struct coh_engine *engine, uint32_t index)
 {
   uint64_t now = atomic_load_explicit(&engine->clock->now, memory_order_relaxed) + 1;

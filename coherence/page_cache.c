@@ -47,7 +47,7 @@ enum {
   TAKEN = 256,  /* who had it after this device last time wanted to write */
   MISTAKE = 512 /* how often it was released for nothing since then: this many times MISTAKES_MOST */
 };
-enum { MISTAKES_MOST = 2 };
+enum { MISTAKES_MOST = 2, AROUND = 16 };
 
 static void cannot(const char *what, uint64_t line, int error)
 {
@@ -455,16 +455,45 @@ static void page_copy_out(struct coh_engine *engine, struct coh_frame *frame, un
   else memset(bytes, 0, engine->shape.line_bytes); /* a broken protocol sends what it has not */
 }
 
+static bool is_only_protected(const struct coh_engine *engine, const struct coh_frame *frame)
+{
+  return frame->held & EARLY && !(frame->held & HIDDEN) && right_of(engine, frame->entry.state) == COH_RIGHT_WRITE;
+}
+
+/* It was released for nothing, as this device is the first to use it again. */
+static void note_mistake(struct coh_engine *engine, struct coh_frame *frame)
+{
+  frame->held = (frame->held & ~(uint32_t)(EARLY | HIDDEN)) + (mistakes_of(frame) < MISTAKES_MOST ? MISTAKE : 0);
+  list(engine->pages, frame);
+}
+
+/* The page may be stored to again, and so may those behind it of which the same is true. Several frames are locked at once then, but none is
+ * waited for. */
+static void write_around(struct coh_engine *engine, uint64_t line)
+{
+  struct coh_frame *frames[AROUND];
+  uint64_t count = 1;
+  for (; count < AROUND && (frames[count] = coh_frame_try(engine, engine->me, line + count)); count++) {
+    if (is_only_protected(engine, frames[count])) {
+      note_mistake(engine, frames[count]);
+      continue;
+    }
+    coh_frame_unlock(engine, frames[count]);
+    break;
+  }
+  protect(engine, engine->me, line, count, false);
+  while (--count) coh_frame_unlock(engine, frames[count]);
+}
+
 /* An access to a page that is held already: it was not mapped, for a second chance, or another thread was first. */
 static void page_perform(struct coh_engine *engine, struct coh_frame *frame, struct coh_access *access)
 {
   enum coh_right right = right_of(engine, frame->entry.state);
   if (right < (access->input == COH_STORE ? COH_RIGHT_WRITE : COH_RIGHT_READ)) return; /* grant will do it */
-  if (frame->held & EARLY) {
-    frame->held = (frame->held & ~(uint32_t)(EARLY | HIDDEN)) + (mistakes_of(frame) < MISTAKES_MOST ? MISTAKE : 0);
-    list(engine->pages, frame);
-  }
-  map(engine, line_of(frame), right == COH_RIGHT_WRITE);
+  bool only_protected = is_only_protected(engine, frame);
+  if (frame->held & EARLY) note_mistake(engine, frame);
+  if (only_protected) write_around(engine, line_of(frame));
+  else map(engine, line_of(frame), right == COH_RIGHT_WRITE);
   frame->held |= USED;
 }
 
@@ -534,20 +563,20 @@ static bool is_absent(struct coh_engine *engine, uint64_t line)
          __atomic_load_n(&frame->entry.state, __ATOMIC_RELAXED) == 0;
 }
 
-/* After the second read fault in order the next pages come along, up to the end of the window. What cannot be had is left to its own fault. */
+/* After the third read fault at equal distances the next pages come along, up to the end of the window. What cannot be had is left to its own
+ * fault. */
 static void fetch_ahead(struct coh_engine *engine, uint64_t line)
 {
   struct coh_pages *pages = engine->pages;
-  bool in_order = atomic_exchange_explicit(&pages->next_line, line + 1, memory_order_relaxed) == line;
-  uint32_t run = in_order ? atomic_fetch_add_explicit(&pages->in_order, 1, memory_order_relaxed) : 0;
-  if (!in_order) atomic_store_explicit(&pages->in_order, 0, memory_order_relaxed);
-  uint64_t end = (line / engine->window_lines + 1) * engine->window_lines, next = line + 1;
-  if (run < 1 || pages->config.prefetch < 2) return;
-  for (int i = 1; i < pages->config.prefetch && next < end && is_absent(engine, next); i++, next++) {
+  uint64_t stride = line - atomic_exchange_explicit(&pages->last_line, line, memory_order_relaxed);
+  bool in_order = atomic_exchange_explicit(&pages->stride, stride, memory_order_relaxed) == stride;
+  uint64_t end = (line / engine->window_lines + 1) * engine->window_lines, next = line + stride;
+  if (!in_order || !stride || stride > COH_STRIDE_MOST) return;
+  for (int i = 1; i < pages->config.prefetch && next < end && is_absent(engine, next); i++, next += stride) {
     if (touch(engine, next << engine->line_shift, false)) return;
     if (engine->tally) coh_tally_prefetch(engine);
   }
-  atomic_store_explicit(&pages->next_line, next, memory_order_relaxed);
+  atomic_store_explicit(&pages->last_line, next - stride, memory_order_relaxed);
 }
 
 int coh_pages_fault(struct coh_engine *engine, uint64_t offset, bool write)
@@ -625,7 +654,6 @@ int coh_pages_open(struct coh_engine *engine, const struct coh_page_config *conf
   struct coh_pages *pages = calloc(1, sizeof *pages);
   if (!pages) return -ENOMEM;
   pages->config = *config;
-  pages->next_line = UINT64_MAX;
   if (config->budget < engine->capacity) engine->capacity = config->budget;
   for (int d = 0; d < COH_MAX_DEVICES; d++) pages->uffds[d] = -1;
   engine->pages = pages;

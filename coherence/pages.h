@@ -29,7 +29,7 @@
 
 #include "coherence/engine.h"
 
-enum { COH_PREFETCH_MOST = 64, COH_BUDGET_LEAST = 16, COH_KEEP_NS = 10000 };
+enum { COH_PREFETCH_MOST = 64, COH_BUDGET_LEAST = 16, COH_STRIDE_MOST = 1024, COH_KEEP_NS = 10000 };
 
 struct coh_page_config {
   int frames_fd;             /* coh_pages_file_bytes long */
@@ -48,8 +48,8 @@ struct coh_pages {
   uint64_t queue_mask, queue_begin, queue_end;
   uint64_t *listed; /* room for every page; those that this device got a right to since it last released; under queue_lock, too */
   uint64_t listed_count;
-  _Atomic uint64_t next_line; /* a read fault there goes on with a sequence */
-  _Atomic uint32_t in_order;  /* read faults so far that did */
+  _Atomic uint64_t last_line; /* of the last read fault, or that was fetched after it; */
+  _Atomic uint64_t stride;    /* how far it was from the one before */
   pthread_t thread;           /* that serves faults, when `serves` */
   int wake_fd;                /* ends it */
   bool serves;
