@@ -140,10 +140,29 @@ static bool sends_data(const struct coh_outcome *outcome)
   return false;
 }
 
-/* Under the directory's lock: from here on the data is the transaction's. */
+/* Would this device get data that it may read already, because it only asks for the right to write? Then what it has is the newest, and nobody
+ * can change that while the directory works on its request. */
+static bool has_data_already(const struct transaction *t, const struct coh_outcome *outcome)
+{
+  struct coh_engine *engine = t->engine;
+  if (t->by_wire || engine->protocol->controllers[COH_CACHE].states[t->begun].right == COH_RIGHT_NONE) return false;
+  for (int i = 0; i < outcome->send_count; i++)
+    if (outcome->sends[i].data && (outcome->sends[i].many || outcome->sends[i].message.target != engine->me)) return false;
+  return coh_frame_right(engine, engine->me, t->line) > COH_RIGHT_NONE;
+}
+
+/* Under the directory's lock. A load first: where the place is not in this process's page table yet, it brings the pages around along, which a
+ * store does not. */
+static void put_memory(struct transaction *t, const struct parcel *parcel, unsigned char *memory)
+{
+  (void)*(volatile const unsigned char *)memory;
+  memcpy(memory, t->buffers[parcel->buffer].bytes, t->engine->shape.line_bytes);
+}
+
+/* The same: from here on the data is the transaction's. */
 static int take_memory(struct transaction *t, const struct coh_outcome *outcome, const unsigned char *memory)
 {
-  if (!sends_data(outcome)) return NO_BUFFER;
+  if (!sends_data(outcome) || has_data_already(t, outcome)) return NO_BUFFER;
   int buffer = free_buffer(t);
   memcpy(t->buffers[buffer].bytes, memory, t->engine->shape.line_bytes);
   return buffer;
@@ -152,7 +171,7 @@ static int take_memory(struct transaction *t, const struct coh_outcome *outcome,
 /* The same of a cache's line; NULL: of none, which a broken protocol may send. */
 static int take_line(struct transaction *t, const struct coh_outcome *outcome, struct coh_frame *frame)
 {
-  if (!sends_data(outcome)) return NO_BUFFER;
+  if (!sends_data(outcome) || has_data_already(t, outcome)) return NO_BUFFER;
   int buffer = free_buffer(t);
   if (frame) t->engine->ops->copy_out(t->engine, frame, t->buffers[buffer].bytes);
   else memset(t->buffers[buffer].bytes, 0, t->engine->shape.line_bytes);
@@ -220,8 +239,7 @@ static enum coh_result step_directory(struct transaction *t, const struct parcel
   }
   coh_directory_step(engine->protocol, &engine->sharers, entry, &parcel->message, &outcome);
   if (outcome.result == COH_DONE) {
-    if (outcome.deeds & COH_DEED_WRITE_MEMORY && parcel->buffer >= 0)
-      memcpy(memory, t->buffers[parcel->buffer].bytes, engine->shape.line_bytes);
+    if (outcome.deeds & COH_DEED_WRITE_MEMORY && parcel->buffer >= 0) put_memory(t, parcel, memory);
     buffer = take_memory(t, &outcome, memory);
     if (engine->tally) coh_tally_step(engine, t->line, &parcel->message, &outcome, NULL, NULL);
   }
@@ -320,7 +338,7 @@ static int do_deeds(struct transaction *t, struct coh_frame *frame, const struct
                     const unsigned char *arrived)
 {
   const struct coh_cache_ops *ops = t->engine->ops;
-  if (outcome->deeds & COH_DEED_FILL && arrived) ops->fill(t->engine, frame, arrived);
+  if (outcome->deeds & COH_DEED_FILL && arrived) ops->fill(t->engine, frame, arrived, outcome->state);
   int buffer = take_line(t, outcome, frame);
   struct coh_waiting *wait = waiting_for(t, input);
   if (outcome->deeds & (COH_DEED_LOAD | COH_DEED_STORE) && wait) {
@@ -420,6 +438,7 @@ static enum coh_result deliver(struct transaction *t, const struct parcel *parce
     return COH_DONE;
   }
   if (parcel->message.target == COH_HOME) return step_directory(t, parcel);
+  if (t->engine->pages && device != t->engine->me && coh_pages_keep(t->engine, device, t->line)) return COH_STALLED;
   struct coh_frame *frame = coh_frame_find(t->engine, parcel->message.target, t->line);
   if (!frame) return step_absent(t, &parcel->message);
   struct coh_outcome outcome;
@@ -590,7 +609,7 @@ int coh_access_line(struct coh_engine *engine, uint64_t line, struct coh_access 
       continue;
     }
     uint32_t index = (uint32_t)(frame - engine->frames);
-    coh_frame_note(engine, index);
+    if (!engine->pages) coh_frame_note(engine, index);
     atomic_store_explicit(&engine->hints[line % COH_HINTS], index, memory_order_relaxed);
     if (begin(&t, frame, access->input) == COH_STALLED) coh_wait_turn(&patience);
   }

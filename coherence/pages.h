@@ -29,7 +29,7 @@
 
 #include "coherence/engine.h"
 
-enum { COH_PREFETCH_MOST = 64, COH_BUDGET_LEAST = 16 };
+enum { COH_PREFETCH_MOST = 64, COH_BUDGET_LEAST = 16, COH_STRIDE_MOST = 1024, COH_KEEP_NS = 10000 };
 
 struct coh_page_config {
   int frames_fd;             /* coh_pages_file_bytes long */
@@ -46,8 +46,10 @@ struct coh_pages {
   atomic_flag queue_lock;
   uint64_t *queue; /* room for every page; those that this device holds or held, the oldest first */
   uint64_t queue_mask, queue_begin, queue_end;
-  _Atomic uint64_t next_line; /* a read fault there goes on with a sequence */
-  _Atomic uint32_t in_order;  /* read faults so far that did */
+  uint64_t *listed; /* room for every page; those that this device got a right to since it last released; under queue_lock, too */
+  uint64_t listed_count;
+  _Atomic uint64_t last_line; /* of the last read fault, or that was fetched after it; */
+  _Atomic uint64_t stride;    /* how far it was from the one before */
   pthread_t thread;           /* that serves faults, when `serves` */
   int wake_fd;                /* ends it */
   bool serves;
@@ -64,8 +66,14 @@ int coh_pages_descriptor(const struct coh_engine *engine); /* this device's user
 /* Makes the page at `offset` (from the first window) present with the right. 0 or -EHOSTDOWN: it is lost. */
 int coh_pages_fault(struct coh_engine *engine, uint64_t offset, bool write);
 int coh_pages_flush(struct coh_engine *engine); /* coh_flush does it */
+/* This device is about to wait for others, which will want what it wrote, or write what it read: takes pages out of its own page table that others
+ * would have to take out of it, which is dear while it runs. A hint; any thread. */
+void coh_pages_release(struct coh_engine *engine);
 /* The same for a range; *present is how many bytes from its beginning are there (and may be gone again at any time). */
 int coh_pages_fetch(struct coh_engine *engine, uint64_t offset, size_t bytes, bool write, size_t *present);
+
+/* Has the device got the page so recently that it may not have done its access yet? Then it is left to it for a moment. */
+bool coh_pages_keep(const struct coh_engine *engine, int device, uint64_t line);
 
 /* ---- page_fault.c: who serves faults */
 /* `lost` is called when a page that a thread needs is lost; it does not return. */

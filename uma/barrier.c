@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <time.h>
 
+#include "uma/coherent.h"
 #include "uma/remote.h"
 #include "uma/session.h"
 #include "uma/wait.h"
@@ -158,6 +159,7 @@ int uma_barrier_wait(const struct uma_barrier *barrier, int count)
   uint64_t round = 0;
   int result = check(barrier);
   if (result) return result;
+  uma_coherent_release();
   uma_crossing();
   result = explain(operate(UMA_BARRIER_ARRIVE, barrier->home, barrier->index, count < 1 ? 0 : (uint64_t)count, &round), barrier);
   if (!result && uma_is_local(barrier->home)) result = await_end(&slots_of(barrier->home)[barrier->index], (uint32_t)round);

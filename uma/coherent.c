@@ -325,6 +325,11 @@ int uma_coherent_after_fork(void)
   return result ? result : uma_coherent_serve();
 }
 
+void uma_coherent_release(void)
+{
+  if (uma_self.engine && uma_self.engine->pages) coh_pages_release(uma_self.engine);
+}
+
 bool uma_is_cached(const void *pointer, size_t bytes)
 {
   uintptr_t begin = (uintptr_t)pointer, base = (uintptr_t)uma_window_of(uma_self.domain_first);

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "uma/coherent.h"
 #include "uma/mailbox.h"
 #include "uma/meeting.h"
 #include "uma/remote.h"
@@ -48,6 +49,7 @@ static int meet_other_groups(void)
 int uma_barrier(void)
 {
   if (!uma_self.joined) return uma_fail(-EINVAL, "uma_barrier was called outside of a session");
+  uma_coherent_release();
   int result = meet_own_group();
   if (result || uma_self.shape.groups == 1) return result;
   if (uma_self.device == uma_self.first) result = meet_other_groups();

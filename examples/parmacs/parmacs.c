@@ -9,6 +9,8 @@
 
 #include "uma.h"
 
+#define LARGE 65536 /* blocks of that size begin on a multiple of it: with pages of cached windows, whatever their size up to it */
+
 static int created[UMA_MAX_DEVICES], created_count;
 
 /* "what: why" and the end. */
@@ -81,9 +83,10 @@ void *parmacs_malloc(unsigned long bytes, long home)
 {
   static int turn;
   parmacs_begin();
+  unsigned long alignment = bytes < PAGE_SIZE ? 64 : bytes < LARGE ? PAGE_SIZE : LARGE;
   int devices = uma_device_count(), first = (int)((home < 0 ? turn++ : home) % devices);
   for (int i = 0; i < devices; i++) {
-    void *block = uma_memalign_on((first + i) % devices, bytes < PAGE_SIZE ? 64 : PAGE_SIZE, bytes ? bytes : 1);
+    void *block = uma_memalign_on((first + i) % devices, alignment, bytes ? bytes : 1);
     if (block) return block;
   }
   fprintf(stderr, "G_MALLOC: no window has %lu bytes left; run with a larger --memory\n", bytes);
