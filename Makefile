@@ -146,12 +146,16 @@ demo:
 	$B/uma bench --quick --no-peers $(if $(TRACE),--trace $(TRACE)) --report $B/report
 	@echo; echo "The report: $B/report/index.html"
 
-# The tests of all that touches windows, once more in mode page; then all tests.
+# The tests of all that touches windows once more in mode page, on one host and over two; the stress of the caches over two; then all tests.
 PAGE_SUITES := @(collective|copy|heap*|kvpool|memory|message|one_connection|reduce|space|sync)/*
+HOST_SUITES := @(collective|copy|memory|message|reduce|space|sync)/*
+HOST_STRESS := coherent_stress/@(protocols*|line_sizes*|pages)
 test:
 	$(call provide,$(NEED_TEST),install)
 	@$(MAKE) --no-print-directory -j$$(nproc) all $B/tests/all $(TEST_PARMACS:%=$B/%) $(PROGRAMS:%=$B/%)
 	$(if $(TESTFLAGS)$(filter thread,$(SAN)),,env UMA_BUILD=$B UMA_COHERENCE=page $B/tests/all --timeout 300 --filter '$(PAGE_SUITES)')
+	$(if $(TESTFLAGS)$(SAN),,env UMA_BUILD=$B UMA_COHERENCE=page UMA_TEST_HOSTS=2 $B/tests/all --timeout 300 --filter '$(HOST_SUITES)')
+	$(if $(TESTFLAGS)$(SAN),,env UMA_BUILD=$B UMA_HOSTS=2 $B/tests/all --timeout 300 --filter '$(HOST_STRESS)')
 	$(TEST_WRAPPER) env UMA_BUILD=$B $(if $(LONG),UMA_TEST_LONG=1) $B/tests/all --timeout $(if $(LONG),3600,300) $(TESTFLAGS)
 
 bench: all

@@ -214,7 +214,7 @@ static const struct uma_config base = {.coherence = UMA_COHERENCE_LINE, .memory 
 
 static void run(struct uma_config config, int devices, int threads, int steps, unsigned seed)
 {
-  struct stress stress = {seed, threads, getenv("UMA_TEST_LONG") ? 50 * steps : steps};
+  struct stress stress = {seed, threads, getenv("UMA_TEST_LONG") ? 50 * steps : getenv("UMA_HOSTS") ? steps / 4 : steps};
   int result = uma_spawn(&config, devices, run_device, &stress);
   cr_assert_eq(result, 0, "mode %d, %s, %d devices, %d threads, line %zu, cache %zu, ways %d, sharers %d, seed %u: %d (%s)",
                config.protocol, devices, threads, config.line, config.cache, config.ways, config.sharers, seed, result,
