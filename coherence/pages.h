@@ -39,6 +39,12 @@ struct coh_page_config {
   int (*borrow)(int device); /* a descriptor of the device's userfaultfd, which becomes the engine's; -errno when it cannot be had */
 };
 
+/* Faults of one kind. */
+struct coh_sequence {
+  _Atomic uint64_t last_line; /* of the last one, or the last that came along with it; */
+  _Atomic uint64_t stride;    /* how far it was from the one before */
+};
+
 /* One process's view. */
 struct coh_pages {
   struct coh_page_config config;
@@ -48,10 +54,9 @@ struct coh_pages {
   uint64_t queue_mask, queue_begin, queue_end;
   uint64_t *listed; /* room for every page; those that this device got a right to since it last released; under queue_lock, too */
   uint64_t listed_count;
-  _Atomic uint64_t last_line; /* of the last read fault, or that was fetched after it; */
-  _Atomic uint64_t stride;    /* how far it was from the one before */
-  pthread_t thread;           /* that serves faults, when `serves` */
-  int wake_fd;                /* ends it */
+  struct coh_sequence sequences[2]; /* of loads, of stores */
+  pthread_t thread;                 /* that serves faults, when `serves` */
+  int wake_fd;                      /* ends it */
   bool serves;
 };
 
