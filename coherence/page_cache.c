@@ -264,15 +264,15 @@ static void list(struct coh_pages *pages, struct coh_frame *frame)
   if (frame->held & LISTED || mistakes_of(frame) == MISTAKES_MOST) return;
   frame->held |= LISTED;
   lock_queue(pages);
-  pages->listed[pages->listed_count++] = line_of(frame);
+  pages->listed[atomic_fetch_add_explicit(&pages->listed_count, 1, memory_order_relaxed)] = line_of(frame);
   unlock_queue(pages);
 }
 
 static bool unlist(struct coh_pages *pages, uint64_t *line)
 {
   lock_queue(pages);
-  bool any = pages->listed_count;
-  if (any) *line = pages->listed[--pages->listed_count];
+  bool any = atomic_load_explicit(&pages->listed_count, memory_order_relaxed);
+  if (any) *line = pages->listed[atomic_fetch_sub_explicit(&pages->listed_count, 1, memory_order_relaxed) - 1];
   unlock_queue(pages);
   return any;
 }
@@ -372,7 +372,7 @@ void coh_pages_release(struct coh_engine *engine)
   struct stretch stretch = {0};
   sigset_t all, before;
   uint64_t line;
-  if (!__atomic_load_n(&pages->listed_count, __ATOMIC_RELAXED)) return;
+  if (!atomic_load_explicit(&pages->listed_count, memory_order_relaxed)) return;
   sigfillset(&all);
   pthread_sigmask(SIG_BLOCK, &all, &before); /* or a signal's handler could fault while this thread holds a lock */
   while (unlist(pages, &line)) release_page(engine, line, &stretch);

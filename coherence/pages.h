@@ -53,7 +53,7 @@ struct coh_pages {
   uint64_t *queue; /* room for every page; those that this device holds or held, the oldest first */
   uint64_t queue_mask, queue_begin, queue_end;
   uint64_t *listed; /* room for every page; those that this device got a right to since it last released; under queue_lock, too */
-  uint64_t listed_count;
+  _Atomic uint64_t listed_count;    /* also looked at without it */
   struct coh_sequence sequences[2]; /* of loads, of stores */
   pthread_t thread;                 /* that serves faults, when `serves` */
   int wake_fd;                      /* ends it */
