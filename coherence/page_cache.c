@@ -5,6 +5,10 @@
  * this device holds is private to its process and guarded by a spin lock, which is taken with a frame locked (a page comes) or without
  * (one is to go), and inside of which nothing is locked. A page that another device took away stays in the queue until its turn comes.
  *
+ * Releasing changes the page table after the frame was unlocked, so it may come late, when the page has gone and come back: then the page table
+ * allows less than it might, and the next access finds that out. Only allowing more needs the lock. Where several pages are allowed at once
+ * (write_around), all their frames are locked, the further ones only if nobody holds them: who holds a lock waits for none.
+ *
  * A device that died keeps its frames; only its page table is gone (ESRCH), and with it the need to change it.
  */
 #include "coherence/pages.h"
