@@ -5,6 +5,10 @@
  * this device holds is private to its process and guarded by a spin lock, which is taken with a frame locked (a page comes) or without
  * (one is to go), and inside of which nothing is locked. A page that another device took away stays in the queue until its turn comes.
  *
+ * Releasing changes the page table after the frame was unlocked, so it may come late, when the page has gone and come back: then the page table
+ * allows less than it might, and the next access finds that out. Only allowing more needs the lock. Where several pages are allowed at once
+ * (write_around), all their frames are locked, the further ones only if nobody holds them: who holds a lock waits for none.
+ *
  * A device that died keeps its frames; only its page table is gone (ESRCH), and with it the need to change it.
  */
 #include "coherence/pages.h"
@@ -136,7 +140,7 @@ static void map(struct coh_engine *engine, uint64_t line, bool writable)
   if (partly && writable) protect(engine, engine->me, line, 1, false);
 }
 
-/* Out of this device's page table, not out of its frame. */
+/* Out of this device's page table, not out of its frames. */
 static void unmap(struct coh_engine *engine, uint64_t line, uint64_t count)
 {
   if (madvise((void *)address_of(engine, line), count << engine->line_shift, MADV_DONTNEED)) cannot("cannot be unmapped", line, errno);
@@ -264,15 +268,15 @@ static void list(struct coh_pages *pages, struct coh_frame *frame)
   if (frame->held & LISTED || mistakes_of(frame) == MISTAKES_MOST) return;
   frame->held |= LISTED;
   lock_queue(pages);
-  pages->listed[pages->listed_count++] = line_of(frame);
+  pages->listed[atomic_fetch_add_explicit(&pages->listed_count, 1, memory_order_relaxed)] = line_of(frame);
   unlock_queue(pages);
 }
 
 static bool unlist(struct coh_pages *pages, uint64_t *line)
 {
   lock_queue(pages);
-  bool any = pages->listed_count;
-  if (any) *line = pages->listed[--pages->listed_count];
+  bool any = atomic_load_explicit(&pages->listed_count, memory_order_relaxed);
+  if (any) *line = pages->listed[atomic_fetch_sub_explicit(&pages->listed_count, 1, memory_order_relaxed) - 1];
   unlock_queue(pages);
   return any;
 }
@@ -372,7 +376,7 @@ void coh_pages_release(struct coh_engine *engine)
   struct stretch stretch = {0};
   sigset_t all, before;
   uint64_t line;
-  if (!__atomic_load_n(&pages->listed_count, __ATOMIC_RELAXED)) return;
+  if (!atomic_load_explicit(&pages->listed_count, memory_order_relaxed)) return;
   sigfillset(&all);
   pthread_sigmask(SIG_BLOCK, &all, &before); /* or a signal's handler could fault while this thread holds a lock */
   while (unlist(pages, &line)) release_page(engine, line, &stretch);
@@ -467,22 +471,25 @@ static void note_mistake(struct coh_engine *engine, struct coh_frame *frame)
   list(engine->pages, frame);
 }
 
-/* The page may be stored to again, and so may those behind it of which the same is true. Several frames are locked at once then, but none is
- * waited for. */
+/* The page may be stored to again, and so may those close behind it of which the same is true. Several frames are locked at once then, but none
+ * is waited for. */
 static void write_around(struct coh_engine *engine, uint64_t line)
 {
-  struct coh_frame *frames[AROUND];
-  uint64_t count = 1;
-  for (; count < AROUND && (frames[count] = coh_frame_try(engine, engine->me, line + count)); count++) {
-    if (is_only_protected(engine, frames[count])) {
-      note_mistake(engine, frames[count]);
-      continue;
+  struct coh_frame *frames[AROUND] = {0};
+  uint64_t first = line, end = line + 1;
+  for (uint64_t i = 1; i < AROUND; i++) {
+    frames[i] = coh_frame_try(engine, engine->me, line + i);
+    if (!frames[i] || !is_only_protected(engine, frames[i])) continue;
+    note_mistake(engine, frames[i]);
+    if (line + i != end) {
+      protect(engine, engine->me, first, end - first, false);
+      first = line + i;
     }
-    coh_frame_unlock(engine, frames[count]);
-    break;
+    end = line + i + 1;
   }
-  protect(engine, engine->me, line, count, false);
-  while (--count) coh_frame_unlock(engine, frames[count]);
+  protect(engine, engine->me, first, end - first, false);
+  for (int i = 1; i < AROUND; i++)
+    if (frames[i]) coh_frame_unlock(engine, frames[i]);
 }
 
 /* An access to a page that is held already: it was not mapped, for a second chance, or another thread was first. */
@@ -530,7 +537,7 @@ static void page_grant(struct coh_engine *engine, struct coh_frame *frame, int f
   }
   if (after == COH_RIGHT_WRITE && engine->tally) keep_twin(engine, place_of(engine, device, line));
   if (device != engine->me) return; /* it maps the page when it faults */
-  if (before == COH_RIGHT_READ && !(frame->held & HIDDEN)) protect(engine, device, line, 1, false);
+  if (before == COH_RIGHT_READ && !(frame->held & HIDDEN)) protect(engine, engine->me, line, 1, false);
   else if (!(frame->held & SHOWN)) map(engine, line, after == COH_RIGHT_WRITE);
   frame->held = (frame->held & ~(uint32_t)(SHOWN | EARLY | HIDDEN)) | USED;
   atomic_store_explicit(&frame->used, fab_now_ns(), memory_order_relaxed);
@@ -563,26 +570,28 @@ static bool is_absent(struct coh_engine *engine, uint64_t line)
          __atomic_load_n(&frame->entry.state, __ATOMIC_RELAXED) == 0;
 }
 
-/* After the third read fault at equal distances the next pages come along, up to the end of the window. What cannot be had is left to its own
- * fault. */
-static void fetch_ahead(struct coh_engine *engine, uint64_t line)
+/* After the third fault of a kind at equal distances the next pages come along, up to the end of the window: to read what is absent, to write what
+ * this device may read. What cannot be had is left to its own fault. */
+static void fetch_ahead(struct coh_engine *engine, uint64_t line, bool write)
 {
   struct coh_pages *pages = engine->pages;
-  uint64_t stride = line - atomic_exchange_explicit(&pages->last_line, line, memory_order_relaxed);
-  bool in_order = atomic_exchange_explicit(&pages->stride, stride, memory_order_relaxed) == stride;
+  struct coh_sequence *sequence = &pages->sequences[write];
+  uint64_t stride = line - atomic_exchange_explicit(&sequence->last_line, line, memory_order_relaxed);
+  bool in_order = atomic_exchange_explicit(&sequence->stride, stride, memory_order_relaxed) == stride;
   uint64_t end = (line / engine->window_lines + 1) * engine->window_lines, next = line + stride;
   if (!in_order || !stride || stride > COH_STRIDE_MOST) return;
-  for (int i = 1; i < pages->config.prefetch && next < end && is_absent(engine, next); i++, next += stride) {
-    if (touch(engine, next << engine->line_shift, false)) return;
-    if (engine->tally) coh_tally_prefetch(engine);
+  for (int i = 1; i < pages->config.prefetch && next < end; i++, next += stride) {
+    if (write ? coh_frame_right(engine, engine->me, next) != COH_RIGHT_READ : !is_absent(engine, next)) break;
+    if (touch(engine, next << engine->line_shift, write)) return;
+    if (engine->tally && !write) coh_tally_prefetch(engine);
   }
-  atomic_store_explicit(&pages->last_line, next - stride, memory_order_relaxed);
+  atomic_store_explicit(&sequence->last_line, next - stride, memory_order_relaxed);
 }
 
 int coh_pages_fault(struct coh_engine *engine, uint64_t offset, bool write)
 {
   int result = touch(engine, offset, write);
-  if (!result && !write) fetch_ahead(engine, offset >> engine->line_shift);
+  if (!result) fetch_ahead(engine, offset >> engine->line_shift, write);
   return result;
 }
 

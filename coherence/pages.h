@@ -7,17 +7,26 @@
  *
  *   state's right    in the file                       in the page table
  *   none             a hole, or data that may be sent   nothing
- *   read             the page                           write-protected, or nothing (second chance)
- *   read-write       the page                           writable, or nothing
+ *   read             the page                           write-protected, or nothing (second chance, released)
+ *   read-write       the page                           writable, or less (the same)
  *
- * Everybody changes anybody's frames: fills by pwrite (a mapping beside the windows would be faulted in first), write-protects through the
+ * Everybody changes anybody's frames: fills its own together with the page table (UFFDIO_COPY), others by pwrite, write-protects through the
  * userfaultfd of the device, revokes by punching a hole, which unmaps the page wherever it is mapped. Each under the frame's lock, so state,
- * file and page table agree when it is free. A page that has to leave the page table although it may still be sent is unmapped by its own
+ * file and page table agree when it is free: the page table never allows more than the state. A page that has to leave the page table although it may still be sent is unmapped by its own
  * device, which gives it up; if another device makes it leave, it moves to a second part of the file that is mapped nowhere, the stash.
  *
  * Where accesses are counted a third part holds each page as it was when the device got the right to store to it (tally.h).
  *
  * The engine itself touches the file and aliases of the windows' memory only, never the windows' addresses: it cannot fault.
+ *
+ * Releasing. To take a right out of the page table of a device that runs, the kernel interrupts its processor and waits, which takes longer than
+ * all the rest of a fault. Nobody is interrupted where the page table has given the right up already. So before a device waits at a barrier, it
+ * takes out of its own page table, by changes of many pages at once, what it has got since the last one: pages that it wrote are
+ * write-protected (or unmapped, if whoever had them next last time wrote), pages that it read are unmapped. States and files stay. Where that
+ * was for nothing the next access faults and maps the page again; after the second time the page is left alone until another device has had it.
+ *
+ * Keeping. Who has just got a page has not done its access yet. Others leave it the page for a moment (COH_KEEP_NS), or two devices that store
+ * to one page could take it from each other for ever without a store done.
  *
  * Budget. A device that holds as many pages as it has frames gives one up first: the oldest that was not used since it was looked at last
  * (second chance). Whether a page was used is seen by unmapping it: the next access faults, finds the page still there, and maps it again.
@@ -39,6 +48,12 @@ struct coh_page_config {
   int (*borrow)(int device); /* a descriptor of the device's userfaultfd, which becomes the engine's; -errno when it cannot be had */
 };
 
+/* Faults of one kind. */
+struct coh_sequence {
+  _Atomic uint64_t last_line; /* of the last one, or the last that came along with it; */
+  _Atomic uint64_t stride;    /* how far it was from the one before */
+};
+
 /* One process's view. */
 struct coh_pages {
   struct coh_page_config config;
@@ -47,11 +62,10 @@ struct coh_pages {
   uint64_t *queue; /* room for every page; those that this device holds or held, the oldest first */
   uint64_t queue_mask, queue_begin, queue_end;
   uint64_t *listed; /* room for every page; those that this device got a right to since it last released; under queue_lock, too */
-  uint64_t listed_count;
-  _Atomic uint64_t last_line; /* of the last read fault, or that was fetched after it; */
-  _Atomic uint64_t stride;    /* how far it was from the one before */
-  pthread_t thread;           /* that serves faults, when `serves` */
-  int wake_fd;                /* ends it */
+  _Atomic uint64_t listed_count;    /* also looked at without it */
+  struct coh_sequence sequences[2]; /* of loads, of stores */
+  pthread_t thread;                 /* that serves faults, when `serves` */
+  int wake_fd;                      /* ends it */
   bool serves;
 };
 
