@@ -61,8 +61,9 @@ struct transaction {
   struct parcel local_parcels[LOCAL_PARCELS];
 };
 
-/* A broken protocol has no way to go on. What comes from another host may be anything, and is dropped. */
-static void fault(const struct transaction *t, const struct coh_message *input, int state, const char *what)
+/* A broken protocol has no way to go on. What comes from another host may be anything: it is dropped, and an access that it has made impossible
+ * fails. */
+static void fault(struct transaction *t, const struct coh_message *input, int state, const char *what)
 {
   struct coh_engine *engine = t->engine;
   const struct coh_controller *controller = &engine->protocol->controllers[input->target < 0 ? COH_DIRECTORY : COH_CACHE];
@@ -72,7 +73,8 @@ static void fault(const struct transaction *t, const struct coh_message *input, 
   fprintf(stderr, "libuma: device %d: protocol %s, line 0x%zx: %s in state %s %s %s; `uma check` shows how it comes to that\n",
           engine->shape.first + engine->me, engine->protocol->name, (size_t)(engine->shape.base + (t->line << engine->line_shift)), who,
           controller->states[state].name, what, engine->protocol->messages[input->type].name);
-  if (!t->by_wire) abort();
+  if (!engine->wire) abort();
+  t->error = -EHOSTDOWN;
 }
 
 /* ---- Parcels and their data -------------------------------------------------------------------------------------- */
@@ -559,6 +561,13 @@ static bool is_device(const struct coh_engine *engine, int device)
   return device >= 0 && device < engine->shape.devices;
 }
 
+/* A request is what a device's own access sends, and here that goes by no wire. One that came all the same would keep a directory at work for a
+ * device that never asked, and whose next access would wait for itself. */
+static bool is_requested_elsewhere(const struct coh_engine *engine, const struct coh_message *message)
+{
+  return message->source == message->requestor && !is_here(engine, message->requestor);
+}
+
 /* Nothing is believed: a message must be one of the protocol, between devices and homes that exist, to a controller of this host. */
 static bool is_acceptable(const struct coh_engine *engine, const struct coh_message *message, uint64_t line, bool has_data)
 {
@@ -569,7 +578,8 @@ static bool is_acceptable(const struct coh_engine *engine, const struct coh_mess
   const struct coh_message_type *type = &protocol->messages[message->type];
   return is_device(engine, message->requestor) && (message->source == COH_HOME || is_device(engine, message->source)) &&
          (message->target == COH_HOME || is_device(engine, message->target)) && is_here(engine, target) && type->data == has_data &&
-         message->acks >= -1 && message->acks < engine->shape.devices;
+         message->acks >= -1 && message->acks < engine->shape.devices &&
+         (type->class != COH_REQUEST || is_requested_elsewhere(engine, message));
 }
 
 static void park(struct coh_engine *engine, const struct transaction *t, const struct parcel *parcel)
@@ -630,6 +640,14 @@ void coh_retry(struct coh_engine *engine)
   for (; parked; parked = next) {
     next = parked->next;
     deliver_arrived(engine, &parked->message, parked->line, parked->has_data ? parked->data : NULL);
+    free(parked);
+  }
+}
+
+void coh_forget_parked(struct coh_engine *engine)
+{
+  for (struct coh_parked *parked = engine->parked, *next; parked; parked = next) {
+    next = parked->next;
     free(parked);
   }
 }

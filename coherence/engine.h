@@ -216,6 +216,7 @@ int coh_flush(struct coh_engine *engine);
 int coh_deliver(struct coh_engine *engine, const struct coh_message *message, uint64_t line, const void *data);
 /* Tries again what stalled; by whoever receives, now and then. */
 void coh_retry(struct coh_engine *engine);
+void coh_forget_parked(struct coh_engine *engine); /* when it closes: nobody waits for them any more */
 /* All of the line's controllers at one moment at which no device is inside the engine: NULL, or the invariant that does not hold. */
 const struct coh_invariant *coh_engine_broken(struct coh_engine *engine, uint64_t line, struct coh_breach *breach);
 
