@@ -53,6 +53,7 @@ struct transaction {
   int home;
   struct coh_waiting wait;
   bool by_wire; /* it goes on with a message of another host */
+  bool broken;  /* it met a controller that has no cell for it */
   int error;
   uint8_t before, begun; /* the own cache's state before the first step and after it */
   struct parcel *parcels;
@@ -62,7 +63,7 @@ struct transaction {
 };
 
 /* A broken protocol has no way to go on. What comes from another host may be anything: it is dropped, and an access that it has made impossible
- * fails. */
+ * fails, and the line with it. */
 static void fault(struct transaction *t, const struct coh_message *input, int state, const char *what)
 {
   struct coh_engine *engine = t->engine;
@@ -74,6 +75,7 @@ static void fault(struct transaction *t, const struct coh_message *input, int st
           engine->shape.first + engine->me, engine->protocol->name, (size_t)(engine->shape.base + (t->line << engine->line_shift)), who,
           controller->states[state].name, what, engine->protocol->messages[input->type].name);
   if (!engine->wire) abort();
+  t->broken = true;
   t->error = -EHOSTDOWN;
 }
 
@@ -92,7 +94,7 @@ static void open_transaction(struct transaction *t, struct coh_engine *engine, u
   t->wait.access = access;
   atomic_init(&t->wait.done, !access);
   atomic_init(&t->wait.error, 0);
-  t->by_wire = false;
+  t->by_wire = t->broken = false;
   t->error = 0;
   t->parcels = t->local_parcels;
   t->parcel_count = 0;
@@ -435,6 +437,13 @@ static bool is_line_lost(struct transaction *t)
   return lost;
 }
 
+/* Whatever its directory was told by others, it is at work for this device, and would be for ever. */
+static void lose_broken_line(struct transaction *t)
+{
+  struct coh_directory_entry *entry = directory_of(t->engine, t->line);
+  if (is_here(t->engine, t->home) && lock_directory(t->engine, entry)) lose_line(t->engine, entry, (uint16_t)(t->engine->me + 1));
+}
+
 /* The line is lost, and the request was not taken. */
 static void take_back(struct transaction *t)
 {
@@ -459,6 +468,7 @@ static void run(struct transaction *t)
     coh_wait_turn(&patience);
     if (patience.turns % LOOK_EVERY == 0 && is_line_lost(t)) t->error = -EHOSTDOWN;
   }
+  if (t->broken) lose_broken_line(t);
   if (t->error) take_back(t);
 }
 

@@ -43,6 +43,16 @@ static struct region {
 
 /* ---- The wire ---------------------------------------------------------------------------------------------------- */
 
+static void record(const struct letter *letter)
+{
+  const uint8_t begin[] = {ANYTHING_COMES, (uint8_t)letter->device}, bytes = letter->has_data ? 8 : 0;
+  fuzz_record(begin, sizeof begin);
+  fuzz_record(&letter->message, sizeof letter->message);
+  fuzz_record(&letter->line, sizeof letter->line);
+  fuzz_record(&bytes, 1);
+  fuzz_record(letter->data, bytes);
+}
+
 static int send_letter(void *context, int device, const struct coh_message *message, uint64_t line, const void *data)
 {
   FUZZ_CHECK(device >= 0 && device < DEVICES && line < DEVICES * LINES);
@@ -54,6 +64,7 @@ static int send_letter(void *context, int device, const struct coh_message *mess
   struct letter *letter = &h.letters[h.letter_count++];
   *letter = (struct letter){.device = device, .message = *message, .line = line, .has_data = data};
   if (data) memcpy(letter->data, data, LINE);
+  record(letter);
   return 0;
 }
 

@@ -43,6 +43,9 @@ static inline uint16_t fuzz_half(struct fuzz_input *in)
   return half;
 }
 
+/* Part of an input in which real messages come: whoever runs a target with UMA_FUZZ_RECORD=FILE gets what was sent as another input. */
+void fuzz_record(const void *bytes, size_t count); /* targets.c */
+
 #define FUZZ_CHECK(condition) \
   do { \
     if (!(condition)) { \

@@ -217,12 +217,28 @@ static void look_at(const struct network_operation *sent)
   FUZZ_CHECK(wire->token == fab_ofi_token(h.key, wire->from, wire->to));
 }
 
+/* As another endpoint would have sent it. */
+static void record(const struct network_operation *sent)
+{
+  struct {
+    uint8_t happening, count;
+    unsigned char bytes[254];
+  } words = {.happening = ANYTHING_COMES, .count = (uint8_t)(sent->bytes < 96 ? sent->bytes : 96)};
+  struct fab_ofi_wire wire;
+  memcpy(words.bytes, sent->memory, words.count);
+  memcpy(&wire, sent->memory, sizeof wire);
+  stamp(&wire, wire.to, wire.kind);
+  memcpy(words.bytes, &wire, sizeof wire);
+  fuzz_record(&words, 2 + (size_t)words.count);
+}
+
 static void something_ends(unsigned index, int error, bool returns)
 {
   if (!network_pending()) return;
   index %= network_pending();
   const struct network_operation *operation = network_operation(index);
   if (operation->what == NETWORK_SEND) look_at(operation);
+  if (operation->what == NETWORK_SEND) record(operation);
   if (operation->what == NETWORK_SEND && returns) come_back(operation);
   network_complete(index, error);
 }
@@ -257,6 +273,7 @@ static void end_well(void)
   }
   const struct network_operation *first = network_operation(0);
   bool deaf = first->what == NETWORK_SEND && network_posted() == 0; /* all receives hold what never has its turn: the peer is lost */
+  if (first->what == NETWORK_SEND) record(first);
   if (first->what == NETWORK_SEND && !deaf) answer_well(first);
   network_complete(0, deaf ? FI_EIO : 0);
 }
