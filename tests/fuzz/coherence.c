@@ -13,7 +13,7 @@
 #include "tests/fuzz/fuzz.h"
 
 enum { DEVICES = 4, HOSTS = 2, PER_HOST = DEVICES / HOSTS, LINE = 64, LINES = 8, WINDOW = LINE * LINES, WORDS = DEVICES * WINDOW / 8 };
-enum { LETTERS_MOST = 256, PATIENCE = 8, HANGS = 100000 };
+enum { LETTERS_MOST = 256, HANGS = 2000 };
 
 enum happening { MESSAGE_COMES, MESSAGE_COMES_TOO, ANYTHING_COMES, CARRY, CARRY_TOO, RETRY, GET, PUT, ATOMIC, EVICT, FLUSH, HAPPENINGS };
 
@@ -145,12 +145,12 @@ static void progress(void *context)
   retry_all();
 }
 
-/* Whoever has sent nonsense is lost in the end, and so is who waits for it. */
+/* Once nonsense was sent, whoever is waited for for long counts as lost. */
 static bool is_lost(int device)
 {
   h.asked++;
   FUZZ_CHECK(h.hostile || h.asked < HANGS);
-  return h.hostile && h.asked > PATIENCE;
+  return h.hostile;
 }
 
 /* Nobody else carries messages meanwhile, so nothing may be under way that the access would wait for. */
