@@ -53,7 +53,6 @@ struct transaction {
   int home;
   struct coh_waiting wait;
   bool by_wire; /* it goes on with a message of another host */
-  bool broken;  /* it met a controller that has no cell for it */
   int error;
   uint8_t before, begun; /* the own cache's state before the first step and after it */
   struct parcel *parcels;
@@ -63,7 +62,7 @@ struct transaction {
 };
 
 /* A broken protocol has no way to go on. What comes from another host may be anything: it is dropped, and an access that it has made impossible
- * fails, and the line with it. */
+ * fails. */
 static void fault(struct transaction *t, const struct coh_message *input, int state, const char *what)
 {
   struct coh_engine *engine = t->engine;
@@ -75,7 +74,6 @@ static void fault(struct transaction *t, const struct coh_message *input, int st
           engine->shape.first + engine->me, engine->protocol->name, (size_t)(engine->shape.base + (t->line << engine->line_shift)), who,
           controller->states[state].name, what, engine->protocol->messages[input->type].name);
   if (!engine->wire) abort();
-  t->broken = true;
   t->error = -EHOSTDOWN;
 }
 
@@ -94,7 +92,7 @@ static void open_transaction(struct transaction *t, struct coh_engine *engine, u
   t->wait.access = access;
   atomic_init(&t->wait.done, !access);
   atomic_init(&t->wait.error, 0);
-  t->by_wire = t->broken = false;
+  t->by_wire = false;
   t->error = 0;
   t->parcels = t->local_parcels;
   t->parcel_count = 0;
@@ -437,16 +435,20 @@ static bool is_line_lost(struct transaction *t)
   return lost;
 }
 
-/* Whatever its directory was told by others, it is at work for this device, and would be for ever. */
-static void lose_broken_line(struct transaction *t)
+/* A directory of this host that is at work for this device, whose transaction has failed, would be so for ever: the line is lost. */
+static void lose_begun(struct transaction *t)
 {
-  struct coh_directory_entry *entry = directory_of(t->engine, t->line);
-  if (is_here(t->engine, t->home) && lock_directory(t->engine, entry)) lose_line(t->engine, entry, (uint16_t)(t->engine->me + 1));
+  struct coh_engine *engine = t->engine;
+  struct coh_directory_entry *entry = directory_of(engine, t->line);
+  if (!is_here(engine, t->home) || !lock_directory(engine, entry)) return;
+  if (entry->requestor_1 == engine->me + 1) lose_line(engine, entry, (uint16_t)(engine->me + 1));
+  else unlock_directory(entry);
 }
 
-/* The line is lost, and the request was not taken. */
+/* The line is lost, or the request was not taken. */
 static void take_back(struct transaction *t)
 {
+  lose_begun(t);
   struct coh_frame *frame = coh_frame_find(t->engine, t->engine->me, t->line);
   if (!frame) return;
   struct coh_cache_entry entry = frame->entry;
@@ -468,7 +470,6 @@ static void run(struct transaction *t)
     coh_wait_turn(&patience);
     if (patience.turns % LOOK_EVERY == 0 && is_line_lost(t)) t->error = -EHOSTDOWN;
   }
-  if (t->broken) lose_broken_line(t);
   if (t->error) take_back(t);
 }
 
