@@ -10,9 +10,10 @@ B       := build$(if $(SAN),/san-$(SAN))
 PACKAGES := numa liburing jansson
 HEADERS  := libfabric pmix # loaded when they are used (fabric/ofi_load.h, uma/pmix.c)
 # What each goal needs: the name that pkg-config knows, a program after a !, or a header, = its Debian package.
-NEED      := !pkg-config=pkg-config !m4=m4 numa=libnuma-dev liburing=liburing-dev jansson=libjansson-dev libfabric=libfabric-dev pmix=libpmix-dev \
-             uthash.h=uthash-dev
+NEED      := !pkg-config=pkg-config !m4=m4 numa=libnuma-dev liburing=liburing-dev jansson=libjansson-dev libfabric=libfabric-dev \
+             pmix=libpmix-dev uthash.h=uthash-dev
 NEED_TEST := $(NEED) criterion=libcriterion-dev !mpirun=openmpi-bin !ip=iproute2
+NEED_FUZZ := $(NEED) !clang=clang /usr/lib/llvm-*/lib/clang/*/include/fuzzer=libclang-rt-14-dev
 NEED_DEMO := $(NEED) !gnuplot=gnuplot-nox
 
 CFLAGS  ?= -O2 -g
@@ -47,17 +48,19 @@ TEST_LIBS    := -lcriterion
 endif
 LIBRARY_O := $(LIBRARY_C:%.c=$B/obj/%.o)
 COMMAND_O := $(COMMAND_C:%.c=$B/obj/%.o)
-TEST_O    := $(patsubst %.c,$B/obj/%.o,$(wildcard tests/*.c))
+FUZZ_C    := $(filter-out tests/fuzz/driver.c tests/fuzz/libfabric.c,$(wildcard tests/fuzz/*.c))
+TEST_O    := $(patsubst %.c,$B/obj/%.o,$(wildcard tests/*.c) $(FUZZ_C))
 # Open MPI and OpenSHMEM as peers of the benchmarks, where their compilers are installed
 PEERS     := $(if $(shell command -v mpicc),$B/peers/mpi) $(if $(shell command -v oshcc),$B/peers/oshmem)
 
-.PHONY: all demo test bench install tidy format clean help have-needs
+.PHONY: all demo test bench fuzz install tidy format clean help have-needs have-fuzzer
 all: $B/uma $B/libuma.so $B/libuma.a $B/libparmacs.a $(EXAMPLES:%=$B/examples/%) $(PARMACS:%=$B/%) $(PEERS)
 
 help:
 	@echo "make            build everything into build/"
 	@echo "make demo       install what is missing, build, measure the communication wall, write build/report/index.html"
 	@echo "make test       install what is missing, build, run all tests   (SAN=address|undefined|thread; LONG=1 for many more runs)"
+	@echo "make fuzz       arbitrary bytes to what reads the network and texts, by clang's libFuzzer   (FUZZ_SECONDS=60 a target; tests/fuzz/)"
 	@echo "make bench      the whole benchmark suite, into build/bench/"
 	@echo "make install    into PREFIX=$(PREFIX)"
 	@echo "make tidy       clang-tidy, cppcheck, format"
@@ -116,15 +119,44 @@ $B/peers/oshmem: bench/peer_oshmem.c
 	@mkdir -p $(@D)
 	oshcc -std=gnu11 -O2 -o $@ $<
 
-$B/tests/all: $(TEST_O) $(TEST_MAIN) $(filter-out $B/obj/uma/main.o,$(COMMAND_O)) $B/libuma.a
+$B/tests/all: $(TEST_O) $(TEST_MAIN) $(filter-out $B/obj/uma/main.o,$(COMMAND_O)) $B/libuma.a | $B/tests/fuzz-libfabric.so
 	@mkdir -p $(@D)
 	$(CC) -rdynamic $^ $(LIBS) $(TEST_LIBS) -o $@
+
+# A libfabric without a network
+$B/tests/fuzz-libfabric.so $B/fuzz/fuzz-libfabric.so: tests/fuzz/libfabric.c
+	@mkdir -p $(@D)
+	$(CC) -shared -fPIC -Wl,-soname,libfabric.so.1 $(PKG) $< -o $@
+
+# The targets of tests/fuzz once more, and the library, as clang's libFuzzer wants them. What it finds stays in build/fuzz.
+CLANG        ?= clang
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := ofi coherence protocol
+FUZZ_FLAGS   := -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Wno-gnu-variable-sized-type-not-at-end -Wno-unknown-pragmas
+$B/fuzz/obj/%.o: %.c | have-fuzzer
+	@mkdir -p $(@D)
+	$(CLANG) $(ALL) $(PKG) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -c $< -o $@
+
+$B/fuzz/obj/coherence/shipped.o: $(wildcard coherence/protocols/*.protocol)
+
+$B/fuzz/fuzz: $(patsubst %.c,$B/fuzz/obj/%.o,$(LIBRARY_C) $(FUZZ_C) tests/fuzz/driver.c) | $B/fuzz/fuzz-libfabric.so
+	$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer -rdynamic $^ $(LIBS) -o $@
+
+# Beside the corpus it begins with what earlier runs have learnt.
+.PHONY: $(FUZZ_TARGETS:%=fuzz-%)
+fuzz: $(FUZZ_TARGETS:%=fuzz-%)
+$(FUZZ_TARGETS:%=fuzz-%): fuzz-%: $B/fuzz/fuzz
+	@mkdir -p $B/fuzz/learnt/$*
+	@UMA_FUZZ_TARGET=$* $B/fuzz/fuzz -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=16384 -close_fd_mask=2 -print_final_stats=1 \
+	  -artifact_prefix=$B/fuzz/$*- $B/fuzz/learnt/$* tests/fuzz/corpus/$* > $B/fuzz/$*.log 2>&1 \
+	  && echo "fuzz $*: $$(grep -E '^#.*DONE' $B/fuzz/$*.log)" || { tail -n 40 $B/fuzz/$*.log; echo "fuzz $*: found something: $B/fuzz/$*-..."; exit 1; }
 
 # Lists what is missing of the pairs in $(1); installs it where $(2) is "install", else says how to.
 define provide
 @missing=; for pair in $(1); do name=$${pair%%=*}; package=$${pair#*=}; \
   case $$name in \
   !*) command -v $${name#!} >/dev/null || missing="$$missing $$package" ;; \
+  /*) ls -d $$name >/dev/null 2>&1 || missing="$$missing $$package" ;; \
   *.h) $(CC) -E -include "$$name" -x c /dev/null >/dev/null 2>&1 || missing="$$missing $$package" ;; \
   *) pkg-config --exists $$name 2>/dev/null || missing="$$missing $$package" ;; \
   esac; done; \
@@ -139,6 +171,9 @@ endef
 
 have-needs:
 	$(call provide,$(NEED))
+
+have-fuzzer:
+	$(call provide,$(NEED_FUZZ))
 
 demo:
 	$(call provide,$(NEED_DEMO),install)

@@ -62,8 +62,9 @@ struct transaction {
   struct parcel local_parcels[LOCAL_PARCELS];
 };
 
-/* A broken protocol has no way to go on. What comes from another host may be anything, and is dropped. */
-static void fault(const struct transaction *t, const struct coh_message *input, int state, const char *what)
+/* A broken protocol has no way to go on. What comes from another host may be anything: it is dropped, and an access that it has made impossible
+ * fails. */
+static void fault(struct transaction *t, const struct coh_message *input, int state, const char *what)
 {
   struct coh_engine *engine = t->engine;
   const struct coh_controller *controller = &engine->protocol->controllers[input->target < 0 ? COH_DIRECTORY : COH_CACHE];
@@ -73,7 +74,8 @@ static void fault(const struct transaction *t, const struct coh_message *input, 
   fprintf(stderr, "libuma: device %d: protocol %s, line 0x%zx: %s in state %s %s %s; `uma check` shows how it comes to that\n",
           engine->shape.first + engine->me, engine->protocol->name, (size_t)(engine->shape.base + (t->line << engine->line_shift)), who,
           controller->states[state].name, what, engine->protocol->messages[input->type].name);
-  if (!t->by_wire) abort();
+  if (!engine->wire) abort();
+  if (!t->by_wire) t->error = -EHOSTDOWN;
 }
 
 /* ---- Parcels and their data -------------------------------------------------------------------------------------- */
@@ -476,9 +478,20 @@ static bool is_line_lost(struct transaction *t)
   return lost;
 }
 
-/* The line is lost, and the request was not taken. */
+/* A directory of this host that is at work for this device, whose transaction has failed, would be so for ever: the line is lost. */
+static void lose_begun(struct transaction *t)
+{
+  struct coh_engine *engine = t->engine;
+  struct coh_directory_entry *entry = directory_of(engine, t->line);
+  if (!is_here(engine, t->home) || !lock_directory(engine, entry)) return;
+  if (entry->requestor_1 == engine->me + 1) lose_line(engine, entry, (uint16_t)(engine->me + 1));
+  else unlock_directory(entry);
+}
+
+/* The line is lost, or the request was not taken. */
 static void take_back(struct transaction *t)
 {
+  lose_begun(t);
   struct coh_frame *frame = coh_frame_find(t->engine, t->engine->me, t->line);
   if (!frame) return;
   struct coh_cache_entry entry = frame->entry;
@@ -497,13 +510,12 @@ static bool gives_up(const struct transaction *t, const struct coh_patience *pat
   return false;
 }
 
-/* Nobody is to wait for the rest of it. */
+/* Nobody is to wait for the rest of it; where the home is here, take_back sees to that. */
 static void give_up(struct transaction *t)
 {
   const struct coh_wire *wire = t->engine->wire;
   t->error = -EHOSTDOWN;
-  if (is_here(t->engine, t->home)) coh_lose(t->engine, t->line);
-  else wire->lose(wire->context, t->home, t->line);
+  if (!is_here(t->engine, t->home)) wire->lose(wire->context, t->home, t->line);
 }
 
 /* Until nothing is under way any more, or nothing ever will be. */
@@ -624,6 +636,13 @@ static bool is_device(const struct coh_engine *engine, int device)
   return device >= 0 && device < engine->shape.devices;
 }
 
+/* A request is what a device's own access sends, and here that goes by no wire. One that came all the same would keep a directory at work for a
+ * device that never asked, and whose next access would wait for itself. */
+static bool is_requested_elsewhere(const struct coh_engine *engine, const struct coh_message *message)
+{
+  return message->source == message->requestor && !is_here(engine, message->requestor);
+}
+
 /* Nothing is believed: a message must be one of the protocol, between devices and homes that exist, to a controller of this host. */
 static bool is_acceptable(const struct coh_engine *engine, const struct coh_message *message, uint64_t line, bool has_data)
 {
@@ -634,7 +653,8 @@ static bool is_acceptable(const struct coh_engine *engine, const struct coh_mess
   const struct coh_message_type *type = &protocol->messages[message->type];
   return is_device(engine, message->requestor) && (message->source == COH_HOME || is_device(engine, message->source)) &&
          (message->target == COH_HOME || is_device(engine, message->target)) && is_here(engine, target) && type->data == has_data &&
-         message->acks >= -1 && message->acks < engine->shape.devices;
+         message->acks >= -1 && message->acks < engine->shape.devices &&
+         (type->class != COH_REQUEST || is_requested_elsewhere(engine, message));
 }
 
 static void park(struct coh_engine *engine, const struct transaction *t, const struct parcel *parcel)
@@ -728,6 +748,14 @@ bool coh_retry(struct coh_engine *engine)
     free(parked);
   }
   return any;
+}
+
+void coh_forget_parked(struct coh_engine *engine)
+{
+  for (struct coh_parked *parked = engine->parked, *next; parked; parked = next) {
+    next = parked->next;
+    free(parked);
+  }
 }
 
 /* ---- Ranges ------------------------------------------------------------------------------------------------------ */

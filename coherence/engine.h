@@ -227,6 +227,7 @@ bool coh_retry(struct coh_engine *engine);
 bool coh_stalls(struct coh_engine *engine);                 /* is there anything to be tried again? */
 void coh_refused(struct coh_engine *engine, uint64_t line); /* see struct coh_wire */
 void coh_lose(struct coh_engine *engine, uint64_t line);    /* likewise */
+void coh_forget_parked(struct coh_engine *engine);          /* when it closes: nobody waits for them any more */
 /* All of the line's controllers at one moment at which no device is inside the engine: NULL, or the invariant that does not hold. */
 const struct coh_invariant *coh_engine_broken(struct coh_engine *engine, uint64_t line, struct coh_breach *breach);
 
