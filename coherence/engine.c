@@ -95,6 +95,7 @@ static void open_transaction(struct transaction *t, struct coh_engine *engine, u
   atomic_init(&t->wait.error, 0);
   t->by_wire = t->stepped = false;
   t->error = 0;
+  t->before = t->begun = 0;
   t->parcels = t->local_parcels;
   t->parcel_count = 0;
   t->parcel_room = LOCAL_PARCELS;

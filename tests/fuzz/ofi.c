@@ -117,7 +117,7 @@ static void complete(void *context, int device, int channel, const struct fab_he
   if (header->b & 1) begin_send(&h.in); /* an upcall may send */
 }
 
-static void lost(void *context, int device)
+static void lost(void *context, int device, bool in_order)
 {
   FUZZ_CHECK(!h.lost[device] && !h.closing);
   h.lost[device] = true;
