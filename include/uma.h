@@ -58,8 +58,8 @@ enum { UMA_NUMA_AUTO = 1, UMA_NUMA_NONE, UMA_NUMA_INTERLEAVE };
 enum { UMA_ON_FAILURE_END = 1, UMA_ON_FAILURE_CONTINUE };
 enum { UMA_OFF = 1, UMA_ON };
 
-/* Joins the session that `uma run` or uma_spawn started this process for; without either, starts a session of one device.
- * `config` is used for a session of one device only (elsewhere the launcher has decided); NULL is all defaults.
+/* Joins the session that `uma run`, uma_spawn or a PMIx launcher (mpirun, srun) started this process for; without any, starts a session of one
+ * device. `config` is used for a session of one device, and under a PMIx launcher that of device 0 (elsewhere the launcher has decided); NULL is all defaults.
  * Errors: -EINVAL a bad setting; -EEXIST something is mapped where the windows must go (uma_last_error names it, UMA_BASE
  * is the way out); -EALREADY called twice; -ENOMEM. One thread, once. */
 int uma_init(const struct uma_config *config);
@@ -94,7 +94,7 @@ const char *uma_last_error(void);    /* one sentence on the calling thread's las
 enum uma_path {
   UMA_PATH_SELF = 1, /* this device's own memory */
   UMA_PATH_MAP,      /* mapped: reached by this processor's own load and store */
-  UMA_PATH_RMA,      /* reached by put and get over a network */
+  UMA_PATH_RMA,      /* on another host: reached through coherent caches over a network */
   UMA_PATH_MSG,      /* another coherence domain: reached by messages only */
 };
 
