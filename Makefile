@@ -25,8 +25,8 @@ ALL     += -fsanitize=$(SAN) -fno-omit-frame-pointer -DUMA_SAN $(if $(findstring
 LIBS    += -fsanitize=$(SAN)
 endif
 
-# main.c, cmd_*.c, litmus_*.c and trace_*.c are the command; bench/*.c are its `bench`; everything else in uma/, coherence/, fabric/ is the library.
-COMMAND_C := $(wildcard uma/main.c uma/cmd_*.c uma/litmus_*.c uma/trace_*.c) $(filter-out bench/peer_%.c,$(wildcard bench/*.c))
+# main.c, cmd_*.c and trace_*.c are the command; bench/*.c are its `bench`; everything else in uma/, coherence/, fabric/ is the library.
+COMMAND_C := $(wildcard uma/main.c uma/cmd_*.c uma/trace_*.c) $(filter-out bench/peer_%.c,$(wildcard bench/*.c))
 LIBRARY_C := $(filter-out $(COMMAND_C),$(wildcard uma/*.c coherence/*.c fabric/*.c))
 EXAMPLES  := $(patsubst examples/%.c,%,$(wildcard examples/*.c))
 # Programs with PARMACS macros
@@ -159,6 +159,7 @@ install: all
 	ln -sf libuma.so.0 $(DESTDIR)$(PREFIX)/lib/libuma.so
 	install -m 644 include/uma.h $(DESTDIR)$(PREFIX)/include/uma.h
 	install -m 644 include/uma/*.h $(DESTDIR)$(PREFIX)/include/uma/
+	@$(MAKE) --no-print-directory -C examples/labs tree OUT=$(abspath $B)/labs TREE=$(abspath $(DESTDIR)$(PREFIX))/share/uma/labs
 	printf 'prefix=%s\nlibdir=$${prefix}/lib\nincludedir=$${prefix}/include\n\nName: uma\nDescription: One address space for all devices\nVersion: %s\nLibs: -L$${libdir} -luma\nLibs.private: %s\nCflags: -I$${includedir}\n' \
 	  '$(PREFIX)' '$(VERSION)' '$(LIBS)' > $(DESTDIR)$(PREFIX)/lib/pkgconfig/uma.pc
 
