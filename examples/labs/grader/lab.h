@@ -58,6 +58,7 @@ void lab_stop(struct lab *lab, const char *why, ...) __attribute__((format(print
 
 /* ---- The student ------------------------------------------------------------------------------------------------- */
 
+/* Names that begin with @ stand for the same in all labs. */
 long lab_number(struct lab *lab, const char *name, long least, long most);
 uint64_t lab_seed(struct lab *lab, const char *name); /* for what is drawn at random */
 uint64_t lab_draw(uint64_t *seed);                    /* the next number of that seed */
