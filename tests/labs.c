@@ -159,6 +159,11 @@ Test(labs, lab_4)
   grade_lab(4);
 }
 
+Test(labs, lab_5)
+{
+  grade_lab(5);
+}
+
 /* What `make handout` packs is enough to grade with, and holds no solution. */
 Test(labs, the_handout_stands_alone)
 {

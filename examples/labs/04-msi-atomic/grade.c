@@ -3,24 +3,7 @@
 
 #include "protocol.h"
 
-enum { DEVICES_LEAST = 4, DEVICES_MOST = 7, PATTERNS = 6 };
-
-static const int points_of[PATTERNS] = {3, 5, 5, 5, 6, 6};
-
-/* What of the contract is the student's own. */
-static struct contract contract_of(struct lab *lab)
-{
-  bool second = lab_number(lab, "@contract", 0, 1);
-  return (struct contract){.relays = second, .notices = second};
-}
-
-static void task(struct lab *lab)
-{
-  struct contract contract = contract_of(lab);
-  lab_say(lab, "  your number 1: an owner %s",
-          contract.relays ? "relays: its data goes to the home, which sends it on" : "answers by itself");
-  lab_say(lab, "  your number 2: a clean copy is given up %s", contract.notices ? "with notice (PutS)" : "silently");
-}
+static const int points_of[PROTOCOL_PATTERNS] = {2, 4, 4, 4, 8, 8};
 
 static void grade_table(struct lab *lab)
 {
@@ -38,22 +21,15 @@ static void grade_coherence(struct lab *lab)
 {
   struct coh_protocol *protocol = protocol_load(lab, "msi.protocol");
   struct coh_check_options options = {.sharers = "full", .caches = 2, .lines = 1, .atomic = true};
-  if (!protocol_prove(lab, protocol, &options, 20, "2 caches: coherent in every state"))
+  struct machine alone;
+  machine_init(&alone, protocol, 1);
+  static const uint8_t accesses[] = {COH_LOAD, COH_STORE, COH_LOAD, COH_EVICT, COH_STORE, COH_EVICT, COH_LOAD, COH_EVICT, COH_LOAD};
+  for (int i = 0; i < (int)sizeof accesses; i++) machine_access(&alone, accesses[i], 0);
+  lab_check(lab, 5, !alone.wrong[0], "a cache that is alone reads what it wrote", "%s", alone.wrong);
+  if (!protocol_prove(lab, protocol, &options, 15, "2 caches: coherent in every state"))
     lab_stop(lab, "3 caches are looked at when 2 are right");
   options.caches = 3;
   protocol_prove(lab, protocol, &options, 20, "3 caches: coherent in every state");
-}
-
-static void make_patterns(struct lab *lab, struct pattern *patterns)
-{
-  int devices = (int)lab_number(lab, "devices", DEVICES_LEAST, DEVICES_MOST), rounds = (int)lab_number(lab, "rounds", 5, 20);
-  int device = (int)lab_number(lab, "device", 0, devices - 1), readers = (int)lab_number(lab, "readers", 2, devices - 1);
-  pattern_private(&patterns[0], devices, device, rounds);
-  pattern_migratory(&patterns[1], devices, rounds);
-  pattern_producer_consumer(&patterns[2], devices, device, readers, rounds);
-  pattern_read_mostly(&patterns[3], devices, device, 3, rounds);
-  pattern_write_write(&patterns[4], devices, rounds);
-  pattern_evictions(&patterns[5], devices, readers, rounds);
 }
 
 /* The state that was there for reading: without it every reader takes the line from the one before. */
@@ -70,41 +46,25 @@ static void look_for_sharing(struct lab *lab, const struct coh_protocol *protoco
                 "have copies at the same time; only a store takes them away.");
 }
 
-/* Correct, but by the other contract. */
-static void look_for_other_contract(struct lab *lab, const struct coh_protocol *protocol, const struct contract *mine,
-                                    const struct pattern *patterns)
-{
-  struct contract other = {.relays = !mine->relays, .notices = !mine->notices};
-  for (int p = 1; p < PATTERNS; p++) {
-    struct machine machine;
-    machine_init(&machine, protocol, patterns[p].devices);
-    struct cost cost = contract_cost(&other, &patterns[p]);
-    if (!pattern_run(&patterns[p], &machine) || machine.messages != cost.messages || machine.data != cost.data) return;
-  }
-  lab_mistake(lab, "other-contract", "This table follows the other numbers: it %s and gives clean copies up %s. Yours are at the top.",
-              other.relays ? "relays" : "lets the owner answer", other.notices ? "with notice" : "silently");
-}
-
 static void grade_messages(struct lab *lab)
 {
-  static struct pattern patterns[PATTERNS];
   static struct machine ran;
   struct coh_protocol *protocol = protocol_load(lab, "msi.protocol");
-  struct contract contract = contract_of(lab);
+  struct contract contract = protocol_contract(lab, false);
   protocol_must_be_right(lab, protocol, true);
-  make_patterns(lab, patterns);
   protocol_every_access_ends(lab, protocol, 10, &ran);
-  for (int p = 0; p < PATTERNS; p++) protocol_price(lab, protocol, &contract, &patterns[p], points_of[p], &ran);
+  protocol_price_all(lab, protocol, &contract, points_of, &ran);
   protocol_table_page(lab, protocol, &ran);
   look_for_sharing(lab, protocol);
-  look_for_other_contract(lab, protocol, &contract, patterns);
 }
 
 static void grade_leanness(struct lab *lab)
 {
   struct coh_protocol *protocol = protocol_load(lab, "msi.protocol");
-  int messages = protocol->message_count - COH_FIRST_MESSAGE, most = contract_of(lab).notices ? 10 : 9;
+  struct contract contract = protocol_contract(lab, false);
+  int messages = protocol->message_count - COH_FIRST_MESSAGE, most = contract.notices ? 10 : 9;
   protocol_must_be_right(lab, protocol, true);
+  protocol_must_follow(lab, protocol, &contract);
   lab_check(lab, 4, protocol->controllers[COH_CACHE].state_count <= 3, "a cache of 3 states",
             "it has %d; which of them differ in what they do?", protocol->controllers[COH_CACHE].state_count);
   lab_check(lab, 3, protocol->controllers[COH_DIRECTORY].state_count <= 3, "a directory of 3 states", "it has %d",
@@ -115,7 +75,7 @@ static void grade_leanness(struct lab *lab)
 const struct lab_plan lab_plan = {
     .number = 4,
     .title = "MSI, one thing at a time",
-    .task = task,
+    .task = protocol_say_contract,
     .groups = {{"the table", 10, grade_table, 0},
                {"coherent", 40, grade_coherence, 0},
                {"messages", 40, grade_messages, 0},

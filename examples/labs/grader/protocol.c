@@ -6,7 +6,7 @@
 #include "page.h"
 #include "protocol.h"
 
-enum { BYTES_MOST = 512 << 20, ACCESSES = 20000, EVICT_ONE_IN = 8 };
+enum { BYTES_MOST = 512 << 20, ACCESSES = 20000, EVICT_ONE_IN = 8, DEVICES_LEAST = 4, DEVICES_MOST = 7 };
 
 struct coh_protocol *protocol_load(struct lab *lab, const char *file)
 {
@@ -138,6 +138,10 @@ static struct finding no_cell(const struct coh_ladder *ladder)
   const struct coh_ladder_step *last = &ladder->steps[ladder->step_count - 1];
   const struct coh_message_type *type = type_of(ladder, &last->input);
   bool at_home = last->input.target < 0;
+  if (type->ack && !at_home && cache_state(ladder, last->from)->right == COH_RIGHT_WRITE)
+    return (struct finding){"did-not-wait",
+                            "A cache writes already, and an ack of a sharer still comes: until then that sharer may have read "
+                            "its copy. Who wants to write waits for the last ack, in a state of its own."};
   if (type->ack)
     return (struct finding){"ack-overtakes",
                             "An ack came in a state that does not expect it. Acks and data travel separately: an ack may "
@@ -215,7 +219,7 @@ void protocol_must_be_right(struct lab *lab, const struct coh_protocol *protocol
   struct coh_check_result result;
   int error = coh_check(protocol, &options, &result);
   coh_ladder_free(&result.ladder);
-  if (error || result.verdict != COH_PROVED) lab_stop(lab, "what it costs counts when it is coherent");
+  if (error || result.verdict != COH_PROVED) lab_stop(lab, "this is looked at when it is coherent");
 }
 
 /* ---- What it costs ----------------------------------------------------------------------------------------------- */
@@ -294,6 +298,77 @@ bool protocol_every_access_ends(struct lab *lab, const struct coh_protocol *prot
   }
   add_ran(ran, &machine);
   return lab_check(lab, points, !machine.wrong[0], "every access ends, and is done", "%s", machine.wrong);
+}
+
+/* ---- The contract of labs 4 to 6 --------------------------------------------------------------------------------- */
+
+struct contract protocol_contract(struct lab *lab, bool confirms)
+{
+  bool second = lab_number(lab, "@contract", 0, 1);
+  return (struct contract){.confirms = confirms, .relays = second, .notices = second};
+}
+
+void protocol_say_contract(struct lab *lab)
+{
+  struct contract contract = protocol_contract(lab, false);
+  lab_say(lab, "  your number 1: an owner %s",
+          contract.relays ? "relays: its data goes to the home, which sends it on" : "answers by itself");
+  lab_say(lab, "  your number 2: a clean copy is given up %s", contract.notices ? "with notice (PutS)" : "silently");
+}
+
+void protocol_patterns(struct lab *lab, struct pattern patterns[PROTOCOL_PATTERNS])
+{
+  int devices = (int)lab_number(lab, "devices", DEVICES_LEAST, DEVICES_MOST), rounds = (int)lab_number(lab, "rounds", 5, 20);
+  int device = (int)lab_number(lab, "device", 0, devices - 1), readers = (int)lab_number(lab, "readers", 2, devices - 1);
+  pattern_private(&patterns[0], devices, device, rounds);
+  pattern_migratory(&patterns[1], devices, rounds);
+  pattern_producer_consumer(&patterns[2], devices, device, readers, rounds);
+  pattern_read_mostly(&patterns[3], devices, device, 3, rounds);
+  pattern_write_write(&patterns[4], devices, rounds);
+  pattern_evictions(&patterns[5], devices, readers, rounds);
+}
+
+static bool costs(const struct coh_protocol *protocol, const struct contract *contract, const struct pattern *pattern)
+{
+  struct machine machine;
+  struct cost cost = contract_cost(contract, pattern);
+  machine_init(&machine, protocol, pattern->devices);
+  return pattern_run(pattern, &machine) && machine.messages == cost.messages && machine.data == cost.data;
+}
+
+/* Right, but by other numbers than the student's. */
+static void look_for_other_contract(struct lab *lab, const struct coh_protocol *protocol, const struct contract *mine,
+                                    const struct pattern *patterns)
+{
+  for (int other = 0; other < 4; other++) {
+    struct contract contract = *mine;
+    bool all = true;
+    contract.relays = other & 1, contract.notices = other >> 1;
+    if (contract.relays == mine->relays && contract.notices == mine->notices) continue;
+    for (int p = 0; all && p < PROTOCOL_PATTERNS; p++) all = costs(protocol, &contract, &patterns[p]);
+    if (!all) continue;
+    lab_mistake(lab, "other-contract",
+                "This table follows other numbers: an owner %s, and clean copies are given up %s. Yours are at the top.",
+                contract.relays ? "relays" : "answers by itself", contract.notices ? "with notice" : "silently");
+  }
+}
+
+void protocol_price_all(struct lab *lab, const struct coh_protocol *protocol, const struct contract *contract, const int *points,
+                        struct machine *ran)
+{
+  static struct pattern patterns[PROTOCOL_PATTERNS];
+  bool all = true;
+  protocol_patterns(lab, patterns);
+  for (int p = 0; p < PROTOCOL_PATTERNS; p++) all &= protocol_price(lab, protocol, contract, &patterns[p], points[p], ran);
+  if (!all) look_for_other_contract(lab, protocol, contract, patterns);
+}
+
+void protocol_must_follow(struct lab *lab, const struct coh_protocol *protocol, const struct contract *contract)
+{
+  static struct pattern patterns[PROTOCOL_PATTERNS];
+  protocol_patterns(lab, patterns);
+  for (int p = 0; p < PROTOCOL_PATTERNS; p++)
+    if (!costs(protocol, contract, &patterns[p])) lab_stop(lab, "how lean it is counts when it sends the messages that were agreed on");
 }
 
 /* ---- The table, lit ---------------------------------------------------------------------------------------------- */

@@ -17,9 +17,24 @@ bool protocol_prove(struct lab *lab, const struct coh_protocol *protocol, const 
 /* Ends the group unless the protocol is right; for groups whose figures mean nothing otherwise. */
 void protocol_must_be_right(struct lab *lab, const struct coh_protocol *protocol, bool atomic);
 
+/* The contract of labs 4 to 6: what of it is the student's own is the same in all of them. */
+struct contract protocol_contract(struct lab *lab, bool confirms);
+void protocol_say_contract(struct lab *lab);
+
+/* Patterns with the student's own numbers of devices and rounds. */
+enum { PROTOCOL_PATTERNS = 6 };
+void protocol_patterns(struct lab *lab, struct pattern patterns[PROTOCOL_PATTERNS]);
+
 /* Runs the pattern; credits the points when it costs exactly what the contract says. The cells that ran are added to `ran`. */
 bool protocol_price(struct lab *lab, const struct coh_protocol *protocol, const struct contract *contract, const struct pattern *pattern,
                     int points, struct machine *ran);
+
+/* All patterns, with so many points each; and whether what costs otherwise follows the other contract. */
+void protocol_price_all(struct lab *lab, const struct coh_protocol *protocol, const struct contract *contract, const int *points,
+                        struct machine *ran);
+
+/* Ends the group unless all patterns cost what the contract says. */
+void protocol_must_follow(struct lab *lab, const struct coh_protocol *protocol, const struct contract *contract);
 
 /* Loads, stores and evictions by all at random: every access must end, and be done. */
 bool protocol_every_access_ends(struct lab *lab, const struct coh_protocol *protocol, int points, struct machine *ran);
