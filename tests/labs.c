@@ -164,6 +164,11 @@ Test(labs, lab_5)
   grade_lab(5);
 }
 
+Test(labs, lab_6)
+{
+  grade_lab(6);
+}
+
 /* What `make handout` packs is enough to grade with, and holds no solution. */
 Test(labs, the_handout_stands_alone)
 {

@@ -26,10 +26,10 @@ static void grade_coherence(struct lab *lab)
   static const uint8_t accesses[] = {COH_LOAD, COH_STORE, COH_LOAD, COH_EVICT, COH_STORE, COH_EVICT, COH_LOAD, COH_EVICT, COH_LOAD};
   for (int i = 0; i < (int)sizeof accesses; i++) machine_access(&alone, accesses[i], 0);
   lab_check(lab, 5, !alone.wrong[0], "a cache that is alone reads what it wrote", "%s", alone.wrong);
-  if (!protocol_prove(lab, protocol, &options, 15, "2 caches: coherent in every state"))
+  if (!protocol_prove(lab, protocol, &options, 15, "2 caches: coherent in every state", "ladder.html"))
     lab_stop(lab, "3 caches are looked at when 2 are right");
   options.caches = 3;
-  protocol_prove(lab, protocol, &options, 20, "3 caches: coherent in every state");
+  protocol_prove(lab, protocol, &options, 20, "3 caches: coherent in every state", "ladder.html");
 }
 
 /* The state that was there for reading: without it every reader takes the line from the one before. */
@@ -54,7 +54,7 @@ static void grade_messages(struct lab *lab)
   protocol_must_be_right(lab, protocol, true);
   protocol_every_access_ends(lab, protocol, 10, &ran);
   protocol_price_all(lab, protocol, &contract, points_of, &ran);
-  protocol_table_page(lab, protocol, &ran);
+  protocol_table_page(lab, protocol, &ran, "table.html");
   look_for_sharing(lab, protocol);
 }
 

@@ -16,16 +16,16 @@ static void grade_coherence(struct lab *lab)
 {
   struct coh_protocol *protocol = protocol_load(lab, "msi.protocol");
   struct coh_check_options options = {.sharers = "full", .caches = 2, .lines = 1, .atomic = true};
-  if (!protocol_prove(lab, protocol, &options, 10, "2 caches, one transaction at a time: coherent in every state"))
+  if (!protocol_prove(lab, protocol, &options, 10, "2 caches, one transaction at a time: coherent in every state", "ladder.html"))
     lab_stop(lab, "races are looked at when it works without them");
   options.atomic = false;
-  if (!protocol_prove(lab, protocol, &options, 15, "2 caches: coherent in every state"))
+  if (!protocol_prove(lab, protocol, &options, 15, "2 caches: coherent in every state", "ladder.html"))
     lab_stop(lab, "more is looked at when 2 caches are right");
   options.caches = 3;
-  if (!protocol_prove(lab, protocol, &options, 15, "3 caches: coherent in every state"))
+  if (!protocol_prove(lab, protocol, &options, 15, "3 caches: coherent in every state", "ladder.html"))
     lab_stop(lab, "2 lines are looked at when 3 caches are right");
   options.caches = options.lines = 2;
-  protocol_prove(lab, protocol, &options, 5, "2 caches, 2 lines: coherent in every state");
+  protocol_prove(lab, protocol, &options, 5, "2 caches, 2 lines: coherent in every state", "ladder.html");
 }
 
 /* Seeded, so it fails again in the same way. */
@@ -63,7 +63,7 @@ static void grade_messages(struct lab *lab)
   struct contract contract = protocol_contract(lab, true);
   protocol_must_be_right(lab, protocol, false);
   protocol_price_all(lab, protocol, &contract, points_of, &ran);
-  protocol_table_page(lab, protocol, &ran);
+  protocol_table_page(lab, protocol, &ran, "table.html");
 }
 
 static void grade_leanness(struct lab *lab)
@@ -75,11 +75,9 @@ static void grade_leanness(struct lab *lab)
   int messages = protocol->message_count - COH_FIRST_MESSAGE;
   protocol_must_be_right(lab, protocol, false);
   protocol_must_follow(lab, protocol, &contract);
-  lab_credit(lab, 7 - 2 * (caches - (notices ? 11 : 10)), 7, "no state of the cache more than needed",
-             "it has %d; %d are enough. Two states with the same cells are one", caches, notices ? 11 : 10);
-  lab_credit(lab, 4 - 2 * (homes - 7), 4, "no state of the directory more than needed", "it has %d; 7 are enough", homes);
-  lab_credit(lab, 4 - 2 * (messages - (notices ? 11 : 10)), 4, "no message type more than needed", "it has %d; %d are enough", messages,
-             notices ? 11 : 10);
+  protocol_count(lab, 7, caches, notices ? 11 : 10, "no state of the cache more than needed");
+  protocol_count(lab, 4, homes, 7, "no state of the directory more than needed");
+  protocol_count(lab, 4, messages, notices ? 11 : 10, "no message type more than needed");
 }
 
 const struct lab_plan lab_plan = {

@@ -224,7 +224,9 @@ FILE *lab_picture(struct lab *lab, const char *file, const char *about)
   snprintf(lab->path, sizeof lab->path, "%s/%s", lab->out, file);
   FILE *page = fopen(lab->path, "we");
   if (!page) lab_stop(lab, "%s cannot be written: %s", lab->path, strerror(errno));
-  if (record->picture_count < LAB_PICTURES) {
+  bool known = false;
+  for (int p = 0; p < record->picture_count; p++) known |= !strcmp(record->pictures[p].key, file);
+  if (!known && record->picture_count < LAB_PICTURES) {
     struct note *note = &record->pictures[record->picture_count++];
     snprintf(note->key, sizeof note->key, "%s", file);
     snprintf(note->text, sizeof note->text, "%s", about);

@@ -133,6 +133,15 @@ static struct finding old_data(const struct coh_ladder *ladder)
   return stale_reader(ladder);
 }
 
+/* What the last step received was sent by an eviction. */
+static bool gives_the_line_up(const struct coh_ladder *ladder)
+{
+  for (int a = 0; a < ladder->arrow_count; a++)
+    if (ladder->arrows[a].received == ladder->step_count - 1 && ladder->arrows[a].sent >= 0)
+      return ladder->steps[ladder->arrows[a].sent].input.type == COH_EVICT;
+  return false;
+}
+
 static struct finding no_cell(const struct coh_ladder *ladder)
 {
   const struct coh_ladder_step *last = &ladder->steps[ladder->step_count - 1];
@@ -146,7 +155,7 @@ static struct finding no_cell(const struct coh_ladder *ladder)
     return (struct finding){"ack-overtakes",
                             "An ack came in a state that does not expect it. Acks and data travel separately: an ack may "
                             "come before the data says how many there are. Each state that waits for both needs cells for both."};
-  if (at_home && type->class == COH_REQUEST && type->data)
+  if (at_home && gives_the_line_up(ladder))
     return (struct finding){"late-put",
                             "A line given back arrives when its sender is not the owner any more: its message and another's request "
                             "have crossed. The directory must answer it, and do nothing else."};
@@ -158,6 +167,10 @@ static struct finding no_cell(const struct coh_ladder *ladder)
     return (struct finding){"gone",
                             "The directory sends something to a cache that has given the line up. Either it must hear of that, or the "
                             "cache must answer from its initial state, too."};
+  if (!at_home && type->class == COH_FORWARD)
+    return (struct finding){"disagree",
+                            "The directory takes this cache for something that it is not any more: in an earlier step one of the two "
+                            "changed its state, and the other did not. Who is the owner now, by each of their tables?"};
   return (struct finding){"no-cell",
                           "A controller gets something in a state that has no cell for it. If that may happen, write the cell; if "
                           "not, an earlier step of the run is wrong."};
@@ -186,27 +199,27 @@ static struct finding find(const struct coh_check_result *result)
                                             "have sent it, and in which cell."};
 }
 
-static void show_broken(struct lab *lab, const struct coh_check_result *result)
+static void show_broken(struct lab *lab, const struct coh_check_result *result, const char *file)
 {
   struct finding finding = find(result);
   printf("\n");
   coh_ladder_text(stdout, &result->ladder);
   printf("\n");
-  FILE *page = lab_picture(lab, "ladder.html", "the shortest run that breaks it, to step through");
+  FILE *page = lab_picture(lab, file, "the shortest run that breaks it, to step through");
   coh_ladder_html(page, &result->ladder);
   fclose(page);
   lab_mistake(lab, finding.key, "%s", finding.help);
 }
 
 bool protocol_prove(struct lab *lab, const struct coh_protocol *protocol, const struct coh_check_options *options, int points,
-                    const char *what)
+                    const char *what, const char *page)
 {
   struct coh_check_result result;
   struct coh_check_options bounded = *options;
   bounded.bytes_most = BYTES_MOST;
   int error = coh_check(protocol, &bounded, &result);
   if (error) lab_stop(lab, "the checker cannot run: %s", strerror(-error));
-  if (result.verdict == COH_BROKEN) show_broken(lab, &result);
+  if (result.verdict == COH_BROKEN) show_broken(lab, &result, page);
   lab_check(lab, points, result.verdict == COH_PROVED, what, "%s",
             result.verdict == COH_BROKEN ? result.sentence : "it has more states than there is room for: does something grow without end?");
   coh_ladder_free(&result.ladder);
@@ -328,7 +341,7 @@ void protocol_patterns(struct lab *lab, struct pattern patterns[PROTOCOL_PATTERN
   pattern_evictions(&patterns[5], devices, readers, rounds);
 }
 
-static bool costs(const struct coh_protocol *protocol, const struct contract *contract, const struct pattern *pattern)
+bool protocol_costs(const struct coh_protocol *protocol, const struct contract *contract, const struct pattern *pattern)
 {
   struct machine machine;
   struct cost cost = contract_cost(contract, pattern);
@@ -345,7 +358,7 @@ static void look_for_other_contract(struct lab *lab, const struct coh_protocol *
     bool all = true;
     contract.relays = other & 1, contract.notices = other >> 1;
     if (contract.relays == mine->relays && contract.notices == mine->notices) continue;
-    for (int p = 0; all && p < PROTOCOL_PATTERNS; p++) all = costs(protocol, &contract, &patterns[p]);
+    for (int p = 0; all && p < PROTOCOL_PATTERNS; p++) all = protocol_costs(protocol, &contract, &patterns[p]);
     if (!all) continue;
     lab_mistake(lab, "other-contract",
                 "This table follows other numbers: an owner %s, and clean copies are given up %s. Yours are at the top.",
@@ -368,7 +381,13 @@ void protocol_must_follow(struct lab *lab, const struct coh_protocol *protocol, 
   static struct pattern patterns[PROTOCOL_PATTERNS];
   protocol_patterns(lab, patterns);
   for (int p = 0; p < PROTOCOL_PATTERNS; p++)
-    if (!costs(protocol, contract, &patterns[p])) lab_stop(lab, "how lean it is counts when it sends the messages that were agreed on");
+    if (!protocol_costs(protocol, contract, &patterns[p]))
+      lab_stop(lab, "how lean it is counts when it sends the messages that were agreed on");
+}
+
+void protocol_count(struct lab *lab, int points, int count, int enough, const char *what)
+{
+  lab_credit(lab, points - 2 * (count > enough ? count - enough : 0), points, what, "it has %d; %d are enough", count, enough);
 }
 
 /* ---- The table, lit ---------------------------------------------------------------------------------------------- */
@@ -403,11 +422,11 @@ static const char lighting[] =
     " const heat=count?0.12+0.88*Math.log(1+count)/Math.log(1+most):0;\n"
     " cell.style.background=count?`rgba(255,190,40,${heat.toFixed(2)})`:'#f3d6d3'}\n";
 
-void protocol_table_page(struct lab *lab, const struct coh_protocol *protocol, const struct machine *ran)
+void protocol_table_page(struct lab *lab, const struct coh_protocol *protocol, const struct machine *ran, const char *page)
 {
   char title[64];
   snprintf(title, sizeof title, "%s: how often each cell ran", protocol->name);
-  FILE *out = lab_picture(lab, "table.html", "the table, its cells lit by how often they ran");
+  FILE *out = lab_picture(lab, page, "the table, its cells lit by how often they ran");
   page_begin(out, title, "Over all access patterns of this grading. The warmer, the more often; red: never.");
   coh_print_html_style(out);
   fputs("<style>body{font-size:18px}table.coh{font-size:15px}.ran{color:#55657a;font-size:.85em;text-align:right}</style>\n", out);

@@ -9,10 +9,10 @@
 /* The student's file, parsed; never NULL. The mistakes that the loader finds are the message. */
 struct coh_protocol *protocol_load(struct lab *lab, const char *file);
 
-/* Explores all states; credits the points when nothing is broken. Else prints a shortest run that breaks it, writes it as ladder.html to
- * step through, and tells the typical mistake that it shows. */
+/* Explores all states; credits the points when nothing is broken. Else prints a shortest run that breaks it, writes it as a page to step
+ * through, and tells the typical mistake that it shows. */
 bool protocol_prove(struct lab *lab, const struct coh_protocol *protocol, const struct coh_check_options *options, int points,
-                    const char *what);
+                    const char *what, const char *page);
 
 /* Ends the group unless the protocol is right; for groups whose figures mean nothing otherwise. */
 void protocol_must_be_right(struct lab *lab, const struct coh_protocol *protocol, bool atomic);
@@ -21,7 +21,8 @@ void protocol_must_be_right(struct lab *lab, const struct coh_protocol *protocol
 struct contract protocol_contract(struct lab *lab, bool confirms);
 void protocol_say_contract(struct lab *lab);
 
-/* Patterns with the student's own numbers of devices and rounds. */
+/* Patterns with the student's own numbers of devices and rounds: private, migratory, producer-consumer, read-mostly, write-write,
+ * evictions. */
 enum { PROTOCOL_PATTERNS = 6 };
 void protocol_patterns(struct lab *lab, struct pattern patterns[PROTOCOL_PATTERNS]);
 
@@ -40,7 +41,13 @@ void protocol_must_follow(struct lab *lab, const struct coh_protocol *protocol, 
 bool protocol_every_access_ends(struct lab *lab, const struct coh_protocol *protocol, int points, struct machine *ran);
 
 /* Both tables, each cell lit by how often it ran. */
-void protocol_table_page(struct lab *lab, const struct coh_protocol *protocol, const struct machine *ran);
+void protocol_table_page(struct lab *lab, const struct coh_protocol *protocol, const struct machine *ran, const char *page);
+
+/* Whether the pattern costs what the contract says; says nothing. */
+bool protocol_costs(const struct coh_protocol *protocol, const struct contract *contract, const struct pattern *pattern);
+
+/* Credits the points; two less for each of `count` above `enough`. */
+void protocol_count(struct lab *lab, int points, int count, int enough, const char *what);
 
 int protocol_transient_states(const struct coh_protocol *protocol, enum coh_role role);
 

@@ -21,7 +21,7 @@ static void add(struct pattern *pattern, int type, int device)
 void pattern_private(struct pattern *pattern, int devices, int device, int rounds)
 {
   begin(pattern, "private", devices);
-  for (int r = 0; r < rounds; r++) add(pattern, COH_LOAD, device), add(pattern, COH_STORE, device);
+  for (int r = 0; r < rounds; r++) add(pattern, COH_LOAD, device), add(pattern, COH_STORE, device), add(pattern, COH_EVICT, device);
 }
 
 void pattern_migratory(struct pattern *pattern, int devices, int rounds)

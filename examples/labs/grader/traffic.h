@@ -14,7 +14,7 @@ struct pattern {
   } steps[TRAFFIC_STEPS];
 };
 
-/* One device loads and stores its own line. */
+/* One device loads its own line, stores into it, and gives it back. */
 void pattern_private(struct pattern *pattern, int devices, int device, int rounds);
 /* One device after the other loads the line, then stores into it. */
 void pattern_migratory(struct pattern *pattern, int devices, int rounds);
