@@ -154,6 +154,11 @@ static void grade_lab(int number)
   globfree(&labs), globfree(&folders), remove_out(out);
 }
 
+Test(labs, lab_3)
+{
+  grade_lab(3);
+}
+
 Test(labs, lab_4)
 {
   grade_lab(4);

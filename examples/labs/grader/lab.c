@@ -218,12 +218,17 @@ void *lab_function(struct lab *lab, const char *name)
   return symbol;
 }
 
+FILE *lab_output(struct lab *lab, const char *file)
+{
+  snprintf(lab->path, sizeof lab->path, "%s/%s", lab->out, file);
+  FILE *out = fopen(lab->path, "we");
+  if (!out) lab_stop(lab, "%s cannot be written: %s", lab->path, strerror(errno));
+  return out;
+}
+
 FILE *lab_picture(struct lab *lab, const char *file, const char *about)
 {
   struct record *record = lab->record;
-  snprintf(lab->path, sizeof lab->path, "%s/%s", lab->out, file);
-  FILE *page = fopen(lab->path, "we");
-  if (!page) lab_stop(lab, "%s cannot be written: %s", lab->path, strerror(errno));
   bool known = false;
   for (int p = 0; p < record->picture_count; p++) known |= !strcmp(record->pictures[p].key, file);
   if (!known && record->picture_count < LAB_PICTURES) {
@@ -231,7 +236,7 @@ FILE *lab_picture(struct lab *lab, const char *file, const char *about)
     snprintf(note->key, sizeof note->key, "%s", file);
     snprintf(note->text, sizeof note->text, "%s", about);
   }
-  return page;
+  return lab_output(lab, file);
 }
 
 static void *share(size_t bytes)

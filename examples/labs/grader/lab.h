@@ -74,6 +74,8 @@ char *lab_read(struct lab *lab, const char *file);
 
 /* Opened for writing; never NULL. `about` is what the report says of it. */
 FILE *lab_picture(struct lab *lab, const char *file, const char *about);
+/* Any other file there. */
+FILE *lab_output(struct lab *lab, const char *file);
 
 /* Memory that the group's child shares with processes that it starts (uma_spawn); zeroed, gone with the group. */
 void *lab_shared(struct lab *lab, size_t bytes);
