@@ -174,6 +174,43 @@ Test(labs, lab_6)
   grade_lab(6);
 }
 
+Test(labs, lab_7)
+{
+  grade_lab(7);
+}
+
+/* The start of lab 7 with one function that does as told; what the judge says of it. */
+static void expect_survived(const char *statement, const char *part)
+{
+  char *out = make_out(), *said, *line, work[64];
+  if (asprintf(&line,
+               "sed '0,/uint64_t .set, int device)/{/uint64_t .set, int device)/{n;s/{/{ %s/}}' " LABS "/07-*/sharers.c >%s/sharers.c",
+               statement, out) < 0)
+    abort();
+  cr_assert_eq(command_run(line, &said), 0, "%s", said);
+  free(said), free(line);
+  snprintf(work, sizeof work, "%s", out);
+  if (asprintf(&line, "make -s -C " LABS "/07-* grade WORK=%s OUT=%s JSON=%s/result.json UMA=\"$PWD\"", work, out, out) < 0) abort();
+  cr_expect_eq(command_run(line, &said), 0, "%s", said);
+  cr_expect(strstr(said, part), "%s: expected \"%s\", said: %s", statement, part, said);
+  free(said), free(line);
+  if (asprintf(&line, "%s/result.json", out) < 0) abort();
+  json_t *result = json_load_file(line, 0, NULL);
+  cr_assert(result, "%s: no JSON", statement);
+  expect_sums(statement, result);
+  cr_expect_eq(json_array_size(json_object_get(result, "groups")), 5, "the groups that did not crash are graded");
+  json_decref(result), free(line), remove_out(out);
+}
+
+Test(labs, crash_exit_and_endless_loop_are_messages)
+{
+  skip_where_it_cannot_run();
+  expect_survived("*(volatile int *)0 = 1;", "crashed: Segmentation fault");
+  expect_survived("_Exit(7);", "ended the process with exit status 7");
+  expect_survived("for (;;) ;", "did not end within");
+  expect_survived("oops", "your C files do not compile");
+}
+
 /* What `make handout` packs is enough to grade with, and holds no solution. */
 Test(labs, the_handout_stands_alone)
 {
