@@ -14,6 +14,7 @@ NEED      := !pkg-config=pkg-config !m4=m4 numa=libnuma-dev liburing=liburing-de
              uthash.h=uthash-dev
 NEED_TEST := $(NEED) criterion=libcriterion-dev
 NEED_DEMO := $(NEED) !gnuplot=gnuplot-nox
+NEED_PAGES := $(NEED_TEST) !chromium=chromium !npm=npm
 
 CFLAGS  ?= -O2 -g
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wno-unused-parameter
@@ -49,13 +50,14 @@ TEST_O    := $(patsubst %.c,$B/obj/%.o,$(wildcard tests/*.c))
 # Open MPI and OpenSHMEM as peers of the benchmarks, where their compilers are installed
 PEERS     := $(if $(shell command -v mpicc),$B/peers/mpi) $(if $(shell command -v oshcc),$B/peers/oshmem)
 
-.PHONY: all demo test bench install tidy format clean help have-needs
+.PHONY: all demo test test-pages bench install tidy format clean help have-needs
 all: $B/uma $B/libuma.so $B/libuma.a $B/libparmacs.a $(EXAMPLES:%=$B/examples/%) $(PARMACS:%=$B/%) $(PEERS)
 
 help:
 	@echo "make            build everything into build/"
 	@echo "make demo       install what is missing, build, measure the communication wall, write build/report/index.html"
 	@echo "make test       install what is missing, build, run all tests   (SAN=address|undefined|thread; LONG=1 for many more runs)"
+	@echo "make test-pages walk through the labs' pages in headless Chromium; installs it, and puppeteer-core from npm into build/pages/"
 	@echo "make bench      the whole benchmark suite, into build/bench/"
 	@echo "make install    into PREFIX=$(PREFIX)"
 	@echo "make tidy       clang-tidy, cppcheck, format"
@@ -147,6 +149,13 @@ test:
 	@$(MAKE) --no-print-directory -j$$(nproc) all $B/tests/all $(TEST_PARMACS:%=$B/%)
 	$(if $(TESTFLAGS)$(filter thread,$(SAN)),,env UMA_BUILD=$B UMA_COHERENCE=page $B/tests/all --timeout 300 --filter '$(PAGE_SUITES)')
 	$(TEST_WRAPPER) env UMA_BUILD=$B $(if $(LONG),UMA_TEST_LONG=1) $B/tests/all --timeout $(if $(LONG),3600,300) $(TESTFLAGS)
+
+# Chromium is large, so `make test` does without where it is missing.
+test-pages:
+	$(call provide,$(NEED_PAGES),install)
+	npm install --silent --no-audit --no-fund --prefix $B/pages puppeteer-core@24
+	@$(MAKE) --no-print-directory -j$$(nproc) all $B/tests/all
+	env UMA_BUILD=$B $B/tests/all --timeout 300 --filter 'labs_pages/*'
 
 bench: all
 	$B/uma bench --json $B/bench/rows.json --report $B/bench

@@ -39,8 +39,8 @@ static json_t *grade(const char *lab, const char *work, const char *student, con
 {
   char *line, *root = getcwd(NULL, 0), path[512];
   snprintf(path, sizeof path, "%s/result.json", out);
-  if (asprintf(&line, "make -s -C %s grade STUDENT='%s' OUT=%s JSON=%s UMA=%s %s%s%s", lab, student, out, path, root, work ? "WORK=" : "",
-               work ? root : "", work ? work : "") < 0)
+  if (asprintf(&line, "MAKEFLAGS= make -s -C %s grade STUDENT='%s' OUT=%s JSON=%s UMA=%s %s%s%s", lab, student, out, path, root,
+               work ? "WORK=" : "", work ? root : "", work ? work : "") < 0)
     abort();
   unlink(path);
   int status = command_run(line, said);
@@ -190,7 +190,8 @@ static void expect_survived(const char *statement, const char *part)
   cr_assert_eq(command_run(line, &said), 0, "%s", said);
   free(said), free(line);
   snprintf(work, sizeof work, "%s", out);
-  if (asprintf(&line, "make -s -C " LABS "/07-* grade WORK=%s OUT=%s JSON=%s/result.json UMA=\"$PWD\"", work, out, out) < 0) abort();
+  if (asprintf(&line, "MAKEFLAGS= make -s -C " LABS "/07-* grade WORK=%s OUT=%s JSON=%s/result.json UMA=\"$PWD\"", work, out, out) < 0)
+    abort();
   cr_expect_eq(command_run(line, &said), 0, "%s", said);
   cr_expect(strstr(said, part), "%s: expected \"%s\", said: %s", statement, part, said);
   free(said), free(line);
@@ -217,7 +218,7 @@ Test(labs, the_handout_stands_alone)
   char *said, *line, *out = make_out(), *root = getcwd(NULL, 0);
   skip_where_it_cannot_run();
   if (asprintf(&line,
-               "set -e; make -s -C " LABS " handout OUT=%s/packed; cd %s; tar xzf packed/uma-labs.tar.gz; cd uma-labs; "
+               "set -e; export MAKEFLAGS=; make -s -C " LABS " handout OUT=%s/packed; cd %s; tar xzf packed/uma-labs.tar.gz; cd uma-labs; "
                "test ! -e solutions; for lab in [0-9]*; do make -s -C $lab grade UMA=%s STUDENT=ada >$lab.said 2>&1 || cat $lab.said; "
                "test -s $lab.said; done; grep -L ' of 100' *.said",
                out, out, root) < 0)

@@ -11,6 +11,7 @@
 #include "sharers.h"
 
 enum { SIZES = 5, SETS = 8, WORDS = DEVICES_MOST / 64, GUARDS = 2, OPERATIONS = 1500, STORES = 250, COUNT_BITS = 4, POINTERS_MOST = 14 };
+enum { BUDGET_LEAST = 32, BUDGETS = 5 };
 enum { RANDOM_DEVICES = 48, RANDOM_STEPS = 400000 };
 #define GUARD 0x5a5a5a5a5a5a5a5aull
 
@@ -21,7 +22,7 @@ static const char *const kind_names[KINDS] = {"full_map", "limited", "coarse", "
 
 static int budget_of(struct lab *lab)
 {
-  return 24 + 8 * (int)lab_number(lab, "budget", 1, 5);
+  return BUDGET_LEAST + 8 * (int)lab_number(lab, "budget", 0, BUDGETS - 1);
 }
 
 static bool is_interleaved(struct lab *lab)
@@ -304,9 +305,9 @@ static struct traffic run_traffic(struct trial *trial, uint64_t seed)
   return traffic;
 }
 
-static struct traffic measure(struct lab *lab, enum kind kind, int devices)
+static struct traffic measure(struct lab *lab, enum kind kind, int devices, int budget)
 {
-  struct trial trial = {.lab = lab, .ops = lab_function(lab, kind_names[kind]), .kind = kind, .devices = devices, .budget = budget_of(lab)};
+  struct trial trial = {.lab = lab, .ops = lab_function(lab, kind_names[kind]), .kind = kind, .devices = devices, .budget = budget};
   return run_traffic(&trial, lab_seed(lab, "traffic"));
 }
 
@@ -326,7 +327,7 @@ static void grade_surplus(struct lab *lab, enum kind kind)
       lab_say(lab, "       %s, %d devices: what it sends counts when nobody is left out", kind_names[kind], sizes[s]);
       continue;
     }
-    struct traffic traffic = measure(lab, kind, sizes[s]);
+    struct traffic traffic = measure(lab, kind, sizes[s], budget_of(lab));
     snprintf(what, sizeof what, "%s, %d devices: at most %ld surplus invalidations", kind_names[kind], sizes[s],
              traffic.bound - traffic.needed);
     bool foreign = kind == COARSE && traffic.foreign && traffic.sent <= traffic.bound + traffic.bound / 2;
@@ -373,29 +374,47 @@ static void grade_best(struct lab *lab)
 
 /* ---- The picture ------------------------------------------------------------------------------------------------- */
 
-static void draw(struct lab *lab)
+/* Storage against traffic at the largest size, over the budgets that there are; the full map is one point. */
+static void draw_storage(struct lab *lab, FILE *out)
 {
-  double bits[KINDS][SIZES], sent[KINDS][SIZES], surplus[KINDS][SIZES], devices[SIZES];
-  struct page_curve storage[KINDS], scale[KINDS];
-  int budget = budget_of(lab);
+  double bits[KINDS][BUDGETS], sent[KINDS][BUDGETS];
+  struct page_curve curves[KINDS];
   for (int k = 0; k < KINDS; k++) {
     const struct sharer_set *ops = lab_function(lab, kind_names[k]);
+    int points = k == FULL ? 1 : BUDGETS;
+    for (int b = 0; b < points; b++) {
+      int budget = BUDGET_LEAST + 8 * b, used = ops->bits(DEVICES_MOST, budget);
+      bits[k][b] = used > 0 ? used : 1;
+      sent[k][b] = (double)(measure(lab, (enum kind)k, DEVICES_MOST, budget).sent + 1) / STORES; /* above 0 */
+    }
+    curves[k] = (struct page_curve){kind_names[k], points, bits[k], sent[k]};
+  }
+  page_plot(out, &(struct page_plot){"Storage against traffic, 1,024 devices", "bits a line", "invalidations a store", true, true, KINDS,
+                                     curves});
+}
+
+static void draw_scale(struct lab *lab, FILE *out)
+{
+  double surplus[KINDS][SIZES], devices[SIZES];
+  struct page_curve curves[KINDS];
+  for (int k = 0; k < KINDS; k++) {
     for (int s = 0; s < SIZES; s++) {
-      struct traffic traffic = measure(lab, (enum kind)k, sizes[s]);
-      int used = ops->bits(sizes[s], budget);
+      struct traffic traffic = measure(lab, (enum kind)k, sizes[s], budget_of(lab));
       devices[s] = sizes[s];
-      bits[k][s] = used > 0 ? used : 1;
-      sent[k][s] = (double)traffic.sent / STORES;
       surplus[k][s] = (double)(traffic.sent - traffic.needed) / STORES;
     }
-    storage[k] = (struct page_curve){kind_names[k], SIZES, bits[k], sent[k]};
-    scale[k] = (struct page_curve){kind_names[k], SIZES, devices, surplus[k]};
+    curves[k] = (struct page_curve){kind_names[k], SIZES, devices, surplus[k]};
   }
+  page_plot(out, &(struct page_plot){"What is sent for nothing, with your budget", "devices", "surplus invalidations a store", true, false,
+                                     KINDS, curves});
+}
+
+static void draw(struct lab *lab)
+{
   FILE *out = lab_picture(lab, "storage.html", "storage against traffic");
-  page_begin(out, "A directory that scales",
-             "Your four sets over one access pattern, at 8, 16, 64, 200 and 1,024 devices: left and low is good.");
-  page_plot(out, &(struct page_plot){"Storage against traffic", "bits a line", "invalidations a store", true, false, KINDS, storage});
-  page_plot(out, &(struct page_plot){"What is sent for nothing", "devices", "surplus invalidations a store", true, false, KINDS, scale});
+  page_begin(out, "A directory that scales", "Your four sets over one access pattern. Left and low is good.");
+  draw_storage(lab, out);
+  draw_scale(lab, out);
   page_end(out);
 }
 

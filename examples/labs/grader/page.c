@@ -1,10 +1,11 @@
 /* Pages: see page.h. Bars and curves are drawn as SVG here; the script only walks from item to item. Colours are told apart without
  * colour vision, too (Okabe and Ito, 2008). */
 #include <math.h>
+#include <string.h>
 
 #include "page.h"
 
-enum { COLOURS = 7, WIDTH = 1040, HEIGHT = 420, LEFT = 90, RIGHT = 30, TOP = 30, BOTTOM = 64, TICKS = 5, LEGEND = 190 };
+enum { COLOURS = 7, WIDTH = 1040, HEIGHT = 420, LEFT = 90, RIGHT = 30, TOP = 30, BOTTOM = 72, TICKS = 5, LEGEND = 190, LINE = 128 };
 
 static const char *const colours[COLOURS] = {"#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7a7a00"};
 
@@ -17,7 +18,8 @@ static const char style[] =
     "svg{max-width:100%;height:auto;display:block}svg text{font:15px system-ui,sans-serif;fill:#1c2430}svg .axis{stroke:#55657a}\n"
     "svg .grid{stroke:#e3e7ec}.item{cursor:pointer}.item.now{stroke:#000;stroke-width:3}\n"
     "table{border-collapse:collapse}td,th{border:1px solid #c5ccd6;padding:.2em .6em;text-align:left;vertical-align:top}\n"
-    "th{background:#eef1f5}td.item.now{outline:3px solid #000}tr.item.now td{background:#fff3c4}\n"
+    "th{background:#eef1f5}td.item.now{outline:3px solid #000;outline-offset:-3px}\n"
+    "svg .alarm{fill:#b3261e;font-weight:700}tr.item.now td{background:#fff3c4}\n"
     "</style>\n";
 
 static const char script[] =
@@ -103,6 +105,7 @@ static double next_tick(const struct axis *axis, double value)
 
 static void put_number(FILE *out, double value)
 {
+  if (fabs(value) < 1e-9) value = 0; /* no -0 */
   if (value >= 1e6) fprintf(out, "%gM", value / 1e6);
   else if (value >= 1e4) fprintf(out, "%gk", value / 1e3);
   else fprintf(out, "%.4g", value);
@@ -137,6 +140,18 @@ static void put_label(FILE *out, double x, double y, const char *anchor, const c
   fputs("</text>\n", out);
 }
 
+/* One line below the other, broken at "; ". */
+static void put_lines(FILE *out, double x, double y, const char *text)
+{
+  char part[LINE];
+  for (const char *end; *text; text = *end ? end + 1 : end, y += 18) {
+    while (*text == ' ') text++;
+    end = text + strcspn(text, ";");
+    snprintf(part, sizeof part, "%.*s", (int)(end - text), text);
+    put_label(out, x, y, "middle", part);
+  }
+}
+
 static void draw_legend(FILE *out, int number, const char *name)
 {
   int y = TOP + 10 + number * 26, x = WIDTH - LEGEND + 10;
@@ -157,7 +172,8 @@ static void draw_bar(FILE *out, const struct page_bars *bars, const struct axis 
   double slot = (double)(WIDTH - LEGEND - LEFT) / bars->group_count, width = slot * 0.8 / bars->series_count;
   int number = group * bars->series_count + series;
   double value = bars->values[number], x = LEFT + slot * group + slot * 0.1 + width * series, top = place(y, value);
-  const char *colour = bars->alarming && bars->alarming[number] ? "#b3261e" : colours[series % COLOURS];
+  bool alarms = bars->alarming && bars->alarming[number];
+  const char *colour = alarms ? "#b3261e" : colours[series % COLOURS];
   fprintf(out, "<rect class=\"item\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\" data-value=\"%g\" data-say=\"", x,
           top, width * 0.92, fmax(y->from - top, 1), colour, value);
   page_text(out, bars->groups[group]);
@@ -165,7 +181,7 @@ static void draw_bar(FILE *out, const struct page_bars *bars, const struct axis 
   page_text(out, bars->series[series]);
   fprintf(out, ": %g %s\"/>\n", value, bars->unit);
   if (width < 22) return;
-  fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", x + width * 0.46, top - 5);
+  fprintf(out, "<text%s x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", alarms ? " class=\"alarm\"" : "", x + width * 0.46, top - 5);
   put_number(out, value);
   fputs("</text>\n", out);
 }
@@ -179,10 +195,10 @@ void page_bars(FILE *out, const struct page_bars *bars)
   draw_y_axis(out, &y, WIDTH - LEGEND);
   for (int g = 0; g < bars->group_count; g++) {
     for (int s = 0; s < bars->series_count; s++) draw_bar(out, bars, &y, g, s);
-    put_label(out, LEFT + slot * (g + 0.5), HEIGHT - BOTTOM + 22, "middle", bars->groups[g]);
+    put_lines(out, LEFT + slot * (g + 0.5), HEIGHT - BOTTOM + 20, bars->groups[g]);
   }
   fprintf(out, "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"/>\n", LEFT, WIDTH - LEGEND, HEIGHT - BOTTOM, HEIGHT - BOTTOM);
-  put_label(out, LEFT, TOP - 10, "middle", bars->unit);
+  put_label(out, LEFT - 60, TOP - 10, "start", bars->unit);
   for (int s = 0; bars->series_count > 1 && s < bars->series_count; s++) draw_legend(out, s, bars->series[s]);
   fputs("</svg>\n", out);
 }
@@ -232,7 +248,7 @@ void page_plot(FILE *out, const struct page_plot *plot)
   draw_y_axis(out, &y, WIDTH - LEGEND - RIGHT);
   draw_x_axis(out, &x, HEIGHT - BOTTOM);
   for (int c = 0; c < plot->curve_count; c++) draw_curve(out, plot, c, &x, &y);
-  put_label(out, LEFT, TOP - 10, "middle", plot->y_label);
-  put_label(out, (LEFT + WIDTH - LEGEND) / 2.0, HEIGHT - 14, "middle", plot->x_label);
+  put_label(out, LEFT - 80, TOP - 10, "start", plot->y_label);
+  put_label(out, (LEFT + WIDTH - LEGEND) / 2.0, HEIGHT - 22, "middle", plot->x_label);
   fputs("</svg>\n", out);
 }

@@ -17,7 +17,7 @@ void page_end(FILE *out);                                        /* closes the f
 void page_heading(FILE *out, const char *text);
 void page_text(FILE *out, const char *text); /* with what HTML needs escaped */
 
-/* Bars side by side in groups; values[group * series_count + series]. */
+/* Bars side by side in groups; values[group * series_count + series]. The name of a group is broken into lines at "; ". */
 struct page_bars {
   const char *title, *unit;
   int group_count, series_count;

@@ -429,7 +429,8 @@ void protocol_table_page(struct lab *lab, const struct coh_protocol *protocol, c
   FILE *out = lab_picture(lab, page, "the table, its cells lit by how often they ran");
   page_begin(out, title, "Over all access patterns of this grading. The warmer, the more often; red: never.");
   coh_print_html_style(out);
-  fputs("<style>body{font-size:18px}table.coh{font-size:15px}.ran{color:#55657a;font-size:.85em;text-align:right}</style>\n", out);
+  fputs("<style>body{font-size:18px;max-width:none}table.coh{font-size:15px}.ran{color:#55657a;font-size:.85em;text-align:right}</style>\n",
+        out);
   for (int role = 0; role < COH_ROLES; role++) {
     page_heading(out, role ? "The directory" : "The cache");
     coh_print_html_table(out, protocol, (enum coh_role)role);
