@@ -212,6 +212,43 @@ Test(labs, crash_exit_and_endless_loop_are_messages)
   expect_survived("oops", "your C files do not compile");
 }
 
+/* Runs make in the folder of lab 4. */
+static void expect_make(const char *arguments, int status, const char *part)
+{
+  char *said, *line;
+  if (asprintf(&line, "MAKEFLAGS= make -s -C " LABS "/04-* UMA=\"$PWD\" %s", arguments) < 0) abort();
+  int got = command_run(line, &said);
+  cr_expect_eq(got, status, "make %s: exit status %d, said: %s", arguments, got, said);
+  cr_expect(strstr(said, part), "make %s: expected \"%s\", said: %s", arguments, part, said);
+  free(said), free(line);
+}
+
+Test(labs, hints_limits_and_names)
+{
+  char *out = make_out(), arguments[256];
+  skip_where_it_cannot_run();
+  static const struct {
+    const char *arguments;
+    int status;
+    const char *part;
+  } cases[] = {
+      {"hint", 0, "Hint 1. "},
+      {"hint", 0, "Hint 2. "},
+      {"grade LEAST=0", 0, "for anonymous"},
+      {"grade LEAST=50", 2, "of 100"},
+      {"grade LEAST=half", 2, "--least: \"half\" is not valid; expected 0 to 100"},
+      {"grade STUDENT=\"O'Brien \\$HOME\"", 0, "for O'Brien"},
+      {"grade WORK=/nowhere", 0, "/nowhere/msi.protocol cannot be read: No such file or directory"},
+  };
+  for (int i = 0; i < (int)(sizeof cases / sizeof *cases); i++) {
+    snprintf(arguments, sizeof arguments, "OUT=%s %s", out, cases[i].arguments);
+    expect_make(arguments, cases[i].status, cases[i].part);
+  }
+  snprintf(arguments, sizeof arguments, "OUT=%s/other UMA=/nowhere grade", out);
+  expect_make(arguments, 2, "libuma is not found in /nowhere. Build it (make), or say where it is: make grade UMA=path");
+  remove_out(out);
+}
+
 /* What `make handout` packs is enough to grade with, and holds no solution. */
 Test(labs, the_handout_stands_alone)
 {

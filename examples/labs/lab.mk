@@ -15,12 +15,15 @@ CFLAGS  ?= -O2 -g
 C_FLAGS  = -std=gnu11 -D_GNU_SOURCE -Wall -Wno-unused-parameter $(CFLAGS) -I. -I$(LABS)/grader -I$(HEADERS) -I$(UMA)/include
 STUDENT_C = $(addprefix $(WORK)/,$(filter %.c,$(FILES)))
 
+# For the shell, within single quotes
+quoted = $(subst ','\'',$(1))
+
 .PHONY: grade hint clean $(OUT)/student.so
 grade: $(OUT)/grade $(if $(STUDENT_C),$(OUT)/student.so)
-	@$(OUT)/grade --student "$(STUDENT)" --work "$(WORK)" --out "$(OUT)" $(if $(JSON),--json "$(JSON)") $(if $(LEAST),--least $(LEAST))
+	@$(OUT)/grade --student '$(call quoted,$(STUDENT))' --work "$(WORK)" --out "$(OUT)" $(if $(JSON),--json "$(JSON)") $(if $(LEAST),--least $(LEAST))
 
 hint: $(OUT)/grade
-	@$(OUT)/grade --hint --student "$(STUDENT)" --out "$(OUT)"
+	@$(OUT)/grade --hint --student '$(call quoted,$(STUDENT))' --out "$(OUT)"
 
 # One that does not compile is graded as that.
 $(OUT)/student.so:
