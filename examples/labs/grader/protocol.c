@@ -17,7 +17,11 @@ struct coh_protocol *protocol_load(struct lab *lab, const char *file)
   if (!protocol || !report) lab_stop(lab, "out of memory");
   int result = coh_protocol_parse(text, file, protocol, report);
   fclose(report);
-  if (result) lab_stop(lab, "the file has mistakes:\n%s", said);
+  if (result) {
+    fputs(said, stdout);
+    said[strcspn(said, "\n")] = 0;
+    lab_stop(lab, "the file has mistakes; the first: %s", said);
+  }
   free(text), free(said);
   return protocol;
 }
@@ -429,7 +433,8 @@ void protocol_table_page(struct lab *lab, const struct coh_protocol *protocol, c
   FILE *out = lab_picture(lab, page, "the table, its cells lit by how often they ran");
   page_begin(out, title, "Over all access patterns of this grading. The warmer, the more often; red: never.");
   coh_print_html_style(out);
-  fputs("<style>body{font-size:18px;max-width:none}table.coh{font-size:15px}.ran{color:#55657a;font-size:.85em;text-align:right}</style>\n",
+  fputs("<style>body{font-size:18px;max-width:none}table.coh{font-size:15px}.coh thead "
+        "th{top:3.5em}.ran{color:#55657a;font-size:.85em;text-align:right}</style>\n",
         out);
   for (int role = 0; role < COH_ROLES; role++) {
     page_heading(out, role ? "The directory" : "The cache");
