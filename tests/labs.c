@@ -154,6 +154,16 @@ static void grade_lab(int number)
   globfree(&labs), globfree(&folders), remove_out(out);
 }
 
+Test(labs, lab_1)
+{
+  grade_lab(1);
+}
+
+Test(labs, lab_2)
+{
+  grade_lab(2);
+}
+
 Test(labs, lab_3)
 {
   grade_lab(3);
@@ -177,6 +187,21 @@ Test(labs, lab_6)
 Test(labs, lab_7)
 {
   grade_lab(7);
+}
+
+Test(labs, lab_8)
+{
+  grade_lab(8);
+}
+
+Test(labs, lab_9)
+{
+  grade_lab(9);
+}
+
+Test(labs, lab_10)
+{
+  grade_lab(10);
 }
 
 /* The start of lab 7 with one function that does as told; what the judge says of it. */

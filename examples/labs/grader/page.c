@@ -9,6 +9,11 @@ enum { COLOURS = 7, WIDTH = 1040, HEIGHT = 420, LEFT = 90, RIGHT = 30, TOP = 30,
 
 static const char *const colours[COLOURS] = {"#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7a7a00"};
 
+const char *page_colour(int number)
+{
+  return colours[number % COLOURS];
+}
+
 static const char style[] =
     "<style>\n"
     "body{font:18px/1.4 system-ui,sans-serif;margin:1.2em auto;max-width:1100px;padding:0 1em;color:#1c2430;background:#fff}\n"
@@ -155,7 +160,7 @@ static void put_lines(FILE *out, double x, double y, const char *text)
 static void draw_legend(FILE *out, int number, const char *name)
 {
   int y = TOP + 10 + number * 26, x = WIDTH - LEGEND + 10;
-  fprintf(out, "<rect x=\"%d\" y=\"%d\" width=\"16\" height=\"16\" fill=\"%s\"/>", x, y - 13, colours[number % COLOURS]);
+  fprintf(out, "<rect x=\"%d\" y=\"%d\" width=\"16\" height=\"16\" fill=\"%s\"/>", x, y - 13, page_colour(number));
   put_label(out, x + 24, y, "start", name);
 }
 
@@ -173,7 +178,7 @@ static void draw_bar(FILE *out, const struct page_bars *bars, const struct axis 
   int number = group * bars->series_count + series;
   double value = bars->values[number], x = LEFT + slot * group + slot * 0.1 + width * series, top = place(y, value);
   bool alarms = bars->alarming && bars->alarming[number];
-  const char *colour = alarms ? "#b3261e" : colours[series % COLOURS];
+  const char *colour = alarms ? "#b3261e" : page_colour(series);
   fprintf(out, "<rect class=\"item\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\" data-value=\"%g\" data-say=\"", x,
           top, width * 0.92, fmax(y->from - top, 1), colour, value);
   page_text(out, bars->groups[group]);
@@ -215,7 +220,7 @@ static void reach(struct axis *axis, double value, bool *any)
 static void draw_curve(FILE *out, const struct page_plot *plot, int number, const struct axis *x, const struct axis *y)
 {
   const struct page_curve *curve = &plot->curves[number];
-  const char *colour = colours[number % COLOURS];
+  const char *colour = page_colour(number);
   fprintf(out, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"3\" points=\"", colour);
   for (int i = 0; i < curve->count; i++) fprintf(out, "%.1f,%.1f ", place(x, curve->x[i]), place(y, curve->y[i]));
   fputs("\"/>\n", out);

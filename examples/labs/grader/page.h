@@ -16,6 +16,7 @@ void page_begin(FILE *out, const char *title, const char *lead); /* lead: a sent
 void page_end(FILE *out);                                        /* closes the file, too */
 void page_heading(FILE *out, const char *text);
 void page_text(FILE *out, const char *text); /* with what HTML needs escaped */
+const char *page_colour(int number);         /* of series, curve or device `number`; told apart without colour vision, too */
 
 /* Bars side by side in groups; values[group * series_count + series]. The name of a group is broken into lines at "; ". */
 struct page_bars {
