@@ -21,6 +21,7 @@ static const char style[] =
     "#bar{position:sticky;top:0;background:#fff;padding:.4em 0;border-bottom:1px solid #c5ccd6;z-index:2;min-height:2.2em}\n"
     "#bar button{font:inherit;min-width:2.6em}#say{margin-left:1em}#count{margin-left:.6em;color:#55657a}\n"
     "svg{max-width:100%;height:auto;display:block}svg text{font:15px system-ui,sans-serif;fill:#1c2430}svg .axis{stroke:#55657a}\n"
+    "svg .label{font-weight:600;paint-order:stroke;stroke:#fff;stroke-width:4px}\n"
     "svg .grid{stroke:#e3e7ec}.item{cursor:pointer}.item.now{stroke:#000;stroke-width:3}\n"
     "table{border-collapse:collapse}td,th{border:1px solid #c5ccd6;padding:.2em .6em;text-align:left;vertical-align:top}\n"
     "th{background:#eef1f5}td.item.now{outline:3px solid #000;outline-offset:-3px}\n"
