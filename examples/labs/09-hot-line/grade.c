@@ -259,10 +259,9 @@ static void put_table(FILE *out, FILE *lines)
 {
   char *text = NULL;
   size_t room = 0;
-  fputs(
-      "<table><tr><th>#<th>line<th>home<th>true sharing<th>false sharing<th>upgrades<th>messages<th>verdict<th>allocated at<th>bytes that "
-      "each device touches</tr>\n",
-      out);
+  fputs("<style>table{font-size:.85em}.bytes{white-space:nowrap}</style><table><tr><th>line, allocated at<th>home<th>true<br>sharing"
+        "<th>false<br>sharing<th>upgrades<th>messages<th>verdict<th>bytes that each device touches</tr>\n",
+        out);
   for (int number = 1; getline(&text, &room, lines) > 0; number++) {
     json_t *line = json_loads(text, 0, NULL);
     if (line) put_line(out, line, number);
