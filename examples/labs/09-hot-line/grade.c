@@ -15,7 +15,7 @@
 #include "kernels.h"
 #include "page.h"
 
-enum { DEVICES = 4, ITEMS = 400, READ_EVERY = 50, BAG = 4, BAGS = 250, LINE = 64, CACHE = 16 << 10, HOT_LINES = 6 };
+enum { DEVICES = 4, ITEMS = 400, READ_EVERY = 50, BAG = 4, BAGS = 250, LINE = 64, CACHE = 16 << 10, HOT_LINES = 6, LINES = 8, WORDS = 8 };
 
 struct functions {
   void *(*histogram_create)(int, int);
@@ -228,7 +228,7 @@ static void put_devices(FILE *out, json_t *line)
   {
     fprintf(out, "%s%d:", d ? "<br>" : "", (int)json_integer_value(json_object_get(device, "device")));
     put_runs(out, " loads ", json_object_get(device, "loads"));
-    put_runs(out, "; stores ", json_object_get(device, "stores"));
+    put_runs(out, json_array_size(json_object_get(device, "loads")) ? "; stores " : " stores ", json_object_get(device, "stores"));
   }
 }
 
@@ -358,7 +358,7 @@ static void grade_histogram(struct lab *lab)
     lab_mistake(lab, "not-merged",
                 "These are the counts of device 0 alone: what the others have added up must be brought together in "
                 "histogram_finish, which each device calls.");
-  check_misses(lab, 24, "histogram", bad < 0, &cost, most_histogram_misses(lab));
+  check_misses(lab, 18, "histogram", bad < 0, &cost, most_histogram_misses(lab));
 }
 
 static void grade_counters(struct lab *lab)
@@ -384,7 +384,7 @@ static void grade_counters(struct lab *lab)
     lab_mistake(lab, "too-late",
                 "Device 0 sees less than was counted: amounts that are kept back in private variables are invisible. "
                 "These counters are read all the time; they need another way than the histogram.");
-  check_misses(lab, 19, "counters", at < 0 && ends, &cost, most_counter_misses());
+  check_misses(lab, 15, "counters", at < 0 && ends, &cost, most_counter_misses());
 }
 
 static bool sums_are_right(const struct run *run)
@@ -413,9 +413,9 @@ static void grade_bag(struct lab *lab)
   bool right = lab_check(lab, 4, sums_are_right(run), "bag: the same sums", "a sum differs from that of the rows' values");
   right &= lab_check(lab, 4, bad < 0, "bag: the same uses", "row %d was used %lu times, expected %lu", bad, bad < 0 ? 0 : run->found[bad],
                      bad < 0 ? 0 : uses[bad]);
-  check_misses(lab, 22, "bag", right, &cost, most_bag_misses(lab));
-  if (!right) lab_check(lab, 15, false, "bag: placement", "looked at when the results are right");
-  else if (!lab_check(lab, 15, cost.hops <= most, "bag: placement", "%lu messages went from one device to another; expected at most %lu",
+  check_misses(lab, 18, "bag", right, &cost, most_bag_misses(lab));
+  if (!right) lab_check(lab, 13, false, "bag: placement", "looked at when the results are right");
+  else if (!lab_check(lab, 13, cost.hops <= most, "bag: placement", "%lu messages went from one device to another; expected at most %lu",
                       cost.hops, most) &&
            cost.is_true + cost.is_false <= most_bag_misses(lab))
     lab_mistake(lab, "far-home",
@@ -423,9 +423,95 @@ static void grade_bag(struct lab *lab)
                 "rows are fetched again and again. A row whose home is its user needs no message to another device.");
 }
 
+/* ---- Eight lines: which sharing is it? --------------------------------------------------------------------------- */
+
+enum sharing { NONE, TRUE_SHARING, FALSE_SHARING };
+static const char *const sharings[] = {"none", "true", "false"};
+
+/* What a device does to the line: words that it loads and stores, or -1. */
+struct touch {
+  int loads, stores;
+};
+
+/* One of six ways to use a line, with words and devices drawn at random. */
+static enum sharing draw_use(uint64_t *seed, struct touch touches[DEVICES])
+{
+  int way = (int)(lab_draw(seed) % 6), word = (int)(lab_draw(seed) % WORDS), device = (int)(lab_draw(seed) % DEVICES);
+  int other = (word + 1 + (int)(lab_draw(seed) % (WORDS - 1))) % WORDS;
+  for (int d = 0; d < DEVICES; d++) {
+    int own = (word + d) % WORDS;
+    touches[d] = (struct touch){-1, -1};
+    if (way == 0) touches[d] = (struct touch){word, word};                      /* all add to one word */
+    else if (way == 1) touches[d] = (struct touch){own, own};                   /* each adds to its own */
+    else if (way == 2) touches[d].loads = own;                                  /* nobody stores */
+    else if (d == device && way == 3) touches[d] = (struct touch){other, word}; /* nobody else is there */
+    else if (d == device) touches[d].stores = word;                             /* one stores, the others load: that word, or another */
+    else if (way > 3) touches[d].loads = way == 4 ? word : other;
+  }
+  static const enum sharing verdicts[] = {TRUE_SHARING, FALSE_SHARING, NONE, NONE, TRUE_SHARING, FALSE_SHARING};
+  return verdicts[way];
+}
+
+static void put_touch(FILE *out, const char *verb, int word)
+{
+  if (word >= 0) fprintf(out, " %s %d-%d", verb, word * 8, word * 8 + 7);
+}
+
+static void put_use(FILE *out, int number, const struct touch touches[DEVICES])
+{
+  fprintf(out, "<tr class=\"item\" data-say=\"line %d: true, false or none?\"><td>%d<td class=\"bytes\">", number, number);
+  for (int d = 0; d < DEVICES; d++) {
+    if (touches[d].loads < 0 && touches[d].stores < 0) continue;
+    fprintf(out, "device %d:", d);
+    put_touch(out, "loads", touches[d].loads), put_touch(out, "stores", touches[d].stores);
+    fputs("<br>", out);
+  }
+  fputs("</tr>\n", out);
+}
+
+static bool read_answer(const char *text, int number, char *answer)
+{
+  int line;
+  for (; text; text = strchr(text, '\n') ? strchr(text, '\n') + 1 : NULL)
+    if (sscanf(text, "%d %7s", &line, answer) == 2 && line == number) return true;
+  return false;
+}
+
+static void grade_found(struct lab *lab)
+{
+  char *text = lab_read(lab, "found.txt"), answer[8];
+  uint64_t seed = lab_seed(lab, "lines");
+  int right = 0, by_line = 0;
+  FILE *out = lab_picture(lab, "lines.html", "your eight lines for found.txt");
+  page_begin(out, "Eight lines",
+             "Each device does this again and again, in turn. Is it true sharing, false sharing, or none that costs anything?");
+  fputs("<table><tr><th>line<th>bytes that each device touches</tr>\n", out);
+  for (int l = 0; l < LINES; l++) {
+    struct touch touches[DEVICES];
+    enum sharing sharing = draw_use(&seed, touches);
+    put_use(out, l, touches);
+    if (!read_answer(text, l, answer)) continue;
+    right += !strcmp(answer, sharings[sharing]);
+    by_line += sharing == FALSE_SHARING && !strcmp(answer, "true");
+  }
+  fputs("</table>\n", out);
+  page_end(out);
+  lab_credit(lab, 2 * right, 2 * LINES, "found.txt: the sharing of eight lines", "%d of %d are right; the lines are in lines.html", right,
+             LINES);
+  if (by_line)
+    lab_mistake(lab, "by-line",
+                "%d of your lines are called true sharing although no byte is both stored by one device and used by another: the same "
+                "line is not enough.",
+                by_line);
+  free(text);
+}
+
 const struct lab_plan lab_plan = {
     .number = 9,
     .title = "Find the hot line",
     .task = task,
-    .groups = {{"histogram", 30, grade_histogram, 0}, {"counters", 25, grade_counters, 0}, {"embedding bag", 45, grade_bag, 0}},
+    .groups = {{"found", 16, grade_found, 0},
+               {"histogram", 24, grade_histogram, 0},
+               {"counters", 21, grade_counters, 0},
+               {"embedding bag", 39, grade_bag, 0}},
 };
