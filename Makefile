@@ -15,6 +15,7 @@ NEED      := !pkg-config=pkg-config !m4=m4 numa=libnuma-dev liburing=liburing-de
 NEED_TEST := $(NEED) criterion=libcriterion-dev !mpirun=openmpi-bin !ip=iproute2
 NEED_FUZZ := $(NEED) !clang=clang /usr/lib/llvm-*/lib/clang/*/include/fuzzer=libclang-rt-14-dev
 NEED_DEMO := $(NEED) !gnuplot=gnuplot-nox
+NEED_PAGES := $(NEED_TEST) !chromium=chromium !npm=npm
 
 CFLAGS  ?= -O2 -g
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wno-unused-parameter
@@ -26,8 +27,8 @@ ALL     += -fsanitize=$(SAN) -fno-omit-frame-pointer -DUMA_SAN $(if $(findstring
 LIBS    += -fsanitize=$(SAN)
 endif
 
-# main.c, cmd_*.c, litmus_*.c and trace_*.c are the command; bench/*.c are its `bench`; everything else in uma/, coherence/, fabric/ is the library.
-COMMAND_C := $(wildcard uma/main.c uma/cmd_*.c uma/litmus_*.c uma/trace_*.c) $(filter-out bench/peer_%.c,$(wildcard bench/*.c))
+# main.c, cmd_*.c and trace_*.c are the command; bench/*.c are its `bench`; everything else in uma/, coherence/, fabric/ is the library.
+COMMAND_C := $(wildcard uma/main.c uma/cmd_*.c uma/trace_*.c) $(filter-out bench/peer_%.c,$(wildcard bench/*.c))
 LIBRARY_C := $(filter-out $(COMMAND_C),$(wildcard uma/*.c coherence/*.c fabric/*.c))
 EXAMPLES  := $(patsubst examples/%.c,%,$(wildcard examples/*.c))
 # Programs with PARMACS macros
@@ -53,7 +54,7 @@ TEST_O    := $(patsubst %.c,$B/obj/%.o,$(wildcard tests/*.c) $(FUZZ_C))
 # Open MPI and OpenSHMEM as peers of the benchmarks, where their compilers are installed
 PEERS     := $(if $(shell command -v mpicc),$B/peers/mpi) $(if $(shell command -v oshcc),$B/peers/oshmem)
 
-.PHONY: all demo test bench fuzz install tidy format clean help have-needs have-fuzzer
+.PHONY: all demo test test-pages bench fuzz install tidy format clean help have-needs have-fuzzer
 all: $B/uma $B/libuma.so $B/libuma.a $B/libparmacs.a $(EXAMPLES:%=$B/examples/%) $(PARMACS:%=$B/%) $(PEERS)
 
 help:
@@ -61,6 +62,7 @@ help:
 	@echo "make demo       install what is missing, build, measure the communication wall, write build/report/index.html"
 	@echo "make test       install what is missing, build, run all tests   (SAN=address|undefined|thread; LONG=1 for many more runs)"
 	@echo "make fuzz       arbitrary bytes to what reads the network and texts, by clang's libFuzzer   (FUZZ_SECONDS=60 a target; tests/fuzz/)"
+	@echo "make test-pages walk through the labs' pages in headless Chromium; installs it, and puppeteer-core from npm into build/pages/"
 	@echo "make bench      the whole benchmark suite, into build/bench/"
 	@echo "make install    into PREFIX=$(PREFIX)"
 	@echo "make tidy       clang-tidy, cppcheck, format"
@@ -193,6 +195,13 @@ test:
 	$(if $(TESTFLAGS)$(SAN),,env UMA_BUILD=$B UMA_HOSTS=2 $B/tests/all --timeout 300 --filter '$(HOST_STRESS)')
 	$(TEST_WRAPPER) env UMA_BUILD=$B $(if $(LONG),UMA_TEST_LONG=1) $B/tests/all --timeout $(if $(LONG),3600,300) $(TESTFLAGS)
 
+# Chromium is large, so `make test` does without where it is missing.
+test-pages:
+	$(call provide,$(NEED_PAGES),install)
+	npm install --silent --no-audit --no-fund --prefix $B/pages puppeteer-core@24
+	@$(MAKE) --no-print-directory -j$$(nproc) all $B/tests/all
+	env UMA_BUILD=$B $B/tests/all --timeout 300 --filter 'labs_pages/*'
+
 bench: all
 	$B/uma bench --json $B/bench/rows.json --report $B/bench
 
@@ -204,6 +213,7 @@ install: all
 	ln -sf libuma.so.0 $(DESTDIR)$(PREFIX)/lib/libuma.so
 	install -m 644 include/uma.h $(DESTDIR)$(PREFIX)/include/uma.h
 	install -m 644 include/uma/*.h $(DESTDIR)$(PREFIX)/include/uma/
+	@$(MAKE) --no-print-directory -C examples/labs tree OUT=$(abspath $B)/labs TREE=$(abspath $(DESTDIR)$(PREFIX))/share/uma/labs
 	printf 'prefix=%s\nlibdir=$${prefix}/lib\nincludedir=$${prefix}/include\n\nName: uma\nDescription: One address space for all devices\nVersion: %s\nLibs: -L$${libdir} -luma\nLibs.private: %s\nCflags: -I$${includedir}\n' \
 	  '$(PREFIX)' '$(VERSION)' '$(LIBS)' > $(DESTDIR)$(PREFIX)/lib/pkgconfig/uma.pc
 

@@ -17,6 +17,7 @@ static const struct command {
     {"protocol", "uma protocol", uma_cmd_protocol, "print a coherence protocol"},
     {"check", "uma check", uma_cmd_check, "prove a coherence protocol, or show how it breaks"},
     {"trace", "uma trace", uma_cmd_trace, "show what coherence cost in a recorded session"},
+    {"lab", "uma lab", uma_cmd_lab, "list, grade, and help with the labs"},
 };
 static const int command_count = sizeof commands / sizeof commands[0];
 
