@@ -425,6 +425,7 @@ static void read_networks(struct reader *reader, const config_setting_t *root)
   static const struct key up[] = {
       {"coherent", KEY_FLAG, true, 0, offsetof(struct fab_network, coherent)},
       {"stages", KEY_ELSE, true, 0, 0},
+      N(message_latency, false, FAB_DURATION),
       N(switch_power, false, FAB_POWER),
   };
   static const struct key out[] = {

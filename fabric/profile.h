@@ -100,12 +100,13 @@ struct fab_network {
   int stage_count; /* 0: the machine has no such network */
   int line;        /* of the file */
   struct fab_stage stage[FAB_STAGES];
-  bool coherent;                    /* scale-up: hardware keeps copies consistent */
-  bool staged;                      /* scale-out: NICs reach host memory only, so messages go through bounce buffers */
-  struct fab_quantity nics;         /* scale-out: of one unit of the first level; its devices share them evenly */
-  struct fab_quantity nic_latency;  /* scale-out: of a NIC with its software, at each end of a message */
-  struct fab_quantity nic_overhead; /* scale-out: for how long a message occupies a NIC, whatever its size */
-  struct fab_quantity switch_power; /* of one switch; optional */
+  bool coherent;                       /* scale-up: hardware keeps copies consistent */
+  bool staged;                         /* scale-out: NICs reach host memory only, so messages go through bounce buffers */
+  struct fab_quantity message_latency; /* scale-up: of the software, for one message or one step of a collective; optional */
+  struct fab_quantity nics;            /* scale-out: of one unit of the first level; its devices share them evenly */
+  struct fab_quantity nic_latency;     /* scale-out: of a NIC with its software, at each end of a message */
+  struct fab_quantity nic_overhead;    /* scale-out: for how long a message occupies a NIC, whatever its size */
+  struct fab_quantity switch_power;    /* of one switch; optional */
 };
 
 struct fab_efficiency { /* factors of the product; all optional */

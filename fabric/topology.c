@@ -92,6 +92,7 @@ static void make_host(const struct fab_profile *profile, struct fab_topology *to
   topology->host_bandwidth = whole(&host->memory_bandwidth);
   topology->nic_latency = fab_ticks_of_ns(out->nic_latency.value);
   topology->nic_overhead = fab_ticks_of_ns(out->nic_overhead.value);
+  topology->message_latency = fab_ticks_of_ns(profile->scale_up.message_latency.value);
   topology->devices_per_nic = out->stage_count ? topology->level[0].size / whole(&out->nics) : 0;
 }
 

@@ -130,6 +130,8 @@ struct fab_topology {
   uint64_t pcie_latency, pcie_overhead, pcie_bandwidth, pcie_energy;
   uint64_t host_latency, host_bandwidth;
   uint64_t nic_latency, nic_overhead;
+  uint64_t
+      message_latency; /* of software, for a message or a step of a collective over the scale-up network: besides what its path takes */
   /* Where the resources of each sort begin: memory d; slot 2 d out, + 1 in; host 2 s written, + 1 read; NIC 2 n out, + 1 in; then stages */
   uint64_t first_memory, first_pcie, first_host, first_nic, resources;
 };
