@@ -97,14 +97,18 @@ static enum fab_status status_of(struct reader *reader, const config_setting_t *
 }
 
 /* "KEY" or "KEY: place in it"; the key is one of the profile's sources. */
-static void check_source(struct reader *reader, const config_setting_t *group, const char *source)
+static void read_source(struct reader *reader, const config_setting_t *group, const char *source, struct fab_quantity *quantity)
 {
   char key[FAB_MACHINE_NAME];
   size_t length = strcspn(source, ":");
   snprintf(key, sizeof key, "%.*s", (int)length, source);
-  if (length >= sizeof key || !reader->sources || !config_setting_get_member(reader->sources, key))
+  const char *document = NULL;
+  if (length < sizeof key && reader->sources) config_setting_lookup_string(reader->sources, key, &document);
+  if (!document)
     mistake(reader, line_of(group), "%s has the source \"%s\"; expected KEY or \"KEY: place\" with a KEY out of the group sources",
             config_setting_name(group), source);
+  quantity->document = document;
+  quantity->place = source + length + strspn(source + length, ": ");
 }
 
 static void check_quantity_keys(struct reader *reader, const config_setting_t *group, enum fab_status status)
@@ -153,7 +157,7 @@ static void note_quantity(struct reader *reader, const char *where, const char *
 static void read_quantity(struct reader *reader, const config_setting_t *group, const char *where, enum fab_dimension dimension,
                           struct fab_quantity *quantity)
 {
-  *quantity = (struct fab_quantity){.dimension = dimension, .line = line_of(group), .text = "", .unit = "", .source = ""};
+  *quantity = (struct fab_quantity){.dimension = dimension, .line = line_of(group), .text = "", .unit = "", .place = ""};
   if (!config_setting_is_group(group)) {
     mistake(reader, line_of(group), "%s is not a number with its source; expected { value = \"NUMBER UNIT\"; status = ...; source = ...; }",
             config_setting_name(group));
@@ -164,8 +168,8 @@ static void read_quantity(struct reader *reader, const config_setting_t *group, 
   quantity->value = quantity->low = quantity->high = number_of(reader, group, "value", quantity);
   quantity->formula = text_of(reader, group, "formula");
   const char *source = text_of(reader, group, quantity->status == FAB_ASSUMED ? "reason" : "source");
-  if (source) quantity->source = source;
-  if (source && quantity->status != FAB_ASSUMED) check_source(reader, group, source);
+  if (source && quantity->status != FAB_ASSUMED) read_source(reader, group, source, quantity);
+  else if (source) quantity->place = source;
   if (quantity->status == FAB_ASSUMED && config_setting_get_member(group, "low") && config_setting_get_member(group, "high")) {
     quantity->low = number_of(reader, group, "low", quantity);
     quantity->high = number_of(reader, group, "high", quantity);

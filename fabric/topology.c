@@ -191,13 +191,13 @@ static void add_memory(const struct fab_topology *topology, uint64_t device, boo
                                               .energy = kind->memory_energy};
 }
 
-/* `in`: into the device. */
-static void add_pcie(const struct fab_topology *topology, uint64_t device, bool in, struct fab_leg *leg)
+/* `in`: into the device. `engine`: a copy engine must be started; a NIC reads and writes by itself. */
+static void add_pcie(const struct fab_topology *topology, uint64_t device, bool in, bool engine, struct fab_leg *leg)
 {
   leg->step[leg->count++] = (struct fab_step){.kind = FAB_STEP_PCIE,
                                               .resource = topology->first_pcie + 2 * device + in,
                                               .latency = topology->pcie_latency,
-                                              .overhead = topology->pcie_overhead,
+                                              .overhead = engine ? topology->pcie_overhead : 0,
                                               .bandwidth = topology->pcie_bandwidth,
                                               .energy = topology->pcie_energy};
 }
@@ -290,9 +290,9 @@ static void make_direct(const struct fab_topology *topology, uint64_t a, uint64_
   *path = (struct fab_path){.way = FAB_WAY_DIRECT, .count = 1};
   struct fab_leg *leg = &path->leg[0];
   add_memory(topology, a, true, leg);
-  add_pcie(topology, a, false, leg);
+  add_pcie(topology, a, false, inside, leg);
   if (!inside) add_between_hosts(topology, a, b, leg);
-  add_pcie(topology, b, true, leg);
+  add_pcie(topology, b, true, false, leg);
   add_memory(topology, b, false, leg);
 }
 
@@ -301,7 +301,7 @@ static void make_staged(const struct fab_topology *topology, uint64_t a, uint64_
   *path = (struct fab_path){.way = FAB_WAY_STAGED, .count = inside ? 2 : 3, .chunk = topology->chunk};
   struct fab_leg *first = &path->leg[0], *last = &path->leg[path->count - 1];
   add_memory(topology, a, true, first);
-  add_pcie(topology, a, false, first);
+  add_pcie(topology, a, false, true, first);
   add_host(topology, a, false, first);
   if (!inside) {
     add_host(topology, a, true, &path->leg[1]);
@@ -309,7 +309,7 @@ static void make_staged(const struct fab_topology *topology, uint64_t a, uint64_
     add_host(topology, b, false, &path->leg[1]);
   }
   add_host(topology, b, true, last);
-  add_pcie(topology, b, true, last);
+  add_pcie(topology, b, true, true, last);
   add_memory(topology, b, false, last);
 }
 

@@ -175,7 +175,9 @@ void fab_print_numbers(FILE *out, const struct fab_profile *profile)
   for (int i = 0; i < profile->quantity_count; i++) {
     const struct fab_named_quantity *named = &profile->quantity[i];
     const struct fab_quantity *quantity = named->quantity;
-    fprintf(out, "%-40s %-14s %-9s %s", named->name, quantity->text, fab_status_names[quantity->status], quantity->source);
+    char source[400];
+    fprintf(out, "%-40s %-14s %-9s %s", named->name, quantity->text, fab_status_names[quantity->status],
+            fab_source_text(quantity, source, sizeof source));
     if (quantity->formula) fprintf(out, "; = %s", quantity->formula);
     if (quantity->status == FAB_ASSUMED)
       fprintf(out, "; %.3g to %.3g times that", quantity->low / quantity->value, quantity->high / quantity->value);

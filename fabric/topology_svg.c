@@ -14,7 +14,7 @@ enum {
   TITLE = 38,
   BAR = 34,
   GAP = 44,
-  STACK = 96, /* right of the unit that is drawn: the others */
+  STACK = 108, /* right of the unit that is drawn: the others */
   INNER = 620,
   DEVICE = 62,
   HOST = 62,
@@ -125,7 +125,7 @@ static void draw_level(struct picture *picture, int level)
   }
   if (!others) return;
   snprintf(title, sizeof title, "+ %s", fab_text_count((double)others, count, sizeof count));
-  text_at(picture, from + 52, top + tall / 2, "more", title);
+  text_at(picture, from + 66, top + tall / 2, "more", title);
 }
 
 static void draw_devices(struct picture *picture)
