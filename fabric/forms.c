@@ -59,24 +59,54 @@ static bool fits(const struct fab_topology *topology, uint64_t n)
   return n >= 1 && n <= topology->devices;
 }
 
-/* The neighbours 0 and 1, and at each level the last device of a unit with the first of the next; and the end with the beginning. */
+/* Of one neighbour after another, all that a ring needs. */
+struct ring {
+  uint64_t sum, least, slowest, busiest; /* of steps; busiest: how long a step keeps one resource */
+};
+
+static uint64_t busy_ticks(const struct fab_path *path, uint64_t bytes)
+{
+  uint64_t chunk = path->chunk && path->chunk < bytes ? path->chunk : larger(bytes, 1), most = 0;
+  for (int leg = 0; leg < path->count; leg++) {
+    uint64_t all = fab_ticks_add(times(fab_leg_busy(&path->leg[leg], chunk), bytes / chunk),
+                                 bytes % chunk ? fab_leg_busy(&path->leg[leg], bytes % chunk) : 0);
+    most = larger(most, all);
+  }
+  return most;
+}
+
+static int add_neighbours(const struct fab_topology *topology, uint64_t a, uint64_t b, uint64_t count, uint64_t bytes, struct ring *ring)
+{
+  struct fab_path path;
+  int result = count ? fab_topology_path(topology, a, b, FAB_WAY_BEST, &path) : 0;
+  if (result || !count) return result;
+  uint64_t step = crowded_ticks(topology, &path, 1, bytes);
+  ring->sum = fab_ticks_add(ring->sum, times(step, count));
+  ring->least = smaller(ring->least, step);
+  ring->slowest = larger(ring->slowest, step);
+  ring->busiest = larger(ring->busiest, busy_ticks(&path, bytes));
+  return 0;
+}
+
+/* The neighbours of a ring differ by the level that joins them: 0 and 1, and at each level the last device of a unit with the first of the
+ * next; and the end with the beginning. */
 int fab_form_ring_allreduce(const struct fab_topology *topology, uint64_t n, uint64_t bytes, uint64_t *ticks)
 {
-  uint64_t slowest = 0, step, piece = (bytes + n - 1) / (n ? n : 1);
+  struct ring ring = {.least = UINT64_MAX};
   if (!fits(topology, n)) return -EINVAL;
-  for (int level = -1; level < topology->level_count && n > 1; level++) {
-    uint64_t b = level < 0 ? 1 : topology->level[level].size;
-    if (b >= n) break;
-    int result = step_ticks(topology, b - 1, b, 1, piece, &step);
-    if (result) return result;
-    slowest = larger(slowest, step);
+  if (n == 1) return *ticks = 0, 0;
+  uint64_t piece = bytes / n + (bytes % n > 0), crossing = n - 1, last = 1;
+  int result = add_neighbours(topology, n - 1, 0, 1, piece, &ring);
+  for (int level = 0; level < topology->level_count && !result; level++) {
+    uint64_t beyond = (n - 1) / topology->level[level].size;
+    result = add_neighbours(topology, last - 1, last, crossing - beyond, piece, &ring);
+    crossing = beyond;
+    last = topology->level[level].size;
   }
-  if (n > 1) {
-    int result = step_ticks(topology, n - 1, 0, 1, piece, &step);
-    if (result) return result;
-    slowest = larger(slowest, step);
-  }
-  *ticks = times(slowest, 2 * (n - 1));
+  if (result) return result;
+  uint64_t around = times(ring.sum, 2), whole = 2 * (n - 1), queued = fab_ticks_add(times(ring.busiest, whole - 1), ring.slowest);
+  around = around < FAB_TICKS_MOST ? around - 2 * ring.least : FAB_TICKS_MOST;
+  *ticks = larger(around, queued);
   return 0;
 }
 

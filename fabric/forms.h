@@ -3,10 +3,11 @@
  * A step of a collective is a copy of one device to another, by the best way, and what its software adds (topology->message_latency within
  * a scale-up domain). Where several copies of a step go over one resource they follow each other there: its bytes count that many times.
  * Formulas (t(x): one copy of x bytes; n devices; b bytes):
- *     ring all-reduce      2 (n - 1) t(b / n)                  over the slowest neighbours          (Patarasuk and Yuan, 2009)
+ *     ring all-reduce      2 (n - 1) t(b / n)              Patarasuk and Yuan, 2009. Where neighbours differ: a piece goes round twice, but
+ *                          for two steps, and meets every t; or the narrowest link carries 2 (n - 1) pieces, if that is longer
  *     direct all-reduce    2 x all-to-all of b / n             reduce-scatter, then all-gather
- *     all-to-all           longest latency + the busiest resource's bytes
- *     broadcast, tree      sum of t(b) over distances 1, 2, 4 ..          the binomial tree
+ *     all-to-all           longest latency + the busiest resource's bytes: a lower bound, reached where one stage joins all
+ *     broadcast, tree      sum of t(b) over distances 1, 2, 4 ..: the binomial tree
  *     pointer chase        hops x a load there and back
  *     staged copy          fab_path_ticks (topology.h): all legs once, then the longest leg for each other chunk */
 #ifndef FAB_FORMS_H

@@ -133,7 +133,7 @@ int fab_topology_make(const struct fab_profile *profile, uint64_t devices, struc
   make_links(profile, topology);
   make_host(profile, topology);
   uint64_t servers = topology->level[0].units, per_nic = topology->devices_per_nic;
-  topology->first_pcie = topology->first_memory + topology->devices;
+  topology->first_pcie = topology->first_memory + 2 * topology->devices;
   topology->first_host = topology->first_pcie + 2 * topology->devices;
   topology->first_nic = topology->first_host + 2 * servers;
   topology->resources = topology->first_nic + (per_nic ? 2 * units_of(topology->devices, per_nic) : 0);
@@ -185,7 +185,7 @@ static void add_memory(const struct fab_topology *topology, uint64_t device, boo
 {
   const struct fab_device_kind *kind = fab_topology_kind(topology, device);
   leg->step[leg->count++] = (struct fab_step){.kind = FAB_STEP_MEMORY,
-                                              .resource = topology->first_memory + device,
+                                              .resource = topology->first_memory + 2 * device + !read,
                                               .latency = read ? kind->load : 0,
                                               .bandwidth = kind->memory_bandwidth,
                                               .energy = kind->memory_energy};
@@ -355,7 +355,10 @@ const char *fab_step_text(const struct fab_topology *topology, const struct fab_
 {
   unsigned long long resource = step->resource, index;
   switch ((enum fab_step_kind)step->kind) {
-  case FAB_STEP_MEMORY: snprintf(text, room, "memory of device %llu", resource - topology->first_memory); break;
+  case FAB_STEP_MEMORY:
+    index = resource - topology->first_memory;
+    snprintf(text, room, "memory of device %llu, %s", index / 2, index % 2 ? "written" : "read");
+    break;
   case FAB_STEP_PCIE:
     index = resource - topology->first_pcie;
     snprintf(text, room, "PCIe %s device %llu", index % 2 ? "to" : "from", index / 2);
