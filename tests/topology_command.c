@@ -33,7 +33,7 @@ Test(topology_command, prints)
   expect("scalex640 --coverage", 0, "1,000,000");
   expect("scalex640 --power", 0, "PUE 1.04, published");
   expect("cloudmatrix384 --parts", 0, "112");
-  expect("mtt-s5000-kuae --efficiency", 0, "product          42.3 %");
+  expect("mtt-s5000-kuae --efficiency", 0, "product         42.3 %");
   expect("--published", 0, "NCCL ring all-reduce, 8 x H100");
   expect("h100-8 --format dot", 0, "d0 -- n0s0 [label=\"1 x nvlink\\n400 GB/s, 180 ns\"];");
 }
