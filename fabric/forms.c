@@ -129,7 +129,7 @@ static uint64_t busiest_stage(const struct fab_topology *topology, int network, 
     double count = stage->mesh ? (double)inside * (double)inside * (beyond > 0) : (double)inside * (double)beyond;
     for (int kind = 0; kind < topology->kind_count; kind++) {
       const struct fab_topology_link *link = &topology->link[stage->link[kind]];
-      most = larger(most, load_ticks(count * messages, link->overhead, link->bandwidth * stage->lanes, bytes));
+      most = larger(most, load_ticks(count * messages, link->overhead / stage->lanes, link->bandwidth * stage->lanes, bytes));
     }
   }
   return most;

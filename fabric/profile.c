@@ -81,6 +81,8 @@ static double number_of(struct reader *reader, const config_setting_t *group, co
   const char *wrong = fab_quantity_parse(text, quantity->dimension, &value, &unit);
   if (wrong) mistake(reader, line_of(setting), "%s of %s: %s", key, config_setting_name(group), wrong);
   else if (!strcmp(key, "value")) quantity->text = text, quantity->unit = unit;
+  else if (!strcmp(key, "low")) quantity->low_text = text;
+  else quantity->high_text = text;
   return value;
 }
 
@@ -157,7 +159,8 @@ static void note_quantity(struct reader *reader, const char *where, const char *
 static void read_quantity(struct reader *reader, const config_setting_t *group, const char *where, enum fab_dimension dimension,
                           struct fab_quantity *quantity)
 {
-  *quantity = (struct fab_quantity){.dimension = dimension, .line = line_of(group), .text = "", .unit = "", .place = ""};
+  *quantity = (struct fab_quantity){
+      .dimension = dimension, .line = line_of(group), .text = "", .unit = "", .place = "", .low_text = "", .high_text = ""};
   if (!config_setting_is_group(group)) {
     mistake(reader, line_of(group), "%s is not a number with its source; expected { value = \"NUMBER UNIT\"; status = ...; source = ...; }",
             config_setting_name(group));

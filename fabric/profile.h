@@ -45,8 +45,9 @@ struct fab_quantity {
   double low, high; /* assumed: the plausible range; otherwise the value */
   enum fab_status status;
   enum fab_dimension dimension;
-  const char *text;     /* as it is written: "400 GB/s" */
-  const char *unit;     /* the written unit */
+  const char *text; /* as it is written: "400 GB/s" */
+  const char *unit; /* the written unit */
+  const char *low_text, *high_text;
   const char *document; /* title, table, date; NULL: assumed */
   const char *place;    /* in the document, or ""; assumed: the reason */
   const char *formula;  /* derived only */

@@ -232,7 +232,7 @@ static void add_link(const struct fab_topology *topology, int network, int stage
                                               .link = (uint8_t)index,
                                               .resource = resource,
                                               .latency = link->latency,
-                                              .overhead = link->overhead,
+                                              .overhead = link->overhead / stage->lanes, /* a message occupies one of them */
                                               .bandwidth = link->bandwidth * stage->lanes,
                                               .energy = link->energy};
 }

@@ -54,7 +54,7 @@ enum fab_step_kind {
 struct fab_step {
   uint64_t resource;  /* shared with everybody whose path has the same number */
   uint64_t latency;   /* ticks until the first byte is across */
-  uint64_t overhead;  /* ticks for which a message occupies it besides its bytes */
+  uint64_t overhead;  /* ticks for which a message occupies it besides its bytes; of links side by side, their share */
   uint64_t bandwidth; /* bytes a second; 0: its bytes cost nothing here */
   uint64_t energy;    /* fJ a byte */
   uint8_t kind;       /* enum fab_step_kind */

@@ -179,8 +179,7 @@ void fab_print_numbers(FILE *out, const struct fab_profile *profile)
     fprintf(out, "%-40s %-14s %-9s %s", named->name, quantity->text, fab_status_names[quantity->status],
             fab_source_text(quantity, source, sizeof source));
     if (quantity->formula) fprintf(out, "; = %s", quantity->formula);
-    if (quantity->status == FAB_ASSUMED)
-      fprintf(out, "; %.3g to %.3g times that", quantity->low / quantity->value, quantity->high / quantity->value);
+    if (quantity->status == FAB_ASSUMED) fprintf(out, "; %s to %s", quantity->low_text, quantity->high_text);
     fprintf(out, "\n");
   }
 }

@@ -1,6 +1,7 @@
 /* State, power, parts and efficiency of a machine on paper. */
 #include "fabric/walls.h"
 
+#include <errno.h>
 #include <math.h>
 
 #include "fabric/table.h"
@@ -255,4 +256,62 @@ void fab_print_efficiency(FILE *out, bool html, const struct fab_profile *profil
   for (int i = 3; i < 6; i++) cells[i][0] = 0;
   fab_table_row(&table, cells);
   fab_table_end(&table);
+}
+
+/* ---- All machines ------------------------------------------------------------------------------------------------ */
+
+static void machine_row(const struct fab_table *table, const struct fab_profile *profile, const struct fab_topology *topology)
+{
+  struct fab_parts sum = {0}, parts;
+  struct fab_power power;
+  struct fab_factor factors[FAB_FACTORS];
+  struct fab_path path;
+  char cells[11][FAB_CELL];
+  double memory = 0;
+  uint64_t first = 0, ticks, domain = topology->network[0].domain;
+  for (int i = 0; i < topology->kind_count; first = topology->kind[i++].last)
+    memory += (double)((topology->kind[i].last < topology->devices ? topology->kind[i].last : topology->devices) - first) *
+              (double)topology->kind[i].memory_bytes;
+  for (int network = 0; network < 2; network++)
+    for (int i = 0; i < topology->network[network].stage_count; i++) {
+      fab_parts(profile, topology, network, i, &parts);
+      sum = (struct fab_parts){sum.links + parts.links, sum.switches + parts.switches, sum.cables + parts.cables};
+    }
+  fab_power(profile, topology, &power);
+  snprintf(cells[0], FAB_CELL, "%s", profile->name);
+  fab_text_count((double)topology->devices, cells[1], FAB_CELL);
+  fab_text_bytes(memory, cells[2], FAB_CELL);
+  fab_text_count((double)domain, cells[3], FAB_CELL);
+  if (fab_access_ticks(topology, 0, domain - 1, FAB_ACCESS_LOAD, 8, &ticks)) cells[4][0] = 0;
+  else fab_text_ticks(ticks, cells[4], FAB_CELL);
+  if (fab_topology_path(topology, 0, topology->devices - 1, FAB_WAY_BEST, &path)) cells[5][0] = 0;
+  else fab_text_ticks(fab_path_ticks(&path, 1 << 20, 0), cells[5], FAB_CELL);
+  snprintf(cells[6], FAB_CELL, "%.0f pJ", fab_path_picojoules(&path, 1000) / 1000);
+  fab_text_power(power.drawn, cells[7], FAB_CELL);
+  fab_text_count(sum.switches, cells[8], FAB_CELL);
+  fab_text_count(sum.cables, cells[9], FAB_CELL);
+  snprintf(cells[10], FAB_CELL, "%.0f %%", 100 * fab_efficiency(profile, NULL, factors));
+  fab_table_row(table, cells);
+}
+
+int fab_print_machines(FILE *out, bool html)
+{
+  static const struct fab_column columns[] = {{"profile", -17}, {"devices", 8},     {"memory", 9},     {"by load", 8},
+                                              {"8 B load", 9},  {"1 MiB copy", 10}, {"a byte", 8},     {"drawn", 9},
+                                              {"switches", 9},  {"cables", 8},      {"efficiency", 10}};
+  struct fab_table table = {.out = out, .html = html, .count = 11, .columns = columns};
+  fab_table_begin(&table, "Machines on paper",
+                  "By load: devices that one reaches by load and store. 8 B load: from the farthest of these. 1 MiB copy and the energy of "
+                  "a byte: from "
+                  "the first to the last device, by the best way. Efficiency: the product of five factors, most of them assumed.");
+  for (int i = 0; fab_shipped_profile(i); i++) {
+    struct fab_topology topology;
+    struct fab_profile *profile = fab_profile_load(fab_shipped_profile(i), stderr);
+    int result = profile ? fab_topology_make(profile, 0, &topology, stderr) : -errno;
+    if (!result) machine_row(&table, profile, &topology);
+    fab_profile_free(profile);
+    if (result) return result;
+  }
+  fab_table_end(&table);
+  return 0;
 }

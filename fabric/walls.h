@@ -42,6 +42,8 @@ double fab_efficiency(const struct fab_profile *profile, const double run[FAB_FA
 void fab_print_coverage(FILE *out, bool html, const struct fab_topology *topology);
 void fab_print_power(FILE *out, bool html, const struct fab_profile *profile, const struct fab_topology *topology);
 void fab_print_parts(FILE *out, bool html, const struct fab_profile *profile, const struct fab_topology *topology);
+/* All shipped profiles, a row each: size, memory, reach, power, parts, what a byte and a load to the farthest device cost. 0 or -errno. */
+int fab_print_machines(FILE *out, bool html);
 void fab_print_efficiency(FILE *out, bool html, const struct fab_profile *profile, const double run[FAB_FACTORS]);
 
 #endif

@@ -34,6 +34,8 @@ Test(topology_command, prints)
   expect("scalex640 --power", 0, "PUE 1.04, published");
   expect("cloudmatrix384 --parts", 0, "112");
   expect("mtt-s5000-kuae --efficiency", 0, "product         42.3 %");
+  expect("--machines", 0, "scalex-10240         10,240   655.4 TB       640");
+  expect("scalex640 --sensitivity", 0, "links.bus.latency");
   expect("--published", 0, "NCCL ring all-reduce, 8 x H100");
   expect("h100-8 --format dot", 0, "d0 -- n0s0 [label=\"1 x nvlink\\n400 GB/s, 180 ns\"];");
 }
