@@ -13,8 +13,8 @@ struct fab_published {
   const char *profile; /* a shipped one */
   const char *unit;
   double published, modelled;
-  bool input; /* a number of the profile was taken from it, so that it proves nothing */
-  const char *source;
+  bool input;                  /* a number of the profile was taken from it, so that it proves nothing */
+  const char *source, *remark; /* remark: what to know of the group */
 };
 
 /* All rows into `rows`, of FAB_PUBLISHED_ROWS. How many, or -errno after a message on `report`. */
