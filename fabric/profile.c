@@ -544,15 +544,17 @@ int fab_profile_path(const char *name, char *path, size_t room)
   return length < (int)room ? 0 : -ENAMETOOLONG;
 }
 
+/* The text of a file, or NULL with errno. */
 static char *read_file(const char *path)
 {
   enum { MOST = 1 << 20 };
   FILE *file = fopen(path, "r");
-  char *text = file ? malloc(MOST + 1) : NULL;
+  if (!file) return NULL;
+  char *text = malloc(MOST + 1);
   size_t length = text ? fread(text, 1, MOST + 1, file) : 0;
-  int error = !text ? errno : ferror(file) ? errno : length > MOST ? EFBIG : 0;
-  if (file) fclose(file);
-  if (!error && memchr(text, 0, length)) error = EINVAL;
+  int error = !text ? ENOMEM : ferror(file) ? errno : length > MOST ? EFBIG : 0;
+  fclose(file);
+  if (text && !error && memchr(text, 0, length)) error = EINVAL;
   if (error) {
     free(text);
     errno = error;

@@ -185,10 +185,10 @@ static void print_group(struct fab_table *table, const struct fab_published *row
 int fab_published_print(FILE *out, bool html)
 {
   static const struct fab_column columns[] = {{"", -36}, {"published", 14}, {"modelled", 14}, {"error", 9}, {"", -30}};
-  struct fab_published rows[FAB_PUBLISHED_ROWS];
+  struct fab_published rows[FAB_PUBLISHED_ROWS] = {0};
   struct fab_table table = {.out = out, .html = html, .count = 5, .columns = columns};
   int count = fab_published_rows(rows, stderr);
-  for (int i = 0; i < count; i++)
+  for (int i = 0; i < count && rows[i].group; i++)
     if (!i || strcmp(rows[i].group, rows[i - 1].group)) print_group(&table, rows, count, i);
   return count < 0 ? count : 0;
 }

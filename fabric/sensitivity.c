@@ -65,7 +65,7 @@ static bool is_swayed(const struct fab_quantity *quantity)
 int fab_sensitivity(struct fab_profile *profile, uint64_t n, enum fab_measure measure, struct fab_sway *sways, int room)
 {
   struct fab_sway all[FAB_PROFILE_QUANTITIES];
-  double as_is, low, high;
+  double as_is = 0, low = 0, high = 0;
   int count = 0, result = measure_with(profile, n, measure, profile->quantity[0].quantity, profile->quantity[0].quantity->value, &as_is);
   for (int i = 0; i < profile->quantity_count && !result && as_is > 0; i++) {
     struct fab_quantity *quantity = profile->quantity[i].quantity;
@@ -85,14 +85,14 @@ int fab_sensitivity(struct fab_profile *profile, uint64_t n, enum fab_measure me
 static void print_measure(struct fab_table *table, struct fab_profile *profile, uint64_t n, enum fab_measure measure)
 {
   enum { SHOWN = 8 };
-  struct fab_sway sways[SHOWN];
-  double as_is;
+  struct fab_sway sways[SHOWN] = {0};
+  double as_is = 0;
   char title[200], text[40], cells[4][FAB_CELL];
   int count = fab_sensitivity(profile, n, measure, sways, SHOWN);
   if (count < 0 || measure_with(profile, n, measure, profile->quantity[0].quantity, profile->quantity[0].quantity->value, &as_is)) return;
   snprintf(title, sizeof title, "%s: %s", fab_measure_names[measure], fab_text_ticks((uint64_t)as_is, text, sizeof text));
   fab_table_begin(table, title, count ? NULL : "No assumed number sways it.");
-  for (int i = 0; i < count; i++) {
+  for (int i = 0; i < count && sways[i].quantity; i++) {
     const struct fab_quantity *quantity = sways[i].quantity->quantity;
     snprintf(cells[0], FAB_CELL, "%s", sways[i].quantity->name);
     snprintf(cells[1], FAB_CELL, "%s, %s to %s", quantity->text, quantity->low_text, quantity->high_text);

@@ -66,8 +66,8 @@ void fab_print_coverage(FILE *out, bool html, const struct fab_topology *topolog
 void fab_parts(const struct fab_profile *profile, const struct fab_topology *topology, int network, int index, struct fab_parts *parts)
 {
   const struct fab_topology_stage *stage = &topology->network[network].stage[index];
-  double units = (double)stage->units, fan = (double)(stage->size / stage->below),
-         above = ceil((double)topology->devices / (double)stage->size);
+  uint64_t members = stage->size / stage->below; /* of what it joins */
+  double units = (double)stage->units, fan = (double)members, above = ceil((double)topology->devices / (double)stage->size);
   double links = stage->mesh ? above * fan * (fan - 1) / 2 * (double)stage->lanes : units * (double)stage->lanes;
   *parts = (struct fab_parts){.links = links, .switches = stage->mesh ? 0 : above * (double)stage->switches};
   if (profile->link[stage->link[0]].medium != FAB_BOARD) parts->cables = links;
@@ -80,7 +80,7 @@ void fab_print_parts(FILE *out, bool html, const struct fab_profile *profile, co
                                               {"links", 12},    {"switches", 10}, {"cables", 12}, {"links a device", 15}};
   struct fab_table table = {.out = out, .html = html, .count = 8, .columns = columns};
   struct fab_parts all = {0};
-  char title[200], number[40], cells[8][FAB_CELL] = {"both"};
+  char title[200], number[40], cells[8][FAB_CELL];
   snprintf(title, sizeof title, "Parts of %s with %s devices", topology->name,
            fab_text_count((double)topology->devices, number, sizeof number));
   fab_table_begin(&table, title, NULL);
@@ -242,7 +242,8 @@ void fab_print_efficiency(FILE *out, bool html, const struct fab_profile *profil
   for (int i = 0; i < FAB_FACTORS; i++) {
     snprintf(cells[0], FAB_CELL, "%s", factors[i].name);
     snprintf(cells[1], FAB_CELL, "%.1f %%", 100 * factors[i].value);
-    snprintf(cells[2], FAB_CELL, factors[i].low < factors[i].high ? "%.1f to %.1f %%" : "", 100 * factors[i].low, 100 * factors[i].high);
+    cells[2][0] = 0;
+    if (factors[i].low < factors[i].high) snprintf(cells[2], FAB_CELL, "%.1f to %.1f %%", 100 * factors[i].low, 100 * factors[i].high);
     snprintf(cells[3], FAB_CELL, "%s", factors[i].status ? fab_status_names[factors[i].status] : "not given");
     snprintf(cells[4], FAB_CELL, "%s", factors[i].meaning);
     if (factors[i].quantity) fab_source_text(factors[i].quantity, cells[5], FAB_CELL);
@@ -266,7 +267,7 @@ static void machine_row(const struct fab_table *table, const struct fab_profile 
   struct fab_power power;
   struct fab_factor factors[FAB_FACTORS];
   struct fab_path path;
-  char cells[11][FAB_CELL];
+  char cells[11][FAB_CELL] = {0};
   double memory = 0;
   uint64_t first = 0, ticks, domain = topology->network[0].domain;
   for (int i = 0; i < topology->kind_count; first = topology->kind[i++].last)
@@ -284,9 +285,11 @@ static void machine_row(const struct fab_table *table, const struct fab_profile 
   fab_text_count((double)domain, cells[3], FAB_CELL);
   if (fab_access_ticks(topology, 0, domain - 1, FAB_ACCESS_LOAD, 8, &ticks)) cells[4][0] = 0;
   else fab_text_ticks(ticks, cells[4], FAB_CELL);
-  if (fab_topology_path(topology, 0, topology->devices - 1, FAB_WAY_BEST, &path)) cells[5][0] = 0;
-  else fab_text_ticks(fab_path_ticks(&path, 1 << 20, 0), cells[5], FAB_CELL);
-  snprintf(cells[6], FAB_CELL, "%.0f pJ", fab_path_picojoules(&path, 1000) / 1000);
+  cells[5][0] = cells[6][0] = 0;
+  if (!fab_topology_path(topology, 0, topology->devices - 1, FAB_WAY_BEST, &path)) {
+    fab_text_ticks(fab_path_ticks(&path, 1 << 20, 0), cells[5], FAB_CELL);
+    snprintf(cells[6], FAB_CELL, "%.0f pJ", fab_path_picojoules(&path, 1000) / 1000);
+  }
   fab_text_power(power.drawn, cells[7], FAB_CELL);
   fab_text_count(sum.switches, cells[8], FAB_CELL);
   fab_text_count(sum.cables, cells[9], FAB_CELL);
@@ -305,9 +308,10 @@ int fab_print_machines(FILE *out, bool html)
                   "a byte: from "
                   "the first to the last device, by the best way. Efficiency: the product of five factors, most of them assumed.");
   for (int i = 0; fab_shipped_profile(i); i++) {
-    struct fab_topology topology;
+    struct fab_topology topology = {0};
     struct fab_profile *profile = fab_profile_load(fab_shipped_profile(i), stderr);
-    int result = profile ? fab_topology_make(profile, 0, &topology, stderr) : -errno;
+    if (!profile) return -EINVAL;
+    int result = fab_topology_make(profile, 0, &topology, stderr);
     if (!result) machine_row(&table, profile, &topology);
     fab_profile_free(profile);
     if (result) return result;
