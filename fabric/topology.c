@@ -262,9 +262,18 @@ static void add_network(const struct fab_topology *topology, int which, uint64_t
     if (!stages[i].mesh) add_link(topology, which, i, b, FAB_STEP_DOWN, stages[i].first_resource + 2 * (b / stages[i].below) + 1, leg);
 }
 
+/* Steps that are not used stay as they are: a path is large, and made often. */
+static void begin(struct fab_path *path, enum fab_way way, int legs, uint64_t chunk)
+{
+  path->way = way;
+  path->count = legs;
+  path->chunk = chunk;
+  for (int leg = 0; leg < FAB_PATH_LEGS; leg++) path->leg[leg].count = 0;
+}
+
 static void make_self(const struct fab_topology *topology, uint64_t device, struct fab_path *path)
 {
-  *path = (struct fab_path){.way = FAB_WAY_LOAD_STORE, .count = 1};
+  begin(path, FAB_WAY_LOAD_STORE, 1, 0);
   add_memory(topology, device, true, &path->leg[0]);
   path->leg[0].step[0].bandwidth /= 2; /* read and written */
   path->leg[0].step[0].energy *= 2;
@@ -272,7 +281,7 @@ static void make_self(const struct fab_topology *topology, uint64_t device, stru
 
 static void make_load_store(const struct fab_topology *topology, uint64_t a, uint64_t b, struct fab_path *path)
 {
-  *path = (struct fab_path){.way = FAB_WAY_LOAD_STORE, .count = 1};
+  begin(path, FAB_WAY_LOAD_STORE, 1, 0);
   add_memory(topology, a, true, &path->leg[0]);
   add_network(topology, UP_NETWORK, a, b, &path->leg[0]);
   add_memory(topology, b, false, &path->leg[0]);
@@ -287,7 +296,7 @@ static void add_between_hosts(const struct fab_topology *topology, uint64_t a, u
 
 static void make_direct(const struct fab_topology *topology, uint64_t a, uint64_t b, bool inside, struct fab_path *path)
 {
-  *path = (struct fab_path){.way = FAB_WAY_DIRECT, .count = 1};
+  begin(path, FAB_WAY_DIRECT, 1, 0);
   struct fab_leg *leg = &path->leg[0];
   add_memory(topology, a, true, leg);
   add_pcie(topology, a, false, inside, leg);
@@ -298,7 +307,7 @@ static void make_direct(const struct fab_topology *topology, uint64_t a, uint64_
 
 static void make_staged(const struct fab_topology *topology, uint64_t a, uint64_t b, bool inside, struct fab_path *path)
 {
-  *path = (struct fab_path){.way = FAB_WAY_STAGED, .count = inside ? 2 : 3, .chunk = topology->chunk};
+  begin(path, FAB_WAY_STAGED, inside ? 2 : 3, topology->chunk);
   struct fab_leg *first = &path->leg[0], *last = &path->leg[path->count - 1];
   add_memory(topology, a, true, first);
   add_pcie(topology, a, false, true, first);
