@@ -7,8 +7,8 @@
  * 1024 messages, 1 / n of them to itself. Dispatch: FP8 with an FP32 scale per 128 values; combine: BF16. The model has the network and the
  * memory; it has neither the kernels' start nor their packing, and so stays below what was measured.
  *
- * CloudMatrix384: reading memory of another NPU, 512 bytes, and the bandwidth of one of its two dies. The latency inside a node is where the
- * profile has its link latency from; the one between nodes follows. */
+ * CloudMatrix384: reading memory of another NPU, 512 bytes, and the bandwidth of one of its two dies. The two latencies are where the
+ * profile has those of a hop and of the memory from. */
 #include "fabric/published.h"
 
 #include <errno.h>
@@ -128,7 +128,7 @@ static int add_cloudmatrix(struct list *list)
     struct fab_published *row = add(list, group, "cloudmatrix384", "us", reads[i].us, source, cloudmatrix_remark);
     snprintf(row->what, sizeof row->what, "latency of 512 B %s", reads[i].what);
     row->modelled = us(ticks);
-    row->input = !i;
+    row->input = true;
     row = add(list, group, "cloudmatrix384", "GB/s", reads[i].bandwidth, source, cloudmatrix_remark);
     snprintf(row->what, sizeof row->what, "bandwidth of a die %s", reads[i].what);
     row->modelled = (double)fab_path_bandwidth(&path) / 2e9;
