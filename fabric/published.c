@@ -1,6 +1,6 @@
 /* Published measurements, and what the closed forms say of the same.
  *
- * NCCL: ring all-reduce of 8 H100. ASTRA-sim's documentation shows times up to 2 GiB (read off its chart, to 25 us), and says that the bus
+ * NCCL: ring all-reduce of 4 and of 8 H100. ASTRA-sim's documentation shows times up to 2 GiB (read off its chart, to 25 us), and says that the bus
  * bandwidth ends at 741.34 / 2 GB/s; NVIDIA says 370 GB/s. nccl-tests define bus bandwidth as 2 (n - 1) / n bytes over time.
  *
  * DeepEP: low-latency dispatch and combine on H800. Each rank has 128 tokens of 7168 values and sends each to 8 experts that lie anywhere:
@@ -56,32 +56,41 @@ static double us(uint64_t ticks)
   return fab_ns_of_ticks(ticks) / 1000;
 }
 
+/* GB/s, of 8: bytes by microseconds are MB/s. */
+static void add_bus_bandwidth(struct list *list, const char *group, const char *source, double modelled)
+{
+  struct fab_published *row = add(list, group, "h100-8", "GB/s", 370.67, source, nccl_remark);
+  snprintf(row->what, sizeof row->what, "bus bandwidth, largest");
+  row->modelled = modelled;
+  row = add(list, group, "h100-8", "GB/s", 370, "NVIDIA in nccl-tests issue 212, May 2024: 370 GB/s with NCCL_ALGO=RING", nccl_remark);
+  snprintf(row->what, sizeof row->what, "bus bandwidth, NVIDIA's word");
+  row->modelled = modelled;
+}
+
 static int add_nccl(struct list *list)
 {
+  enum { SIZES = 4, FIRST_LOG2 = 28 };
   static const struct {
-    int log2_bytes;
-    double us;
-  } chart[] = {{28, 1310}, {29, 2550}, {30, 5070}, {31, 10130}};
-  static const char group[] = "NCCL ring all-reduce, 8 x H100", source[] = "ASTRA-sim documentation, NCCL over HGX-H100, 8 GPUs, 2024";
+    const char *group, *source;
+    uint64_t n;
+    double us[SIZES]; /* of 256, 512, 1024, 2048 MiB */
+  } charts[] = {
+      {"NCCL ring all-reduce, 8 x H100", "ASTRA-sim documentation, NCCL over HGX-H100, 8 GPUs, 2024", 8, {1310, 2550, 5070, 10130}},
+      {"NCCL ring all-reduce, 4 x H100", "ASTRA-sim documentation, NCCL over HGX-H100, 4 GPUs, 2024", 4, {1100, 2190, 4380, 8690}}};
   struct fab_topology topology;
   uint64_t ticks = 0;
   int result = load(list, "h100-8", &topology);
-  for (int i = 0; i < 4 && !result; i++) {
-    uint64_t bytes = 1ULL << chart[i].log2_bytes;
-    struct fab_published *row = add(list, group, "h100-8", "us", chart[i].us, source, nccl_remark);
-    snprintf(row->what, sizeof row->what, "%llu MiB", (unsigned long long)(bytes >> 20));
-    result = fab_form_ring_allreduce(&topology, 8, bytes, &ticks);
-    row->modelled = us(ticks);
+  for (int chart = 0; chart < 2 && !result; chart++) {
+    for (int i = 0; i < SIZES && !result; i++) {
+      uint64_t bytes = 1ULL << (FIRST_LOG2 + i);
+      struct fab_published *row = add(list, charts[chart].group, "h100-8", "us", charts[chart].us[i], charts[chart].source, nccl_remark);
+      snprintf(row->what, sizeof row->what, "%llu MiB", (unsigned long long)(bytes >> 20));
+      result = fab_form_ring_allreduce(&topology, charts[chart].n, bytes, &ticks);
+      row->modelled = us(ticks);
+    }
+    if (!chart) add_bus_bandwidth(list, charts[0].group, charts[0].source, 1.75 * (double)(1ULL << 31) / us(ticks) / 1000);
   }
-  if (result) return result;
-  double bus = 1.75 * (double)(1ULL << 31) / us(ticks) / 1000; /* GB/s: bytes per us / 1000 */
-  struct fab_published *row = add(list, group, "h100-8", "GB/s", 370.67, source, nccl_remark);
-  snprintf(row->what, sizeof row->what, "bus bandwidth, largest");
-  row->modelled = bus;
-  row = add(list, group, "h100-8", "GB/s", 370, "NVIDIA in nccl-tests issue 212, May 2024: 370 GB/s with NCCL_ALGO=RING", nccl_remark);
-  snprintf(row->what, sizeof row->what, "bus bandwidth, NVIDIA's word");
-  row->modelled = bus;
-  return 0;
+  return result;
 }
 
 static int add_deepep(struct list *list)
