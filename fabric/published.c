@@ -26,8 +26,8 @@ struct list {
 
 static const char
     nccl_remark[] =
-        "Times are read off a chart, to 25 us. NVLink's numbers are the input that ASTRA-sim was validated with; its own error is "
-        "9.69 %.",
+        "Times are read off a chart, to 25 us. NVLink's numbers are the input that ASTRA-sim was validated with; its own error, over all "
+        "sizes from 8 B, is 9.69 % for 8 and 12.01 % for 4.",
     deepep_remark[] =
         "The model has the network and the memory, not the start of kernels and their packing: it stays below what was measured.",
     cloudmatrix_remark[] =
