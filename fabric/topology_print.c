@@ -233,12 +233,27 @@ static void dot_stage(FILE *out, const struct fab_topology *topology, int networ
   }
 }
 
+static void put_quoted(FILE *out, const char *text)
+{
+  fputc('"', out);
+  for (; *text; text++) fprintf(out, *text == '"' || *text == '\\' ? "\\%c" : "%c", *text);
+  fputc('"', out);
+}
+
 void fab_print_topology_dot(FILE *out, const struct fab_profile *profile, const struct fab_topology *topology)
 {
   fprintf(
       out,
       "graph \"%s\" {\n  label=\"%s\";\n  rankdir=BT;\n  node [fontname=\"Helvetica\"];\n  edge [fontname=\"Helvetica\", fontsize=10];\n",
       profile->name, profile->title);
+  dot_devices(out, topology);
+  for (int network = 0; network < 2; network++)
+    for (int i = 0; i < topology->network[network].stage_count; i++) dot_stage(out, topology, network, i);
+  fprintf(out, "graph ");
+  put_quoted(out, profile->name);
+  fprintf(out, " {\n  label=");
+  put_quoted(out, profile->title);
+  fprintf(out, ";\n  rankdir=BT;\n  node [fontname=\"Helvetica\"];\n  edge [fontname=\"Helvetica\", fontsize=10];\n");
   dot_devices(out, topology);
   for (int network = 0; network < 2; network++)
     for (int i = 0; i < topology->network[network].stage_count; i++) dot_stage(out, topology, network, i);

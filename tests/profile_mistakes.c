@@ -62,6 +62,8 @@ static const struct mistake {
     {"h100-8", "levels", "8 devices", "8 cards", "level server is made of \"8 cards\"; expected devices, the level below", 0},
     {"h100-8", "levels", "32 servers", "32.5 servers", "\"32.5 servers\" is not a whole number", 0},
     {"h100-8", "levels", "32 servers", "32 GB", "\"32 GB\" counts nothing; expected for instance \"8 devices\"", 0},
+    {"mtlink2-c256", "levels", "name = \"server\"", "name = \"a <b>\"", "the level name \"a <b>\" has a character that names may not have",
+     1},
     {"h100-8", "scale_out", "\"8 nics\"", "\"3 nics\"",
      "the topology does not add up: 3 nics for the 8 devices of a server; expected a divisor", 0},
     {"h100-8", "scale_out", "\"256 links\"", "\"64 links\"",
