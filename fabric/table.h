@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-enum { FAB_TABLE_COLUMNS = 12, FAB_CELL = 160 };
+enum { FAB_TABLE_COLUMNS = 12, FAB_CELL = 240 };
 
 struct fab_column {
   const char *name;
