@@ -7,11 +7,11 @@ VERSION := 0.1.0
 SAN     ?=
 B       := build$(if $(SAN),/san-$(SAN))
 
-PACKAGES := numa liburing jansson
+PACKAGES := numa liburing jansson libconfig
 HEADERS  := libfabric pmix # loaded when they are used (fabric/ofi_load.h, uma/pmix.c)
 # What each goal needs: the name that pkg-config knows, a program after a !, or a header, = its Debian package.
-NEED      := !pkg-config=pkg-config !m4=m4 numa=libnuma-dev liburing=liburing-dev jansson=libjansson-dev libfabric=libfabric-dev \
-             pmix=libpmix-dev uthash.h=uthash-dev
+NEED      := !pkg-config=pkg-config !m4=m4 numa=libnuma-dev liburing=liburing-dev jansson=libjansson-dev libconfig=libconfig-dev \
+             libfabric=libfabric-dev pmix=libpmix-dev uthash.h=uthash-dev
 NEED_TEST := $(NEED) criterion=libcriterion-dev !mpirun=openmpi-bin !ip=iproute2
 NEED_FUZZ := $(NEED) !clang=clang /usr/lib/llvm-*/lib/clang/*/include/fuzzer=libclang-rt-14-dev
 NEED_DEMO := $(NEED) !gnuplot=gnuplot-nox
@@ -72,8 +72,9 @@ $B/obj/%.o: %.c | have-needs
 	@mkdir -p $(@D)
 	$(CC) $(ALL) $(PKG) $(CFLAGS) -c $< -o $@
 
-# The protocols are part of the library.
+# The protocols and the profiles are part of the library.
 $B/obj/coherence/shipped.o: $(wildcard coherence/protocols/*.protocol)
+$B/obj/fabric/profile_shipped.o: $(wildcard fabric/profiles/*.conf)
 
 # The reductions are loops for the vectoriser.
 $B/obj/uma/reduce.o: CFLAGS += -O3
