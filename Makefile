@@ -112,7 +112,8 @@ $(PARMACS:%=$B/%) $(TEST_PARMACS:%=$B/%): $B/%: $B/obj/%.o $B/libparmacs.a $B/li
 
 $(PROGRAMS:%=$B/%): $B/%: $B/obj/%.o $B/libuma.a
 	@mkdir -p $(@D)
-	$(CC) $^ $(LIBS) -o $@
+	$(CC) $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -o $@
+$B/tests/programs/stress: $B/obj/tests/stress.o
 
 $B/peers/mpi: bench/peer_mpi.c
 	@mkdir -p $(@D)

@@ -629,6 +629,14 @@ static int create_uffd(bool for_kernel)
   return fd >= 0 ? fd : -error;
 }
 
+static int register_windows(const struct coh_engine *engine)
+{
+  struct uffdio_register range = {.range = {engine->base, engine->bytes},
+                                  .mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR | UFFDIO_REGISTER_MODE_WP};
+  if (!ioctl(engine->pages->uffds[engine->me], UFFDIO_REGISTER, &range)) return 0;
+  return errno == EINVAL ? -ENOSYS : -errno;
+}
+
 static int open_uffd(struct coh_engine *engine)
 {
   struct coh_pages *pages = engine->pages;
@@ -639,10 +647,19 @@ static int open_uffd(struct coh_engine *engine)
                            .features = UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP |
                                        UFFD_FEATURE_WP_HUGETLBFS_SHMEM | (pages->config.thread ? 0 : UFFD_FEATURE_SIGBUS)};
   if (ioctl(fd, UFFDIO_API, &api)) return errno == EINVAL ? -ENOSYS : -errno;
-  struct uffdio_register range = {.range = {engine->base, engine->bytes},
-                                  .mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR | UFFDIO_REGISTER_MODE_WP};
-  if (ioctl(fd, UFFDIO_REGISTER, &range)) return errno == EINVAL ? -ENOSYS : -errno;
-  return 0;
+  return register_windows(engine);
+}
+
+int coh_pages_hide(struct coh_engine *engine)
+{
+  int kind = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  return mmap((void *)engine->base, engine->bytes, PROT_READ | PROT_WRITE, kind, -1, 0) == MAP_FAILED ? -errno : 0;
+}
+
+int coh_pages_show(struct coh_engine *engine)
+{
+  int result = map_frames(engine);
+  return result ? result : register_windows(engine);
 }
 
 static int open_queue(struct coh_engine *engine)

@@ -80,6 +80,10 @@ int coh_pages_descriptor(const struct coh_engine *engine); /* this device's user
 /* Makes the page at `offset` (from the first window) present with the right. 0 or -EHOSTDOWN: it is lost. */
 int coh_pages_fault(struct coh_engine *engine, uint64_t offset, bool write);
 int coh_pages_flush(struct coh_engine *engine); /* coh_flush does it */
+/* Puts private memory, all zero, in the place of the windows, and takes it away again. Meanwhile nothing here may be called for pages, of which
+ * this device must hold none. 0 or -errno, after which there may be nothing at the windows' addresses. */
+int coh_pages_hide(struct coh_engine *engine);
+int coh_pages_show(struct coh_engine *engine);
 /* This device is about to wait for others, which will want what it wrote, or write what it read: takes pages out of its own page table that others
  * would have to take out of it, which is dear while it runs. A hint; any thread. */
 void coh_pages_release(struct coh_engine *engine);

@@ -81,10 +81,17 @@ int uma_spawn(const struct uma_config *config, int devices, int (*function)(void
  * Errors: -EINVAL the session was not started for it; -ENOSPC all devices exist; -EBUSY this process has other threads (streams make one),
  * which a copy would lack; -EAGAIN or -ENOMEM from fork(2). Any device, but one thread. */
 int uma_fork(void);
+bool uma_can_fork(void); /* whether the session was started for it */
 
 /* Waits until a device that uma_fork started has left the session and its process has ended; its number is free again then.
  * Errors: -ECHILD no such device; -EDEADLK this device; -EHOSTDOWN it was lost. */
 int uma_wait_device(int device);
+
+/* For programs that begin as one process, where all devices exist from the beginning: each repeats what device 0 does, up to the point from which
+ * it is needed, and changes nothing by it. From uma_rehearse(true) to uma_rehearse(false) this process has private memory, all zero at first, in
+ * the place of all windows of its domain, and what it stores there is forgotten. Meanwhile only loads, stores, uma_get and uma_put use windows.
+ * Errors: -EOPNOTSUPP not with --coherence page; -EALREADY it does, or does not, rehearse; those of uma_flush. One thread, without streams. */
+int uma_rehearse(bool on);
 
 const char *uma_strerror(int error); /* explains a return value; any sign, never NULL */
 const char *uma_last_error(void);    /* one sentence on the calling thread's last failure in this library, "" when none */

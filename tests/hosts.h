@@ -7,6 +7,13 @@
 
 #define HOSTS_CANNOT 77 /* tests/two_hosts.sh, where it cannot make them */
 
+/* Before programs that use libpmix, which is what it is. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define HOSTS_SANITIZED "env TSAN_OPTIONS=report_bugs=0 ASAN_OPTIONS=detect_leaks=0 "
+#else
+#define HOSTS_SANITIZED ""
+#endif
+
 /* `line` is the command line after tests/two_hosts.sh: its options, the program, arguments. Skips the test where there cannot be two hosts. */
 static inline int hosts_run(const char *line, char **said)
 {

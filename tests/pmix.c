@@ -5,12 +5,6 @@
 #include "uma/pmix.h"
 #include "uma/session.h"
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define SANITIZED "env TSAN_OPTIONS=report_bugs=0 ASAN_OPTIONS=detect_leaks=0 " /* libpmix is what it is */
-#else
-#define SANITIZED ""
-#endif
-
 static void expect_said(const char *line, const char *said, const char *wanted)
 {
   cr_expect(strstr(said, wanted), "%s: \"%s\" is missing in: %s", line, wanted, said);
@@ -21,7 +15,7 @@ static void expect_right(int count, const char *part)
 {
   char line[256], *said;
   int right = 0;
-  snprintf(line, sizeof line, "-n %d " SANITIZED "%s/tests/programs/job %s", count, session_build(), part);
+  snprintf(line, sizeof line, "-n %d " HOSTS_SANITIZED "%s/tests/programs/job %s", count, session_build(), part);
   cr_expect_eq(hosts_run_on_one(line, &said), 0, "%s: %s", line, said);
   snprintf(line, sizeof line, "%s is right", part);
   for (char *c = said; (c = strstr(c, line)); c++) right++;
@@ -120,7 +114,7 @@ Test(pmix, one_ends_all)
 static void expect_over_two(const char *options, const char *part, int status, const char *const *wanted)
 {
   char line[256], *said;
-  snprintf(line, sizeof line, "%s " SANITIZED "%s/tests/programs/job %s", options, session_build(), part);
+  snprintf(line, sizeof line, "%s " HOSTS_SANITIZED "%s/tests/programs/job %s", options, session_build(), part);
   int result = hosts_run(line, &said);
   cr_expect_eq(result, status, "%s: %d instead of %d: %s", line, result, status, said);
   for (; *wanted; wanted++) expect_said(line, said, *wanted);

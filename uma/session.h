@@ -139,6 +139,7 @@ void uma_layout_compute(const struct uma_shape *shape, int first, int count, str
 /* This process's view of its session. Written by uma_init and uma_finalize only; read by everybody without a lock. */
 struct uma_session {
   bool joined;
+  bool rehearses; /* private memory is in the place of the windows: uma_rehearse */
   int device, domain, group;
   int first, count;               /* the devices of this group: [first, first + count) */
   int domain_first, domain_count; /* those of this domain */

@@ -214,8 +214,17 @@ static bool holds(uint64_t have, enum uma_compare compare, uint64_t want)
   return true;
 }
 
+/* What is lost is an error here, and not the end as for a load. */
+static int look(const uint64_t *word, uint64_t *value)
+{
+  if (uma_self.lines) return uma_get(value, word, sizeof *value);
+  *value = uma_ld(word);
+  return 0;
+}
+
 int uma_wait_until(const uint64_t *word, enum uma_compare compare, uint64_t value)
 {
+  uint64_t have;
   int home, result = check_word(word, &home);
   if (result) return result;
   if (!uma_is_near(home)) return uma_fail(-EREMOTE, "the word at %p is in another domain's window (device %d)", (void *)word, home);
@@ -223,15 +232,16 @@ int uma_wait_until(const uint64_t *word, enum uma_compare compare, uint64_t valu
   struct uma_waiter waiter = {0};
   struct fab_bell *bell =
       bell_of(uma_is_local(home) ? home : uma_self.device); /* that of another host is out of reach: looks now and then */
-  while (!holds(uma_ld(word), compare, value)) {
+  while (!(result = look(word, &have)) && !holds(have, compare, value)) {
     if (uma_wait_step(&waiter)) continue;
     uint32_t rings = fab_bell_begin(bell);
-    if (!holds(uma_ld(word), compare, value)) fab_bell_sleep(bell, rings, PLAIN_STORE_NS);
+    result = look(word, &have);
+    if (!result && !holds(have, compare, value)) fab_bell_sleep(bell, rings, PLAIN_STORE_NS);
     fab_bell_end(bell);
     if (uma_any_lost()) return lost_device();
   }
   uma_crossing();
-  return 0;
+  return result;
 }
 
 /* Puts inside the domain are stores, and puts across domains are complete when they return: order is the processor's matter. */
