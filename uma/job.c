@@ -70,7 +70,8 @@ static int number_devices(void)
 int uma_job_gather(const char *what, const void *mine, size_t bytes, void *all)
 {
   unsigned char *by_rank = malloc((size_t)job.size * bytes);
-  int result = by_rank ? uma_pmix_gather(what, mine, bytes, by_rank) : uma_fail(-ENOMEM, "no memory to exchange %s", what);
+  if (!by_rank) return uma_fail(-ENOMEM, "no memory to exchange %s", what);
+  int result = uma_pmix_gather(what, mine, bytes, by_rank);
   for (int r = 0; r < job.size && !result; r++)
     memcpy((unsigned char *)all + (size_t)device_of[r] * bytes, by_rank + (size_t)r * bytes, bytes);
   free(by_rank);
@@ -142,11 +143,13 @@ static int fit_to_host(const struct uma_config *given, struct uma_shape *shape, 
 static int agree(const struct uma_config *config, struct decision *agreed)
 {
   struct decision mine = {0}, *all = calloc((size_t)job.size, sizeof *all);
-  int result = all ? 0 : uma_fail(-ENOMEM, "no memory to start a session");
-  if (!result && device_of[job.rank] == 0) decide(config, &mine);
-  if (!result) result = uma_job_gather("settings", &mine, sizeof mine, all);
+  if (!all) return uma_fail(-ENOMEM, "no memory to start a session");
+  if (device_of[job.rank] == 0) decide(config, &mine);
+  int result = uma_job_gather("settings", &mine, sizeof mine, all);
   if (!result && all[0].error) result = uma_fail(all[0].error, "%s", all[0].sentence);
   if (!result) *agreed = all[0];
+  if (!result && (agreed->shape.devices != job.size || agreed->shape.hosts < 1 || agreed->shape.groups < 1))
+    result = uma_fail(-EINVAL, "the settings of device 0 are of another version of libuma");
   free(all);
   return result;
 }
@@ -321,7 +324,8 @@ static int exchange_places(const struct uma_shape *shape, struct uma_inheritance
 {
   struct place mine = {0}, *all = calloc((size_t)shape->devices, sizeof *all);
   struct uma_board *board = MAP_FAILED;
-  int result = all ? open_listeners(shape, from, &mine) : uma_fail(-ENOMEM, "no memory to start a session");
+  if (!all) return uma_fail(-ENOMEM, "no memory to start a session");
+  int result = open_listeners(shape, from, &mine);
   if (!result) result = uma_job_gather("addresses", &mine, sizeof mine, all);
   if (!result) board = mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED, from->board_fd, 0);
   if (!result && board == MAP_FAILED) result = uma_fail(-errno, "cannot map the board: %s", strerror(errno));
@@ -358,7 +362,7 @@ static int join(const struct decision *agreed, const struct share *share, int de
 
 int uma_job_join(const struct uma_config *config)
 {
-  struct decision agreed;
+  struct decision agreed = {0};
   struct share share = {0};
   int result = uma_pmix_open(&job), device = 0;
   if (!result && job.size > UMA_MAX_DEVICES)
