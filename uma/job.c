@@ -365,7 +365,7 @@ int uma_job_join(const struct uma_config *config)
   struct decision agreed = {0};
   struct share share = {0};
   int result = uma_pmix_open(&job), device = 0;
-  if (!result && job.size > UMA_MAX_DEVICES)
+  if (!result && (job.size < 1 || job.size > UMA_MAX_DEVICES))
     result = uma_fail(-EINVAL, "devices: %d is not valid; expected 1 to %d", job.size, UMA_MAX_DEVICES);
   if (!result) result = number_devices();
   if (!result) result = agree(config, &agreed);
