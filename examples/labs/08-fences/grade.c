@@ -124,24 +124,43 @@ static bool same_step(const struct uma_litmus_step *a, const struct uma_litmus_s
          (a->immediate ? a->value == b->value : a->source == b->source);
 }
 
-/* Nothing but fences was added: the same steps, initial values, and the same question (asked of all that can be seen). */
+/* The same question: what can be seen, and the proposition about it. */
+static bool same_question(const struct uma_litmus *a, const struct uma_litmus *b)
+{
+  if (a->quantifier != b->quantifier || a->condition != b->condition || a->node_count != b->node_count ||
+      a->observed_count != b->observed_count)
+    return false;
+  for (int o = 0; o < a->observed_count; o++)
+    if (strcmp(a->observed[o].name, b->observed[o].name)) return false;
+  for (int n = 0; n < a->node_count; n++) {
+    const struct uma_litmus_node *x = &a->nodes[n], *y = &b->nodes[n];
+    if (x->kind != y->kind || x->left != y->left || x->right != y->right || x->value != y->value) return false;
+  }
+  return true;
+}
+
+static bool same_thread(const struct uma_litmus_thread *mine, const struct uma_litmus_thread *plain)
+{
+  const struct uma_litmus_step *a, *b;
+  int i = 0, j = 0;
+  if (memcmp(mine->initial, plain->initial, sizeof plain->initial)) return false;
+  do {
+    a = next_access(mine, &i), b = next_access(plain, &j);
+    if (!a != !b || (a && !same_step(a, b))) return false;
+  } while (a);
+  return true;
+}
+
+/* Nothing but fences was added: the same steps, initial values, and the same question. */
 static bool same_program(const struct uma_litmus *mine, const struct uma_litmus *plain)
 {
-  if (mine->thread_count != plain->thread_count || mine->location_count != plain->location_count || mine->quantifier != plain->quantifier ||
-      mine->node_count != plain->node_count || memcmp(mine->nodes, plain->nodes, (size_t)plain->node_count * sizeof plain->nodes[0]))
+  if (mine->thread_count != plain->thread_count || mine->location_count != plain->location_count || !same_question(mine, plain))
     return false;
   for (int l = 0; l < plain->location_count; l++)
     if (strcmp(mine->locations[l].name, plain->locations[l].name) || mine->locations[l].initial != plain->locations[l].initial)
       return false;
-  for (int t = 0; t < plain->thread_count; t++) {
-    const struct uma_litmus_step *a, *b;
-    int i = 0, j = 0;
-    if (memcmp(mine->threads[t].initial, plain->threads[t].initial, sizeof plain->threads[t].initial)) return false;
-    do {
-      a = next_access(&mine->threads[t], &i), b = next_access(&plain->threads[t], &j);
-      if (!a != !b || (a && !same_step(a, b))) return false;
-    } while (a);
-  }
+  for (int t = 0; t < plain->thread_count; t++)
+    if (!same_thread(&mine->threads[t], &plain->threads[t])) return false;
   return true;
 }
 
