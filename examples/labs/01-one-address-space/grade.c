@@ -345,7 +345,8 @@ static void draw_cell(FILE *out, double x, double y, double width, int home, con
   fprintf(out, "<rect class=\"item\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"44\" fill=\"%s\" data-home=\"%d\" data-say=\"%s\"/>", x,
           y, width, home < 0 ? "#dfe3e8" : page_colour(home), home, say);
   if (label[0])
-    fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\" class=\"label\" pointer-events=\"none\">%s</text>\n", x + width / 2, y + 28, label);
+    fprintf(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\" class=\"label\" pointer-events=\"none\">%s</text>\n", x + width / 2,
+            y + 28, label);
 }
 
 static void draw_windows(FILE *out, const struct machine *m)

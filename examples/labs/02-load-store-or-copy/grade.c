@@ -372,8 +372,7 @@ static void draw_wall(struct lab *lab, const struct model *model)
   FILE *out = lab_picture(lab, "wall.html", "your counts, times the constants of your machine");
   page_begin(out, "The communication wall",
              "Modelled: what your functions did (misses, messages, bytes, exactly counted), times the constants of your machine. Below the "
-             "crossing loads win, "
-             "above it messages do.");
+             "crossing loads win, above it messages do.");
   struct page_curve curves[2] = {{"load/store", SEEN + 1, x, y[0]}, {"message", SEEN + 1, x, y[1]}};
   page_plot(out, &(struct page_plot){.title = "Time to stream so many bytes, by loads and by messages",
                                      .x_label = "bytes",
