@@ -103,14 +103,18 @@ static struct run *make_run(struct lab *lab)
 
 /* ---- On the devices ---------------------------------------------------------------------------------------------- */
 
+static uint64_t misses_of(const struct uma_counters *counters)
+{
+  return counters->misses_cold + counters->misses_capacity + counters->misses_conflict + counters->misses_true_sharing +
+         counters->misses_false_sharing;
+}
+
 /* What both devices have counted since `before`, into the place for it. Called by both, between barriers. */
 static void add_counters(struct counts *counts, const struct uma_counters *before)
 {
   struct uma_counters now = {0};
   uma_counters(uma_device(), &now);
-  const uint64_t *a = &now.misses_cold, *b = &before->misses_cold; /* five kinds, one behind the other */
-  uint64_t misses = 0;
-  for (int k = 0; k < 5; k++) misses += a[k] - b[k];
+  uint64_t misses = misses_of(&now) - misses_of(before);
   __atomic_fetch_add(&counts->loads, now.loads - before->loads, __ATOMIC_RELAXED);
   __atomic_fetch_add(&counts->stores, now.stores - before->stores, __ATOMIC_RELAXED);
   __atomic_fetch_add(&counts->misses, misses, __ATOMIC_RELAXED);
