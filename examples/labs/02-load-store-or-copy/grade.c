@@ -103,14 +103,18 @@ static struct run *make_run(struct lab *lab)
 
 /* ---- On the devices ---------------------------------------------------------------------------------------------- */
 
+static uint64_t misses_of(const struct uma_counters *counters)
+{
+  return counters->misses_cold + counters->misses_capacity + counters->misses_conflict + counters->misses_true_sharing +
+         counters->misses_false_sharing;
+}
+
 /* What both devices have counted since `before`, into the place for it. Called by both, between barriers. */
 static void add_counters(struct counts *counts, const struct uma_counters *before)
 {
   struct uma_counters now = {0};
   uma_counters(uma_device(), &now);
-  const uint64_t *a = &now.misses_cold, *b = &before->misses_cold; /* five kinds, one behind the other */
-  uint64_t misses = 0;
-  for (int k = 0; k < 5; k++) misses += a[k] - b[k];
+  uint64_t misses = misses_of(&now) - misses_of(before);
   __atomic_fetch_add(&counts->loads, now.loads - before->loads, __ATOMIC_RELAXED);
   __atomic_fetch_add(&counts->stores, now.stores - before->stores, __ATOMIC_RELAXED);
   __atomic_fetch_add(&counts->misses, misses, __ATOMIC_RELAXED);
@@ -372,8 +376,7 @@ static void draw_wall(struct lab *lab, const struct model *model)
   FILE *out = lab_picture(lab, "wall.html", "your counts, times the constants of your machine");
   page_begin(out, "The communication wall",
              "Modelled: what your functions did (misses, messages, bytes, exactly counted), times the constants of your machine. Below the "
-             "crossing loads win, "
-             "above it messages do.");
+             "crossing loads win, above it messages do.");
   struct page_curve curves[2] = {{"load/store", SEEN + 1, x, y[0]}, {"message", SEEN + 1, x, y[1]}};
   page_plot(out, &(struct page_plot){.title = "Time to stream so many bytes, by loads and by messages",
                                      .x_label = "bytes",

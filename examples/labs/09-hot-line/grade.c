@@ -319,15 +319,14 @@ static void tell_sharing(struct lab *lab, const char *kernel, const struct cost 
   bool is_false = cost->is_false > most / 2 && cost->is_false > cost->is_true;
   snprintf(key, sizeof key, "%s-sharing-%s", is_false ? "false" : "true", kernel);
   if (is_false)
-    lab_mistake(
-        lab, key,
-        "The %s: devices use different bytes of the same lines (false sharing). What one device stores to must have lines of its own: "
-        "aligned to %d, or in that device's window.",
-        kernel, LINE);
+    lab_mistake(lab, key,
+                "The %s: devices use different bytes of the same lines (false sharing). What one device stores to must have lines of its "
+                "own: aligned to %d, or in that device's window.",
+                kernel, LINE);
   else
     lab_mistake(lab, key,
-                "The %s: devices store to the same bytes (true sharing). Padding does not help against that: let each device add up "
-                "for itself, and bring the sums together rarely.",
+                "The %s: devices store to the same bytes (true sharing). Padding does not help against that: let each device add up for "
+                "itself, and bring the sums together rarely.",
                 kernel);
 }
 
@@ -356,8 +355,8 @@ static void grade_histogram(struct lab *lab)
             bad < 0 ? 0 : right[bad]);
   if (bad >= 0 && !memcmp(run->found, own, (size_t)run->bins * sizeof own[0]))
     lab_mistake(lab, "not-merged",
-                "These are the counts of device 0 alone: what the others have added up must be brought together in "
-                "histogram_finish, which each device calls.");
+                "These are the counts of device 0 alone: what the others have added up must be brought together in histogram_finish, which "
+                "each device calls.");
   check_misses(lab, 18, "histogram", bad < 0, &cost, most_histogram_misses(lab));
 }
 
@@ -382,8 +381,8 @@ static void grade_counters(struct lab *lab)
             at, shown, expected);
   if (at >= 0 && late)
     lab_mistake(lab, "too-late",
-                "Device 0 sees less than was counted: amounts that are kept back in private variables are invisible. "
-                "These counters are read all the time; they need another way than the histogram.");
+                "Device 0 sees less than was counted: amounts that are kept back in private variables are invisible. These counters are "
+                "read all the time; they need another way than the histogram.");
   check_misses(lab, 15, "counters", at < 0 && ends, &cost, most_counter_misses());
 }
 
@@ -419,8 +418,8 @@ static void grade_bag(struct lab *lab)
                       cost.hops, most) &&
            cost.is_true + cost.is_false <= most_bag_misses(lab))
     lab_mistake(lab, "far-home",
-                "The lines are no longer hot, but far from where they are used: the caches are too small for the table, so most "
-                "rows are fetched again and again. A row whose home is its user needs no message to another device.");
+                "The lines are no longer hot, but far from where they are used: the caches are too small for the table, so most rows are "
+                "fetched again and again. A row whose home is its user needs no message to another device.");
 }
 
 /* ---- Eight lines: which sharing is it? --------------------------------------------------------------------------- */
@@ -500,8 +499,8 @@ static void grade_found(struct lab *lab)
              LINES);
   if (by_line)
     lab_mistake(lab, "by-line",
-                "%d of your lines are called true sharing although no byte is both stored by one device and used by another: the same "
-                "line is not enough.",
+                "%d of your lines are called true sharing although no byte is both stored by one device and used by another: the same line "
+                "is not enough.",
                 by_line);
   free(text);
 }

@@ -330,8 +330,8 @@ static void grade_results(struct lab *lab)
             mine->places, mine->first_home[0], mine->first_home[1], mine->first_home[2], mine->first_home[3]);
   if (mine->twice)
     lab_mistake(lab, "kept-twice",
-                "The same block lies in several places: memory that others could use. A pool keeps one copy, wherever it is, and "
-                "every device reads that.");
+                "The same block lies in several places: memory that others could use. A pool keeps one copy, wherever it is, and every "
+                "device reads that.");
   if (mine->first_home[0] == (uint64_t)mine->places && !mine->first_home[1] && !mine->first_home[2] && !mine->first_home[3])
     lab_mistake(lab, "one-window", "All blocks are kept in device 0's window: three quarters of the memory are not used.");
   draw_timeline(lab, mine);
@@ -359,8 +359,7 @@ static void tell_likeness(struct lab *lab, const struct likeness *likeness)
   if (likeness->stacked > 1)
     lab_mistake(lab, "stacked",
                 "This is the hit rate of stacked servers: each device finds only what it keeps itself. Look in all windows; the pointer to "
-                "your notes "
-                "means the same everywhere.");
+                "your notes means the same everywhere.");
   if (likeness->other_policy > 1)
     lab_mistake(lab, "other-policy", "This is the hit rate of %s. Yours is at the top: %s.", is_fifo(lab) ? "LRU" : "FIFO",
                 is_fifo(lab) ? "what matters is when a block was inserted, not when it was used" : "a hit makes its block the youngest");
@@ -393,10 +392,9 @@ static void tell_bytes(struct lab *lab, const struct run *mine, uint64_t most)
                 "There are more reads than hits: blocks are moved to see what they are. Your notes know the key of each place; read the "
                 "block you want, once.");
   else if (mine->far_bytes > most)
-    lab_mistake(
-        lab, "far-places",
-        "As long as places are free, a device should keep its blocks in its own window: writing them costs nothing remote, nor does "
-        "reading them again. Only when it is full, the next window's turn has come.");
+    lab_mistake(lab, "far-places",
+                "As long as places are free, a device should keep its blocks in its own window: writing them costs nothing remote, nor "
+                "does reading them again. Only when it is full, the next window's turn has come.");
 }
 
 static void grade_bytes(struct lab *lab)

@@ -4,7 +4,7 @@
 
 #include "devices.h"
 
-enum { SECONDS = 8, SIGNALLED = 128 };
+enum { SECONDS = 5, TIMED_OUT = 124, SIGNALLED = 128 };
 
 void devices_run(struct lab *lab, const struct uma_config *config, int devices, int (*function)(void *), void *argument)
 {
@@ -13,9 +13,10 @@ void devices_run(struct lab *lab, const struct uma_config *config, int devices, 
   fflush(NULL);
   int result = uma_spawn(&settings, devices, function, argument);
   if (result < 0) lab_stop(lab, "the session of %d devices could not start: %s", devices, uma_last_error());
+  if (result == TIMED_OUT)
+    lab_stop(lab, "the devices did not end within %d s: an endless loop, or one waits for what never comes", SECONDS);
   if (result > SIGNALLED) lab_stop(lab, "a device ended by a signal (%s); what it said is above", strsignal(result - SIGNALLED));
-  if (result)
-    lab_stop(lab, "a device failed with exit status %d; what it said is above. (After %d s a session is ended.)", result, SECONDS);
+  if (result) lab_stop(lab, "a device ended with exit status %d; what it said is above", result);
 }
 
 void turns_init(struct turns *turns, int devices)
