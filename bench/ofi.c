@@ -175,6 +175,6 @@ static int run_ofi(void)
 }
 
 const struct bench_case bench_ofi_cases[] = {
-    {"ofi", "put and get of the fabric between hosts, and of bare libfabric, both over " BARE_PROVIDER " on loopback", run_ofi},
+    {"ofi.rma", "put and get of the fabric between hosts, and of bare libfabric, both over " BARE_PROVIDER " on loopback", run_ofi},
     {NULL, NULL, NULL},
 };
