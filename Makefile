@@ -7,10 +7,10 @@ VERSION := 0.1.0
 SAN     ?=
 B       := build$(if $(SAN),/san-$(SAN))
 
-PACKAGES := numa liburing jansson
+PACKAGES := numa liburing jansson libconfig
 HEADERS  := libfabric # loaded when it is used (fabric/ofi_load.h)
 # What each goal needs: the name that pkg-config knows, a program after a !, or a header, = its Debian package.
-NEED      := !pkg-config=pkg-config !m4=m4 numa=libnuma-dev liburing=liburing-dev jansson=libjansson-dev libfabric=libfabric-dev \
+NEED      := !pkg-config=pkg-config !m4=m4 numa=libnuma-dev liburing=liburing-dev jansson=libjansson-dev libconfig=libconfig-dev libfabric=libfabric-dev \
              uthash.h=uthash-dev
 NEED_TEST := $(NEED) criterion=libcriterion-dev
 NEED_DEMO := $(NEED) !gnuplot=gnuplot-nox
@@ -65,8 +65,9 @@ $B/obj/%.o: %.c | have-needs
 	@mkdir -p $(@D)
 	$(CC) $(ALL) $(PKG) $(CFLAGS) -c $< -o $@
 
-# The protocols are part of the library.
+# The protocols and the profiles are part of the library.
 $B/obj/coherence/shipped.o: $(wildcard coherence/protocols/*.protocol)
+$B/obj/fabric/profile_shipped.o: $(wildcard fabric/profiles/*.conf)
 
 # The reductions are loops for the vectoriser.
 $B/obj/uma/reduce.o: CFLAGS += -O3

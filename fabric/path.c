@@ -1,0 +1,127 @@
+/* What paths, accesses and computing cost when nobody else is on the way. Products of 64 bits are made in 128; results saturate. */
+#include <errno.h>
+#include <math.h>
+
+#include "fabric/topology.h"
+
+typedef unsigned __int128 wide;
+
+static uint64_t narrow(wide ticks)
+{
+  return ticks > FAB_TICKS_MOST ? FAB_TICKS_MOST : (uint64_t)ticks;
+}
+
+uint64_t fab_ticks_of_ns(double ns)
+{
+  double ticks = ns * (double)FAB_TICKS_PER_NS;
+  return ticks >= (double)FAB_TICKS_MOST ? FAB_TICKS_MOST : ticks <= 0 ? 0 : (uint64_t)llround(ticks);
+}
+
+uint64_t fab_ticks_of_bytes(uint64_t bytes, uint64_t bytes_per_second)
+{
+  if (!bytes_per_second) return 0;
+  return narrow(((wide)bytes * FAB_TICKS_PER_SECOND + bytes_per_second - 1) / bytes_per_second);
+}
+
+uint64_t fab_ticks_add(uint64_t a, uint64_t b)
+{
+  return narrow((wide)a + b);
+}
+
+uint64_t fab_step_busy(const struct fab_step *step, uint64_t bytes)
+{
+  return fab_ticks_add(step->overhead, fab_ticks_of_bytes(bytes, step->bandwidth));
+}
+
+uint64_t fab_leg_latency(const struct fab_leg *leg)
+{
+  uint64_t sum = 0;
+  for (int i = 0; i < leg->count; i++) sum = fab_ticks_add(sum, leg->step[i].latency);
+  return sum;
+}
+
+uint64_t fab_leg_busy(const struct fab_leg *leg, uint64_t bytes)
+{
+  uint64_t most = 0;
+  for (int i = 0; i < leg->count; i++) {
+    uint64_t busy = fab_step_busy(&leg->step[i], bytes);
+    if (busy > most) most = busy;
+  }
+  return most;
+}
+
+uint64_t fab_path_latency(const struct fab_path *path)
+{
+  uint64_t sum = 0;
+  for (int i = 0; i < path->count; i++) sum = fab_ticks_add(sum, fab_leg_latency(&path->leg[i]));
+  return sum;
+}
+
+uint64_t fab_path_bandwidth(const struct fab_path *path)
+{
+  uint64_t least = UINT64_MAX;
+  for (int i = 0; i < path->count; i++)
+    for (int j = 0; j < path->leg[i].count; j++) {
+      uint64_t bandwidth = path->leg[i].step[j].bandwidth;
+      if (bandwidth && bandwidth < least) least = bandwidth;
+    }
+  return least;
+}
+
+/* Chunks of one size leave leg l at  sum of latency and busy up to l  +  number of the chunk * the longest busy up to l. A last, smaller
+ * chunk enters a leg when it is there and the leg is free of the one before. */
+uint64_t fab_path_ticks(const struct fab_path *path, uint64_t bytes, uint64_t chunk)
+{
+  if (!chunk) chunk = path->chunk;
+  if (!chunk || chunk > bytes) chunk = bytes;
+  uint64_t full = chunk ? bytes / chunk : 1, rest = chunk ? bytes % chunk : 0;
+  wide done = 0, longest = 0, ready = 0;
+  for (int i = 0; i < path->count; i++) {
+    wide latency = fab_leg_latency(&path->leg[i]), busy = fab_leg_busy(&path->leg[i], chunk);
+    done += latency + busy;
+    if (busy > longest) longest = busy;
+    wide free = done - latency + (full - 1) * longest;
+    ready = (free > ready ? free : ready) + latency + fab_leg_busy(&path->leg[i], rest);
+  }
+  return narrow(rest ? ready : done + (full - 1) * longest);
+}
+
+double fab_path_picojoules(const struct fab_path *path, uint64_t bytes)
+{
+  double femtojoules = 0;
+  for (int i = 0; i < path->count; i++)
+    for (int j = 0; j < path->leg[i].count; j++) femtojoules += (double)path->leg[i].step[j].energy * (double)bytes;
+  return femtojoules / 1000;
+}
+
+static uint64_t own_ticks(const struct fab_device_kind *kind, enum fab_access access)
+{
+  return access == FAB_ACCESS_LOAD ? kind->load : access == FAB_ACCESS_STORE ? kind->store : kind->atomic;
+}
+
+int fab_access_ticks(const struct fab_topology *topology, uint64_t a, uint64_t b, enum fab_access access, uint64_t bytes, uint64_t *ticks)
+{
+  struct fab_path there, back;
+  int result = fab_topology_path(topology, a, b, FAB_WAY_LOAD_STORE, &there);
+  if (!result) result = fab_topology_path(topology, b, a, FAB_WAY_LOAD_STORE, &back);
+  if (result) return result;
+  uint64_t own = own_ticks(fab_topology_kind(topology, b), access);
+  /* Both paths begin with a read of memory; what the access does at its home is in `own` instead. */
+  uint64_t out = fab_path_latency(&there) - there.leg[0].step[0].latency, home = fab_path_latency(&back) - back.leg[0].step[0].latency;
+  const struct fab_path *carries = access == FAB_ACCESS_STORE ? &there : &back;
+  uint64_t busy =
+      a == b ? fab_ticks_of_bytes(bytes, fab_topology_kind(topology, b)->memory_bandwidth) : fab_leg_busy(&carries->leg[0], bytes);
+  *ticks = narrow((wide)own + out + (access == FAB_ACCESS_STORE ? 0 : home) + busy);
+  return 0;
+}
+
+int fab_compute_ticks(const struct fab_topology *topology, uint64_t device, double flops, double bytes, enum fab_dtype dtype,
+                      uint64_t *ticks)
+{
+  const struct fab_device_kind *kind = fab_topology_kind(topology, device);
+  if (device >= topology->devices || !(flops >= 0) || !(bytes >= 0)) return -EINVAL;
+  if (flops > 0 && kind->flops[dtype] <= 0) return -ENOTSUP;
+  double computing = flops > 0 ? flops / kind->flops[dtype] : 0, moving = bytes / (double)kind->memory_bandwidth;
+  *ticks = fab_ticks_of_ns(1e9 * (computing > moving ? computing : moving));
+  return 0;
+}
