@@ -17,6 +17,9 @@ bool bench_wall_sentence(const struct bench_rows *rows, char *text, size_t room)
 /* ---- host.c. The host as rows of a table. */
 void bench_host_table(FILE *html);
 
+/* ---- machines.c. Modelled machines, as they follow from the shipped profiles; 0 or negative. */
+int bench_machines(FILE *html);
+
 /* ---- targets.c. What the project set out to reach, against the rows. */
 enum bench_verdict { BENCH_NOT_MEASURED, BENCH_REACHED, BENCH_MISSED };
 struct bench_target {

@@ -68,22 +68,39 @@ uint64_t fab_path_bandwidth(const struct fab_path *path)
   return least;
 }
 
-/* Chunks of one size leave leg l at  sum of latency and busy up to l  +  number of the chunk * the longest busy up to l. A last, smaller
- * chunk enters a leg when it is there and the leg is free of the one before. */
+/* A copy that nobody disturbs: when each step is free again. */
+struct pipeline {
+  const struct fab_path *path;
+  uint64_t free[FAB_PATH_LEGS][FAB_LEG_STEPS];
+};
+
+static uint64_t pass(struct pipeline *pipeline, uint64_t bytes)
+{
+  uint64_t tail = 0;
+  for (int l = 0; l < pipeline->path->count; l++) {
+    const struct fab_leg *leg = &pipeline->path->leg[l];
+    uint64_t head = tail;
+    for (int i = 0; i < leg->count; i++) fab_step_pass(&leg->step[i], bytes, &pipeline->free[l][i], &head, &tail);
+  }
+  return tail;
+}
+
+/* Chunk after chunk. From some chunk on each comes out one longest leg after the one before; of very long copies the middle is skipped. */
 uint64_t fab_path_ticks(const struct fab_path *path, uint64_t bytes, uint64_t chunk)
 {
+  enum { WALKED = 1024 };
+  struct pipeline pipeline = {.path = path};
   if (!chunk) chunk = path->chunk;
   if (!chunk || chunk > bytes) chunk = bytes;
-  uint64_t full = chunk ? bytes / chunk : 1, rest = chunk ? bytes % chunk : 0;
-  wide done = 0, longest = 0, ready = 0;
-  for (int i = 0; i < path->count; i++) {
-    wide latency = fab_leg_latency(&path->leg[i]), busy = fab_leg_busy(&path->leg[i], chunk);
-    done += latency + busy;
-    if (busy > longest) longest = busy;
-    wide free = done - latency + (full - 1) * longest;
-    ready = (free > ready ? free : ready) + latency + fab_leg_busy(&path->leg[i], rest);
+  uint64_t full = chunk ? bytes / chunk : 1, rest = chunk ? bytes % chunk : 0, walked = full < WALKED ? full : WALKED, done = 0,
+           longest = 0;
+  for (int l = 0; l < path->count; l++) {
+    uint64_t busy = fab_leg_busy(&path->leg[l], chunk);
+    longest = busy > longest ? busy : longest;
   }
-  return narrow(rest ? ready : done + (full - 1) * longest);
+  for (uint64_t i = 0; i < walked; i++) done = fab_ticks_add(pass(&pipeline, chunk), 0);
+  if (rest) done = fab_ticks_add(pass(&pipeline, rest), 0);
+  return narrow((wide)(full - walked) * longest + done);
 }
 
 double fab_path_picojoules(const struct fab_path *path, uint64_t bytes)

@@ -81,6 +81,8 @@ static double number_of(struct reader *reader, const config_setting_t *group, co
   const char *wrong = fab_quantity_parse(text, quantity->dimension, &value, &unit);
   if (wrong) mistake(reader, line_of(setting), "%s of %s: %s", key, config_setting_name(group), wrong);
   else if (!strcmp(key, "value")) quantity->text = text, quantity->unit = unit;
+  else if (!strcmp(key, "low")) quantity->low_text = text;
+  else quantity->high_text = text;
   return value;
 }
 
@@ -97,14 +99,18 @@ static enum fab_status status_of(struct reader *reader, const config_setting_t *
 }
 
 /* "KEY" or "KEY: place in it"; the key is one of the profile's sources. */
-static void check_source(struct reader *reader, const config_setting_t *group, const char *source)
+static void read_source(struct reader *reader, const config_setting_t *group, const char *source, struct fab_quantity *quantity)
 {
   char key[FAB_MACHINE_NAME];
   size_t length = strcspn(source, ":");
   snprintf(key, sizeof key, "%.*s", (int)length, source);
-  if (length >= sizeof key || !reader->sources || !config_setting_get_member(reader->sources, key))
+  const char *document = NULL;
+  if (length < sizeof key && reader->sources) config_setting_lookup_string(reader->sources, key, &document);
+  if (!document)
     mistake(reader, line_of(group), "%s has the source \"%s\"; expected KEY or \"KEY: place\" with a KEY out of the group sources",
             config_setting_name(group), source);
+  quantity->document = document;
+  quantity->place = source + length + strspn(source + length, ": ");
 }
 
 static void check_quantity_keys(struct reader *reader, const config_setting_t *group, enum fab_status status)
@@ -153,7 +159,8 @@ static void note_quantity(struct reader *reader, const char *where, const char *
 static void read_quantity(struct reader *reader, const config_setting_t *group, const char *where, enum fab_dimension dimension,
                           struct fab_quantity *quantity)
 {
-  *quantity = (struct fab_quantity){.dimension = dimension, .line = line_of(group), .text = "", .unit = "", .source = ""};
+  *quantity = (struct fab_quantity){
+      .dimension = dimension, .line = line_of(group), .text = "", .unit = "", .place = "", .low_text = "", .high_text = ""};
   if (!config_setting_is_group(group)) {
     mistake(reader, line_of(group), "%s is not a number with its source; expected { value = \"NUMBER UNIT\"; status = ...; source = ...; }",
             config_setting_name(group));
@@ -164,8 +171,8 @@ static void read_quantity(struct reader *reader, const config_setting_t *group, 
   quantity->value = quantity->low = quantity->high = number_of(reader, group, "value", quantity);
   quantity->formula = text_of(reader, group, "formula");
   const char *source = text_of(reader, group, quantity->status == FAB_ASSUMED ? "reason" : "source");
-  if (source) quantity->source = source;
-  if (source && quantity->status != FAB_ASSUMED) check_source(reader, group, source);
+  if (source && quantity->status != FAB_ASSUMED) read_source(reader, group, source, quantity);
+  else if (source) quantity->place = source;
   if (quantity->status == FAB_ASSUMED && config_setting_get_member(group, "low") && config_setting_get_member(group, "high")) {
     quantity->low = number_of(reader, group, "low", quantity);
     quantity->high = number_of(reader, group, "high", quantity);
@@ -537,15 +544,17 @@ int fab_profile_path(const char *name, char *path, size_t room)
   return length < (int)room ? 0 : -ENAMETOOLONG;
 }
 
+/* The text of a file, or NULL with errno. */
 static char *read_file(const char *path)
 {
   enum { MOST = 1 << 20 };
   FILE *file = fopen(path, "r");
-  char *text = file ? malloc(MOST + 1) : NULL;
+  if (!file) return NULL;
+  char *text = malloc(MOST + 1);
   size_t length = text ? fread(text, 1, MOST + 1, file) : 0;
-  int error = !text ? errno : ferror(file) ? errno : length > MOST ? EFBIG : 0;
-  if (file) fclose(file);
-  if (!error && memchr(text, 0, length)) error = EINVAL;
+  int error = !text ? ENOMEM : ferror(file) ? errno : length > MOST ? EFBIG : 0;
+  fclose(file);
+  if (text && !error && memchr(text, 0, length)) error = EINVAL;
   if (error) {
     free(text);
     errno = error;

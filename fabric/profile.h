@@ -45,11 +45,13 @@ struct fab_quantity {
   double low, high; /* assumed: the plausible range; otherwise the value */
   enum fab_status status;
   enum fab_dimension dimension;
-  const char *text;    /* as it is written: "400 GB/s" */
-  const char *unit;    /* the written unit */
-  const char *source;  /* document, table, date; assumed: the reason */
-  const char *formula; /* derived only */
-  int line;            /* of the file */
+  const char *text; /* as it is written: "400 GB/s" */
+  const char *unit; /* the written unit */
+  const char *low_text, *high_text;
+  const char *document; /* title, table, date; NULL: assumed */
+  const char *place;    /* in the document, or ""; assumed: the reason */
+  const char *formula;  /* derived only */
+  int line;             /* of the file */
 };
 
 struct fab_accelerator {
@@ -153,6 +155,9 @@ extern const char *const fab_status_names[FAB_STATUSES]; /* "absent", "published
 extern const char *const fab_medium_names[FAB_MEDIA];
 /* "NUMBER UNIT" into value and unit (which points into text). NULL, or what was expected instead (of any thread until its next call). */
 const char *fab_quantity_parse(const char *text, enum fab_dimension dimension, double *value, const char **unit);
+
+/* "document, place", or the reason of what is assumed; returns text. */
+const char *fab_source_text(const struct fab_quantity *quantity, char *text, size_t room);
 
 /* ---- profile_check.c: what only the whole shows. Returns the number of mistakes that it reported against `file`. */
 int fab_profile_check(const struct fab_profile *profile, const char *file, FILE *report);

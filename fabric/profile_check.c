@@ -42,6 +42,9 @@ static void check_levels(struct check *check)
     snprintf(below, sizeof below, "%ss", i ? profile->level[i - 1].name : "device");
     if (strcmp(level->of.unit, below))
       mistake(check, level->of.line, "level %s is made of \"%s\"; expected %s, the level below", level->name, level->of.text, below);
+    if (level->name[strspn(level->name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")])
+      mistake(check, level->of.line, "the level name \"%s\" has a character that names may not have; expected letters, digits, - and _",
+              level->name);
     for (int j = 0; j < i; j++)
       if (!strcmp(profile->level[j].name, level->name)) mistake(check, level->of.line, "two levels are called %s", level->name);
     devices *= level->of.value;

@@ -117,3 +117,10 @@ const char *fab_quantity_parse(const char *text, enum fab_dimension dimension, d
   *unit = end;
   return NULL;
 }
+
+const char *fab_source_text(const struct fab_quantity *quantity, char *text, size_t room)
+{
+  bool both = quantity->document && *quantity->place;
+  snprintf(text, room, "%s%s%s", quantity->document ? quantity->document : "", both ? ": " : "", quantity->place);
+  return text;
+}

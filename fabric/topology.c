@@ -133,7 +133,7 @@ int fab_topology_make(const struct fab_profile *profile, uint64_t devices, struc
   make_links(profile, topology);
   make_host(profile, topology);
   uint64_t servers = topology->level[0].units, per_nic = topology->devices_per_nic;
-  topology->first_pcie = topology->first_memory + topology->devices;
+  topology->first_pcie = topology->first_memory + 2 * topology->devices;
   topology->first_host = topology->first_pcie + 2 * topology->devices;
   topology->first_nic = topology->first_host + 2 * servers;
   topology->resources = topology->first_nic + (per_nic ? 2 * units_of(topology->devices, per_nic) : 0);
@@ -185,19 +185,19 @@ static void add_memory(const struct fab_topology *topology, uint64_t device, boo
 {
   const struct fab_device_kind *kind = fab_topology_kind(topology, device);
   leg->step[leg->count++] = (struct fab_step){.kind = FAB_STEP_MEMORY,
-                                              .resource = topology->first_memory + device,
+                                              .resource = topology->first_memory + 2 * device + !read,
                                               .latency = read ? kind->load : 0,
                                               .bandwidth = kind->memory_bandwidth,
                                               .energy = kind->memory_energy};
 }
 
-/* `in`: into the device. */
-static void add_pcie(const struct fab_topology *topology, uint64_t device, bool in, struct fab_leg *leg)
+/* `in`: into the device. `engine`: a copy engine must be started; a NIC reads and writes by itself. */
+static void add_pcie(const struct fab_topology *topology, uint64_t device, bool in, bool engine, struct fab_leg *leg)
 {
   leg->step[leg->count++] = (struct fab_step){.kind = FAB_STEP_PCIE,
                                               .resource = topology->first_pcie + 2 * device + in,
                                               .latency = topology->pcie_latency,
-                                              .overhead = topology->pcie_overhead,
+                                              .overhead = engine ? topology->pcie_overhead : 0,
                                               .bandwidth = topology->pcie_bandwidth,
                                               .energy = topology->pcie_energy};
 }
@@ -232,7 +232,7 @@ static void add_link(const struct fab_topology *topology, int network, int stage
                                               .link = (uint8_t)index,
                                               .resource = resource,
                                               .latency = link->latency,
-                                              .overhead = link->overhead,
+                                              .overhead = link->overhead / stage->lanes, /* a message occupies one of them */
                                               .bandwidth = link->bandwidth * stage->lanes,
                                               .energy = link->energy};
 }
@@ -262,9 +262,18 @@ static void add_network(const struct fab_topology *topology, int which, uint64_t
     if (!stages[i].mesh) add_link(topology, which, i, b, FAB_STEP_DOWN, stages[i].first_resource + 2 * (b / stages[i].below) + 1, leg);
 }
 
+/* Steps that are not used stay as they are: a path is large, and made often. */
+static void begin(struct fab_path *path, enum fab_way way, int legs, uint64_t chunk)
+{
+  path->way = way;
+  path->count = legs;
+  path->chunk = chunk;
+  for (int leg = 0; leg < FAB_PATH_LEGS; leg++) path->leg[leg].count = 0;
+}
+
 static void make_self(const struct fab_topology *topology, uint64_t device, struct fab_path *path)
 {
-  *path = (struct fab_path){.way = FAB_WAY_LOAD_STORE, .count = 1};
+  begin(path, FAB_WAY_LOAD_STORE, 1, 0);
   add_memory(topology, device, true, &path->leg[0]);
   path->leg[0].step[0].bandwidth /= 2; /* read and written */
   path->leg[0].step[0].energy *= 2;
@@ -272,7 +281,7 @@ static void make_self(const struct fab_topology *topology, uint64_t device, stru
 
 static void make_load_store(const struct fab_topology *topology, uint64_t a, uint64_t b, struct fab_path *path)
 {
-  *path = (struct fab_path){.way = FAB_WAY_LOAD_STORE, .count = 1};
+  begin(path, FAB_WAY_LOAD_STORE, 1, 0);
   add_memory(topology, a, true, &path->leg[0]);
   add_network(topology, UP_NETWORK, a, b, &path->leg[0]);
   add_memory(topology, b, false, &path->leg[0]);
@@ -287,21 +296,21 @@ static void add_between_hosts(const struct fab_topology *topology, uint64_t a, u
 
 static void make_direct(const struct fab_topology *topology, uint64_t a, uint64_t b, bool inside, struct fab_path *path)
 {
-  *path = (struct fab_path){.way = FAB_WAY_DIRECT, .count = 1};
+  begin(path, FAB_WAY_DIRECT, 1, 0);
   struct fab_leg *leg = &path->leg[0];
   add_memory(topology, a, true, leg);
-  add_pcie(topology, a, false, leg);
+  add_pcie(topology, a, false, inside, leg);
   if (!inside) add_between_hosts(topology, a, b, leg);
-  add_pcie(topology, b, true, leg);
+  add_pcie(topology, b, true, false, leg);
   add_memory(topology, b, false, leg);
 }
 
 static void make_staged(const struct fab_topology *topology, uint64_t a, uint64_t b, bool inside, struct fab_path *path)
 {
-  *path = (struct fab_path){.way = FAB_WAY_STAGED, .count = inside ? 2 : 3, .chunk = topology->chunk};
+  begin(path, FAB_WAY_STAGED, inside ? 2 : 3, topology->chunk);
   struct fab_leg *first = &path->leg[0], *last = &path->leg[path->count - 1];
   add_memory(topology, a, true, first);
-  add_pcie(topology, a, false, first);
+  add_pcie(topology, a, false, true, first);
   add_host(topology, a, false, first);
   if (!inside) {
     add_host(topology, a, true, &path->leg[1]);
@@ -309,7 +318,7 @@ static void make_staged(const struct fab_topology *topology, uint64_t a, uint64_
     add_host(topology, b, false, &path->leg[1]);
   }
   add_host(topology, b, true, last);
-  add_pcie(topology, b, true, last);
+  add_pcie(topology, b, true, true, last);
   add_memory(topology, b, false, last);
 }
 
@@ -355,7 +364,10 @@ const char *fab_step_text(const struct fab_topology *topology, const struct fab_
 {
   unsigned long long resource = step->resource, index;
   switch ((enum fab_step_kind)step->kind) {
-  case FAB_STEP_MEMORY: snprintf(text, room, "memory of device %llu", resource - topology->first_memory); break;
+  case FAB_STEP_MEMORY:
+    index = resource - topology->first_memory;
+    snprintf(text, room, "memory of device %llu, %s", index / 2, index % 2 ? "written" : "read");
+    break;
   case FAB_STEP_PCIE:
     index = resource - topology->first_pcie;
     snprintf(text, room, "PCIe %s device %llu", index % 2 ? "to" : "from", index / 2);

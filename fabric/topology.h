@@ -13,11 +13,12 @@
  * (a year: saturating), so that the sum of a clock that has not passed a year and one more duration never overflows.
  *
  * How a clock charges a path, with others on the way. A path is a list of *legs*, a leg a list of *steps*. Within a leg bytes stream
- * (cut-through); between legs each chunk is stored and forwarded. A chunk of n bytes that is ready at time t does a leg like this:
- *     start  = max(t, free[step.resource] of every step of the leg that has one)
- *     free[step.resource] = start + fab_step_busy(step, n)       for each step
- *     t'     = start + fab_leg_latency(leg) + max over steps of fab_step_busy(step, n)
- * and t' is when the next leg may begin with it. With nobody else this adds up to fab_path_ticks, to the tick.
+ * (cut-through): the first byte, `head`, meets the latencies alone, as links carry several messages by turns; the last byte, `tail`, is not
+ * across a resource before that has done all the work that it was given. Between legs each chunk is stored and forwarded. A chunk that is ready
+ * at time t does a leg like this:
+ *     head = tail = t; for each step: fab_step_pass(step, bytes, &free[step.resource], &head, &tail)
+ * and `tail` is when the next leg may begin with it. With nobody else this adds up to fab_path_ticks, to the tick. Pass chunks in about the
+ * order of their times: what comes later but was ready earlier waits behind what came first.
  *
  * Resources are numbered densely, 0 .. fab_topology_resources() - 1, so an array of that many `free` times is the whole state of the queues. */
 #ifndef FAB_TOPOLOGY_H
@@ -29,8 +30,6 @@
 #define FAB_TICKS_PER_SECOND (1000000000ULL * FAB_TICKS_PER_NS)
 #define FAB_TICKS_MOST (366ULL * 86400 * FAB_TICKS_PER_SECOND)
 _Static_assert(UINT64_MAX / FAB_TICKS_PER_SECOND / 86400 / 366 >= 2, "a year and one more duration fit");
-
-#define FAB_NO_RESOURCE UINT64_MAX /* a step that nobody queues for */
 
 /* How one device reaches the memory of another. */
 enum fab_reach { FAB_REACH_SELF = 1, FAB_REACH_LOAD_STORE, FAB_REACH_MESSAGE };
@@ -53,9 +52,9 @@ enum fab_step_kind {
 };
 
 struct fab_step {
-  uint64_t resource;  /* shared with everybody whose path has the same number, or FAB_NO_RESOURCE */
+  uint64_t resource;  /* shared with everybody whose path has the same number */
   uint64_t latency;   /* ticks until the first byte is across */
-  uint64_t overhead;  /* ticks for which a message occupies it besides its bytes */
+  uint64_t overhead;  /* ticks for which a message occupies it besides its bytes; of links side by side, their share */
   uint64_t bandwidth; /* bytes a second; 0: its bytes cost nothing here */
   uint64_t energy;    /* fJ a byte */
   uint8_t kind;       /* enum fab_step_kind */
@@ -132,7 +131,7 @@ struct fab_topology {
   uint64_t nic_latency, nic_overhead;
   uint64_t
       message_latency; /* of software, for a message or a step of a collective over the scale-up network: besides what its path takes */
-  /* Where the resources of each sort begin: memory d; slot 2 d out, + 1 in; host 2 s written, + 1 read; NIC 2 n out, + 1 in; then stages */
+  /* Where the resources of each sort begin: memory 2 d read, + 1 written; slot 2 d out, + 1 in; host 2 s written, + 1 read; NIC 2 n out, + 1 in; then stages */
   uint64_t first_memory, first_pcie, first_host, first_nic, resources;
 };
 
@@ -145,8 +144,8 @@ int fab_topology_common_level(const struct fab_topology *topology, uint64_t a, u
 const struct fab_device_kind *fab_topology_kind(const struct fab_topology *topology, uint64_t device);
 enum fab_reach fab_topology_reach(const struct fab_topology *topology, uint64_t a, uint64_t b);
 
-/* From the memory of device a to the memory of device b. 0; -EINVAL no such device; -EHOSTUNREACH there is no such way between them. A
- * device to itself, by load and store: its memory alone. */
+/* From the memory of device a to the memory of device b; finding it takes some 100 ns, so who charges one often keeps it. 0; -EINVAL no such
+ * device; -EHOSTUNREACH there is no such way between them. A device to itself, by load and store: its memory alone. */
 int fab_topology_path(const struct fab_topology *topology, uint64_t a, uint64_t b, enum fab_way way, struct fab_path *path);
 
 /* "server 3 up (nvlink)": what the step is, into text; returns text. */
@@ -163,11 +162,20 @@ static inline double fab_ns_of_ticks(uint64_t ticks)
 }
 
 uint64_t fab_step_busy(const struct fab_step *step, uint64_t bytes);
+/* The resource, which has work until *free, is given the chunk; it goes on. */
+static inline void fab_step_pass(const struct fab_step *step, uint64_t bytes, uint64_t *free, uint64_t *head, uint64_t *tail)
+{
+  *free = (*free > *head ? *free : *head) + fab_step_busy(step, bytes);
+  *tail = (*free > *tail ? *free : *tail) + step->latency;
+  *head += step->latency;
+}
+
 uint64_t fab_leg_latency(const struct fab_leg *leg);
 uint64_t fab_leg_busy(const struct fab_leg *leg, uint64_t bytes); /* of the narrowest step */
 uint64_t fab_path_latency(const struct fab_path *path);           /* of no bytes, without overhead */
 uint64_t fab_path_bandwidth(const struct fab_path *path);         /* of the narrowest step */
-/* A copy of `bytes` in chunks of `chunk` (0: path->chunk), pipelined over the legs. */
+/* A copy of `bytes` in chunks of `chunk` (0: path->chunk), pipelined over the legs: all legs once, then about the longest leg for each other
+ * chunk. */
 uint64_t fab_path_ticks(const struct fab_path *path, uint64_t bytes, uint64_t chunk);
 double fab_path_picojoules(const struct fab_path *path, uint64_t bytes);
 

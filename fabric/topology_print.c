@@ -175,10 +175,11 @@ void fab_print_numbers(FILE *out, const struct fab_profile *profile)
   for (int i = 0; i < profile->quantity_count; i++) {
     const struct fab_named_quantity *named = &profile->quantity[i];
     const struct fab_quantity *quantity = named->quantity;
-    fprintf(out, "%-40s %-14s %-9s %s", named->name, quantity->text, fab_status_names[quantity->status], quantity->source);
+    char source[400];
+    fprintf(out, "%-40s %-14s %-9s %s", named->name, quantity->text, fab_status_names[quantity->status],
+            fab_source_text(quantity, source, sizeof source));
     if (quantity->formula) fprintf(out, "; = %s", quantity->formula);
-    if (quantity->status == FAB_ASSUMED)
-      fprintf(out, "; %.3g to %.3g times that", quantity->low / quantity->value, quantity->high / quantity->value);
+    if (quantity->status == FAB_ASSUMED) fprintf(out, "; %s to %s", quantity->low_text, quantity->high_text);
     fprintf(out, "\n");
   }
 }
@@ -232,12 +233,27 @@ static void dot_stage(FILE *out, const struct fab_topology *topology, int networ
   }
 }
 
+static void put_quoted(FILE *out, const char *text)
+{
+  fputc('"', out);
+  for (; *text; text++) fprintf(out, *text == '"' || *text == '\\' ? "\\%c" : "%c", *text);
+  fputc('"', out);
+}
+
 void fab_print_topology_dot(FILE *out, const struct fab_profile *profile, const struct fab_topology *topology)
 {
   fprintf(
       out,
       "graph \"%s\" {\n  label=\"%s\";\n  rankdir=BT;\n  node [fontname=\"Helvetica\"];\n  edge [fontname=\"Helvetica\", fontsize=10];\n",
       profile->name, profile->title);
+  dot_devices(out, topology);
+  for (int network = 0; network < 2; network++)
+    for (int i = 0; i < topology->network[network].stage_count; i++) dot_stage(out, topology, network, i);
+  fprintf(out, "graph ");
+  put_quoted(out, profile->name);
+  fprintf(out, " {\n  label=");
+  put_quoted(out, profile->title);
+  fprintf(out, ";\n  rankdir=BT;\n  node [fontname=\"Helvetica\"];\n  edge [fontname=\"Helvetica\", fontsize=10];\n");
   dot_devices(out, topology);
   for (int network = 0; network < 2; network++)
     for (int i = 0; i < topology->network[network].stage_count; i++) dot_stage(out, topology, network, i);

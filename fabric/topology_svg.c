@@ -14,18 +14,18 @@ enum {
   TITLE = 38,
   BAR = 34,
   GAP = 44,
-  STACK = 96, /* right of the unit that is drawn: the others */
+  STACK = 124, /* right of the unit that is drawn: the others */
   INNER = 620,
   DEVICE = 62,
   HOST = 62,
   PANEL = 430,
-  PANEL_HEIGHT = 540,
   MARGIN = 28,
   HEAD = 84,
   MOST_DEVICES = 8
 };
 
 enum { UP, OUT };
+static const char *const level_fills[FAB_LEVELS] = {"#ffffff", "#eef4fa", "#e2ebf4", "#d6e2ee", "#cad9e8", "#bed0e2"}; /* by level */
 static const char *const colors[] = {"#1d6fb8", "#c2570c"};
 
 struct picture {
@@ -89,7 +89,8 @@ static void lay_out(struct picture *picture)
   picture->host_y = y + DEVICE + GAP / 2;
   picture->width_all = MARGIN + picture->width[levels - 1] + MARGIN + PANEL + MARGIN;
   picture->height_all = HEAD + picture->height[levels - 1] + MARGIN;
-  if (picture->height_all < PANEL_HEIGHT) picture->height_all = PANEL_HEIGHT;
+  int panel = HEAD + 150 * topology->kind_count + 90 + 230; /* its three parts at most */
+  if (picture->height_all < panel) picture->height_all = panel;
 }
 
 static uint64_t here(const struct fab_topology *topology, uint64_t size)
@@ -107,25 +108,32 @@ static int device_x(const struct picture *picture, int i)
 
 static void draw_level(struct picture *picture, int level)
 {
-  static const char *const fills[] = {"#ffffff", "#eef4fa", "#e2ebf4", "#d6e2ee", "#cad9e8", "#bed0e2"};
   const struct fab_topology *topology = picture->topology;
   char title[TEXT], style[TEXT], count[TEXT];
   int x = picture->x[level], y = picture->y[level], width = picture->width[level], height = picture->height[level];
-  snprintf(style, sizeof style, "fill:%s;stroke:#8aa0b8;stroke-width:1.2", fills[level]);
+  snprintf(style, sizeof style, "fill:%s;stroke:#8aa0b8;stroke-width:1.2", level_fills[level]);
   box(picture, x, y, width, height, style);
-  snprintf(title, sizeof title, "%s: %s devices", topology->level[level].name,
-           fab_text_count((double)here(topology, topology->level[level].size), count, sizeof count));
-  text_at(picture, x + 14, y + 25, "level", title);
   if (!level) return;
   uint64_t below = topology->level[level - 1].size, others = (here(topology, topology->level[level].size) + below - 1) / below - 1;
   int from = x + PAD + picture->width[level - 1], top = picture->y[level - 1], tall = picture->height[level - 1];
   for (int i = others > 2 ? 3 : (int)others; i > 0; i--) {
-    snprintf(style, sizeof style, "fill:%s;stroke:#8aa0b8", fills[level - 1]);
+    snprintf(style, sizeof style, "fill:%s;stroke:#8aa0b8", level_fills[level - 1]);
     box(picture, from - 12 + 12 * i, top + 7 * i, 20, tall - 14 * i, style);
   }
   if (!others) return;
   snprintf(title, sizeof title, "+ %s", fab_text_count((double)others, count, sizeof count));
-  text_at(picture, from + 52, top + tall / 2, "more", title);
+  text_at(picture, from + 50, top + tall / 2, "more", title);
+}
+
+/* Above the wires that cross it. */
+static void draw_title(struct picture *picture, int level)
+{
+  const struct fab_topology *topology = picture->topology;
+  char title[TEXT], count[TEXT];
+  snprintf(title, sizeof title, "%s: %s devices", topology->level[level].name,
+           fab_text_count((double)here(topology, topology->level[level].size), count, sizeof count));
+  fprintf(picture->out, "<text class=\"level halo\" style=\"stroke:%s\" x=\"%d\" y=\"%d\">%s</text>\n", level_fills[level],
+          picture->x[level] + 14, picture->y[level] + 25, title);
 }
 
 static void draw_devices(struct picture *picture)
@@ -351,11 +359,9 @@ static void begin(struct picture *picture)
           ".title { font-size: 26px; font-weight: 700; fill: #0f172a; } .about { font-size: 15px; fill: #475569; }\n"
           ".level { font-size: 17px; font-weight: 650; fill: #0f172a; } .plain { font-size: 15px; fill: #0f172a; }\n"
           ".quiet { font-size: 14px; fill: #475569; } .device { font-size: 18px; font-weight: 650; fill: #14532d; text-anchor: middle; }\n"
-          ".small { font-size: 13px; fill: #166534; text-anchor: middle; } .more { font-size: 17px; font-weight: 650; fill: #334155; "
-          "text-anchor: "
-          "middle; }\n"
+          ".small { font-size: 13px; fill: #166534; text-anchor: middle; } .more { font-size: 17px; font-weight: 650; fill: #334155; }\n"
           ".up { font-size: 15px; fill: #12507f; } .outward { font-size: 15px; fill: #8a3c08; }\n"
-          ".right { text-anchor: end; font-weight: 600; }\n"
+          ".right { text-anchor: end; font-weight: 600; } .halo { paint-order: stroke; stroke-width: 7px; }\n"
           "</style>\n<rect width=\"100%%\" height=\"100%%\" fill=\"#f8fafc\"/>\n",
           picture->width_all, picture->height_all, picture->width_all, picture->height_all);
   text_at(picture, MARGIN, 40, "title", picture->profile->title);
@@ -373,6 +379,7 @@ void fab_print_topology_svg(FILE *out, const struct fab_profile *profile, const 
   for (int network = UP; network <= OUT; network++)
     for (int level = 0; level < topology->level_count; level++)
       if (picture.stage[network][level] >= 0) draw_wires(&picture, network, level);
+  for (int level = 0; level < topology->level_count; level++) draw_title(&picture, level);
   for (int network = UP; network <= OUT; network++)
     for (int level = 0; level < topology->level_count; level++)
       if (picture.stage[network][level] >= 0) draw_bar(&picture, network, level);

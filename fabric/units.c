@@ -1,8 +1,7 @@
-/* Numbers for people. */
+/* Numbers for people. Bytes are powers of 1024 where that is how they were meant (4 MiB), otherwise of 1000 (80 GB). */
 #include "fabric/topology_print.h"
 
 #include <math.h>
-#include <string.h>
 
 static const char *scaled(double value, const char *const *units, int count, double step, char *text, size_t room)
 {
@@ -20,8 +19,9 @@ const char *fab_text_ticks(uint64_t ticks, char *text, size_t room)
 
 const char *fab_text_bytes(double bytes, char *text, size_t room)
 {
-  static const char *const units[] = {"B", "KB", "MB", "GB", "TB", "PB", "EB"};
-  return scaled(bytes, units, 7, 1000, text, room);
+  static const char *const units[] = {"B", "KB", "MB", "GB", "TB", "PB", "EB"}, *const binary[] = {"B", "KiB", "MiB", "GiB"};
+  bool whole = bytes >= 1024 && bytes < 1ULL << 40 && fmod(bytes, bytes < 1 << 20 ? 1 << 10 : 1 << 20) == 0;
+  return whole ? scaled(bytes, binary, 4, 1024, text, room) : scaled(bytes, units, 7, 1000, text, room);
 }
 
 const char *fab_text_bandwidth(double bytes_per_second, char *text, size_t room)

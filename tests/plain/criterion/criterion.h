@@ -49,6 +49,8 @@ enum { PLAIN_SKIPPED = 77 };
 #define cr_expect_leq(a, b, ...) PLAIN_CHECK((a) <= (b), #a " <= " #b, 0, ##__VA_ARGS__)
 #define cr_expect_null(a, ...) PLAIN_CHECK((a) == NULL, #a " == NULL", 0, ##__VA_ARGS__)
 #define cr_expect_arr_eq(a, b, bytes, ...) PLAIN_CHECK(!memcmp(a, b, bytes), #a " == " #b, 0, ##__VA_ARGS__)
+#define cr_assert_lt(a, b, ...) PLAIN_CHECK((a) < (b), #a " < " #b, 1, ##__VA_ARGS__)
+#define cr_assert_null(a, ...) PLAIN_CHECK((a) == NULL, #a " == NULL", 1, ##__VA_ARGS__)
 #define cr_assert_gt(a, b, ...) PLAIN_CHECK((a) > (b), #a " > " #b, 1, ##__VA_ARGS__)
 #define cr_expect_not(condition, ...) PLAIN_CHECK(!(condition), "not " #condition, 0, ##__VA_ARGS__)
 #define cr_expect(condition, ...) PLAIN_CHECK(condition, #condition, 0, ##__VA_ARGS__)
