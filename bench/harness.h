@@ -30,9 +30,11 @@
 
 struct bench_options {
   bool quick;
-  int peers;         /* 1 wanted, 0 not, -1 when installed */
-  const char *trace; /* for kvpool; NULL: its own generator */
-  char **names;      /* prefixes of the cases to run; none: all */
+  int peers;          /* 1 wanted, 0 not, -1 when installed */
+  const char *trace;  /* for kvpool; NULL: its own generator */
+  char **profiles;    /* machines that are modelled as well; NULL: none, and ended by it */
+  bool modelled_only; /* nothing is measured */
+  char **names;       /* prefixes of the cases to run; none: all */
   int name_count;
 };
 
@@ -58,6 +60,7 @@ struct bench_run {
   struct bench_board *board;
   bool terminal; /* progress is shown */
   int rounds, passes;
+  const char *profile;   /* of the machine that this pass models; NULL: it measures */
   int pass, done, total; /* progress: which pass, cases done and to do in all passes */
   double stretch_ns;     /* how long one timed stretch should last */
   double limit_ns;       /* how long all rounds of one comparison may last, roughly */
@@ -127,6 +130,8 @@ int bench_line_round_trip(const char *bench); /* one line between two cores and 
 /* The identity of a measured row. */
 struct bench_row bench_row_of(const char *bench, const char *path, const char *mode, int devices, size_t bytes, const char *metric,
                               const char *unit);
+
+void bench_row_model(struct bench_row *row, const char *profile); /* it is on the modelled clock of that machine */
 
 /* ---- harness.c: anywhere. The first error wins; always returns -EIO. */
 int bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -16,6 +16,8 @@
 
 #define LEAST_ROUNDS 2
 #define MOST_COUNT 4000000L
+#define MODELLED_SMALL 16
+#define MODELLED_LARGE 2
 
 void bench_check(int result, const char *what)
 {
@@ -54,26 +56,32 @@ long bench_share(long value)
   return value;
 }
 
+/* On the clock of this pass. */
+static double now_ns(void)
+{
+  return bench_run.profile ? uma_modelled_ns() : (double)fab_now_ns();
+}
+
 /* Nanoseconds of `count` counts, as this device saw them. */
 static double stretch(const struct bench_variant *variant, long count)
 {
-  uint64_t begin, total = 0;
+  double begin, total = 0;
   if (variant->warm) variant->warm(variant->context);
   if (!variant->prepare) {
     bench_barrier();
-    begin = fab_now_ns();
+    begin = now_ns();
     variant->step(variant->context, count);
-    return (double)(fab_now_ns() - begin);
+    return now_ns() - begin;
   }
   for (long i = 0; i < count; i++) {
     bench_barrier();
     variant->prepare(variant->context);
     bench_barrier();
-    begin = fab_now_ns();
+    begin = now_ns();
     variant->step(variant->context, 1);
-    total += fab_now_ns() - begin;
+    total += now_ns() - begin;
   }
-  return (double)total;
+  return total;
 }
 
 /* Collective: how many counts make one stretch, and how long that took, preparations included. The first run warms up. */
@@ -109,6 +117,7 @@ static void record(const struct bench_variant *variant, double ns_per_count)
     if (!(variant->metrics & metrics[i].metric)) continue;
     struct bench_row row =
         bench_row_of(variant->bench, variant->path, mode, uma_device_count(), variant->bytes, metrics[i].name, metrics[i].unit);
+    if (bench_run.profile) bench_row_model(&row, bench_run.profile);
     bench_record(&row, i == 0 ? ns : i == 1 ? (double)variant->bytes / ns : 1e3 / ns);
   }
 }
@@ -120,11 +129,26 @@ static void announce(const struct bench_variant *variant)
   bench_progress("%s  %d devices  %s", variant->bench, uma_device_count(), bench_size_text(variant->bytes, size, sizeof size));
 }
 
+/* Modelled times need no calibration and no rounds. What the library does not see, as plain mappings, takes none and has no row. */
+static void compare_modelled(const struct bench_variant *variants, int count)
+{
+  for (int i = 0; i < count; i++) {
+    long counts = variants[i].bytes >= 64 * KiB ? MODELLED_LARGE : MODELLED_SMALL;
+    stretch(&variants[i], 1); /* fills caches */
+    double ns = stretch(&variants[i], counts);
+    if (!uma_device() && ns > 0) record(&variants[i], ns / (double)counts);
+  }
+}
+
 void bench_compare(const struct bench_variant *variants, int count)
 {
   long counts[BENCH_VARIANTS], rounds;
   double total_ns = 0, round_ns;
   announce(&variants[0]);
+  if (bench_run.profile) {
+    compare_modelled(variants, count);
+    return;
+  }
   for (int i = 0; i < count; i++) {
     counts[i] = calibrate(&variants[i], &round_ns);
     total_ns += round_ns;

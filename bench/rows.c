@@ -170,6 +170,11 @@ int bench_rows_save(const struct bench_rows *rows, const char *file)
   return result;
 }
 
+static bool is_modelled(const struct bench_row *row)
+{
+  return !strcmp(row->clock, "modelled");
+}
+
 static bool fits(const char *wanted, const char *text)
 {
   return !wanted || !strcmp(wanted, text);
@@ -181,7 +186,7 @@ const struct bench_row *bench_rows_find(const struct bench_rows *rows, const cha
   for (size_t i = 0; i < rows->count; i++) {
     const struct bench_row *row = &rows->row[i];
     if ((devices < 0 || row->devices == devices) && (bytes == BENCH_ANY || row->bytes == bytes) && fits(bench, row->bench) &&
-        fits(path, row->path) && fits(mode, row->mode) && fits(metric, row->metric))
+        fits(path, row->path) && fits(mode, row->mode) && fits(metric, row->metric) && !is_modelled(row))
       return row;
   }
   return NULL;
@@ -227,18 +232,73 @@ static int wide(const char *text, int columns)
   return columns + (strstr(text, "µ") ? 1 : 0);
 }
 
+/* The machines of modelled rows, in the order in which they come; returns their number. */
+enum { MOST_MACHINES = 8 };
+static int find_machines(const struct bench_rows *rows, const char *machines[MOST_MACHINES])
+{
+  int count = 0;
+  for (size_t i = 0; i < rows->count; i++) {
+    int known = 0;
+    if (!is_modelled(&rows->row[i])) continue;
+    while (known < count && strcmp(machines[known], rows->row[i].profile)) known++;
+    if (known == count && count < MOST_MACHINES) machines[count++] = rows->row[i].profile;
+  }
+  return count;
+}
+
+/* The same work on the machine's clock, or the host's for NULL; NULL when there is no such row. */
+static const struct bench_row *counterpart(const struct bench_rows *rows, const struct bench_row *row, const char *machine)
+{
+  struct bench_row wanted = *row;
+  snprintf(wanted.clock, sizeof wanted.clock, "%s", machine ? "modelled" : "measured");
+  snprintf(wanted.profile, sizeof wanted.profile, "%s", machine ? machine : "-");
+  for (size_t i = 0; i < rows->count; i++)
+    if (bench_row_same(&rows->row[i], &wanted)) return &rows->row[i];
+  return NULL;
+}
+
+static void print_values(const struct bench_row *measured, FILE *out)
+{
+  char text[3][32] = {"-", "-", "-"};
+  double values[] = {measured ? measured->median : 0, measured ? measured->min : 0, measured ? measured->max : 0};
+  for (int i = 0; i < 3; i++) {
+    if (measured) bench_value_text(values[i], measured->unit, text[i], sizeof text[i]);
+    fprintf(out, " %*s", wide(text[i], 10), text[i]);
+  }
+  fprintf(out, " %4d", measured ? measured->n : 0);
+}
+
+/* Measured values have columns of their own, and each modelled machine one. */
 void bench_rows_print(const struct bench_rows *rows, FILE *out)
 {
-  char size[32], median[32], min[32], max[32];
-  fprintf(out, "%-28s %-9s %-9s %3s %9s %-9s %10s %10s %10s %4s  %s\n", "bench", "path", "mode", "dev", "size", "metric", "median", "min",
-          "max", "n", "clock");
+  const char *machines[MOST_MACHINES];
+  char size[32], text[32];
+  int count = find_machines(rows, machines);
+  fprintf(out, "%-28s %-9s %-9s %3s %9s %-9s %10s %10s %10s %4s", "bench", "path", "mode", "dev", "size", "metric", "measured", "min",
+          "max", "n");
+  for (int m = 0; m < count; m++) fprintf(out, "  %16s", machines[m]);
+  fprintf(out, "%s\n", count ? "  (modelled)" : "");
   for (size_t i = 0; i < rows->count; i++) {
-    const struct bench_row *row = &rows->row[i];
-    bench_value_text(row->median, row->unit, median, sizeof median);
-    bench_value_text(row->min, row->unit, min, sizeof min);
-    bench_value_text(row->max, row->unit, max, sizeof max);
-    fprintf(out, "%-28s %-9s %-9s %3d %9s %-9s %*s %*s %*s %4d  %s\n", row->bench, row->path, row->mode, row->devices,
-            bench_size_text(row->bytes, size, sizeof size), row->metric, wide(median, 10), median, wide(min, 10), min, wide(max, 10), max,
-            row->n, row->clock);
+    const struct bench_row *row = &rows->row[i], *measured = is_modelled(row) ? counterpart(rows, row, NULL) : row;
+    bool first = !is_modelled(row) || !measured;
+    for (int m = 0; m < count && first && is_modelled(row);
+         m++) { /* of those that were only modelled the first machine's row stands for all */
+      const struct bench_row *other = counterpart(rows, row, machines[m]);
+      if (other) {
+        first = other == row;
+        break;
+      }
+    }
+    if (!first) continue;
+    fprintf(out, "%-28s %-9s %-9s %3d %9s %-9s", row->bench, row->path, row->mode, row->devices,
+            bench_size_text(row->bytes, size, sizeof size), row->metric);
+    print_values(measured, out);
+    for (int m = 0; m < count; m++) {
+      const struct bench_row *modelled = counterpart(rows, row, machines[m]);
+      snprintf(text, sizeof text, "-");
+      if (modelled) bench_value_text(modelled->median, modelled->unit, text, sizeof text);
+      fprintf(out, "  %*s", wide(text, 16), text);
+    }
+    fputc('\n', out);
   }
 }

@@ -45,7 +45,7 @@ void bench_rows_free(struct bench_rows *rows);
 int bench_rows_load(struct bench_rows *rows, const char *file);
 int bench_rows_save(const struct bench_rows *rows, const char *file); /* "-" is standard output */
 
-/* The first row that fits: NULL, -1 devices and BENCH_ANY bytes fit everything. NULL when there is none. */
+/* The first measured row that fits: NULL, -1 devices and BENCH_ANY bytes fit everything. NULL when there is none. */
 #define BENCH_ANY ((size_t)-1)
 const struct bench_row *bench_rows_find(const struct bench_rows *rows, const char *bench, const char *path, const char *mode, int devices,
                                         size_t bytes, const char *metric);

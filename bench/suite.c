@@ -68,7 +68,7 @@ static void run_family(size_t family, int *index)
     if (failed[*index]) tell(one->name);
     bench_run.done++;
   }
-  if (!bench_run.options.peers || peers_failed || !run_peers(family)) return;
+  if (!bench_run.options.peers || bench_run.profile || peers_failed || !run_peers(family)) return;
   peers_failed = true;
   tell("a peer (--no-peers runs without them)");
 }
@@ -121,10 +121,18 @@ static int choose_peers(void)
 
 static int run_all(void)
 {
-  int failures = 0, result = bench_line_round_trip("host.line.start");
+  int failures = 0, machines = 0, result = 0, measured;
+  while (bench_run.options.profiles && bench_run.options.profiles[machines]) machines++;
+  measured = bench_run.options.modelled_only ? 0 : bench_run.passes;
+  bench_run.passes = measured + machines;
   bench_run.total = bench_run.passes * count_selected();
-  for (; bench_run.pass < bench_run.passes && !result; bench_run.pass++) failures = run_pass();
-  if (!result) result = bench_line_round_trip("host.line.end");
+  if (measured) result = bench_line_round_trip("host.line.start");
+  for (; bench_run.pass < bench_run.passes && !result; bench_run.pass++) {
+    bench_run.profile = bench_run.pass < measured ? NULL : bench_run.options.profiles[bench_run.pass - measured];
+    failures = run_pass();
+  }
+  bench_run.profile = NULL;
+  if (measured && !result) result = bench_line_round_trip("host.line.end");
   bench_progress_end();
   if (result) tell("host.line");
   if (failures) fprintf(stderr, "uma bench: %d failed; the rows of the others are complete\n", failures);

@@ -24,6 +24,8 @@ enum { LOCAL_PARCELS = 32, BUFFERS = 16, LOCAL_BUFFERS = 2, NO_BUFFER = -1, LOOK
 struct parcel {
   struct coh_message message;
   int8_t buffer; /* of its data */
+  bool arrived;
+  uint64_t ticks; /* of a modelled clock: when it departed, or has arrived */
 };
 
 struct buffer {
@@ -56,6 +58,10 @@ struct transaction {
   bool stepped; /* some controller has made a step */
   int error;
   uint8_t before, begun; /* the own cache's state before the first step and after it */
+  /* With a modelled clock: when the step under way is made, the latest of home and of the own cache; of all arrivals so far the last, with the
+   * parts of those that came to be the last. */
+  uint64_t now, home_now, own_now, done_at;
+  struct coh_moment front;
   struct parcel *parcels;
   int parcel_count, parcel_room;
   struct buffer buffers[BUFFERS];
@@ -78,6 +84,50 @@ static void fault(struct transaction *t, const struct coh_message *input, int st
   if (!t->by_wire) t->error = -EHOSTDOWN;
 }
 
+/* ---- Modelled time ----------------------------------------------------------------------------------------------- */
+
+static void begin_time(struct transaction *t)
+{
+  t->engine->modelled->begin(t->engine->modelled->context, &t->front);
+  t->now = t->own_now = t->done_at = t->front.ticks;
+  t->home_now = 0;
+}
+
+/* What was won over the latest arrival so far is this hop's, as far as it took so long. */
+static void advance(struct coh_moment *front, const struct coh_moment *arrival, uint64_t departed)
+{
+  if (arrival->ticks <= front->ticks) return;
+  uint64_t won = arrival->ticks - front->ticks, whole = arrival->ticks - departed;
+  for (int i = 0; i < COH_MOMENT_PARTS; i++)
+    front->parts[i] += won < whole ? (uint64_t)((unsigned __int128)arrival->parts[i] * won / whole) : arrival->parts[i];
+  front->ticks = arrival->ticks;
+}
+
+/* The message comes to its controller, which makes its steps one after the other. */
+static void arrive(struct transaction *t, struct parcel *parcel)
+{
+  const struct coh_clock *clock = t->engine->modelled;
+  const struct coh_message *message = &parcel->message;
+  if (!parcel->arrived) {
+    struct coh_moment moment = {.ticks = parcel->ticks};
+    int from = message->source == COH_HOME ? t->home : message->source, to = message->target == COH_HOME ? t->home : message->target;
+    clock->hop(clock->context, from, to, parcel->buffer >= 0, &moment);
+    advance(&t->front, &moment, parcel->ticks);
+    parcel->arrived = true;
+    parcel->ticks = moment.ticks;
+  }
+  uint64_t *latest = message->target == COH_HOME ? &t->home_now : message->target == t->engine->me ? &t->own_now : NULL;
+  if (latest && *latest < parcel->ticks) *latest = parcel->ticks;
+  t->now = latest ? *latest : parcel->ticks;
+}
+
+static void end_time(const struct transaction *t)
+{
+  struct coh_moment moment = t->front;
+  moment.ticks = t->done_at;
+  t->engine->modelled->end(t->engine->modelled->context, &moment);
+}
+
 /* ---- Parcels and their data -------------------------------------------------------------------------------------- */
 
 /* Room on the stack for the data of most transactions, where lines are short. */
@@ -94,12 +144,14 @@ static void open_transaction(struct transaction *t, struct coh_engine *engine, u
   atomic_init(&t->wait.done, !access);
   atomic_init(&t->wait.error, 0);
   t->by_wire = t->stepped = false;
+  t->now = 0;
   t->error = 0;
   t->before = t->begun = 0;
   t->parcels = t->local_parcels;
   t->parcel_count = 0;
   t->parcel_room = LOCAL_PARCELS;
   memset(t->buffers, 0, sizeof t->buffers);
+  if (engine->modelled) begin_time(t);
   for (int i = 0; i < LOCAL_BUFFERS && engine->shape.line_bytes <= COH_LINE_MOST; i++)
     t->buffers[i].bytes = (unsigned char *)room + (size_t)i * COH_LINE_MOST;
 }
@@ -121,7 +173,7 @@ static void add_parcel(struct transaction *t, const struct coh_message *message,
     t->parcels = larger;
     t->parcel_room *= 2;
   }
-  t->parcels[t->parcel_count++] = (struct parcel){*message, (int8_t)buffer};
+  t->parcels[t->parcel_count++] = (struct parcel){.message = *message, .buffer = (int8_t)buffer, .ticks = t->now};
   if (buffer >= 0) t->buffers[buffer].parcels++;
 }
 
@@ -346,6 +398,7 @@ static int do_deeds(struct transaction *t, struct coh_frame *frame, const struct
   struct coh_waiting *wait = waiting_for(t, input);
   if (outcome->deeds & (COH_DEED_LOAD | COH_DEED_STORE) && wait) {
     ops->perform(t->engine, frame, wait->access);
+    t->done_at = t->now;
     if (t->engine->wire && input->type >= COH_FIRST_MESSAGE) withdraw(t->engine, t->line, wait);
     atomic_store_explicit(&wait->done, true, memory_order_release); /* pairs with the acquire in await */
   }
@@ -455,12 +508,13 @@ static bool deliver_one(struct transaction *t)
   for (int i = t->parcel_count - 1; i >= 0; i--) {
     struct parcel parcel = t->parcels[i];
     t->parcels[i] = t->parcels[--t->parcel_count];
+    if (t->engine->modelled) arrive(t, &parcel);
     enum coh_result result = deliver(t, &parcel);
     if (parcel.buffer >= 0) t->buffers[parcel.buffer].parcels--;
     t->stepped |= result != COH_STALLED;
     if (result != COH_STALLED) return true;
     add_parcel(t, &parcel.message, parcel.buffer);
-    struct parcel last = t->parcels[t->parcel_count - 1]; /* back to its place */
+    struct parcel last = parcel; /* back to its place */
     t->parcels[t->parcel_count - 1] = t->parcels[i];
     t->parcels[i] = last;
   }
@@ -627,7 +681,9 @@ int coh_access_line(struct coh_engine *engine, uint64_t line, struct coh_access 
     if (begin(&t, frame, access->input) == COH_STALLED) coh_wait_turn(&patience);
   }
   close_transaction(&t);
-  return atomic_load_explicit(&t.wait.done, memory_order_acquire) ? 0 : -EHOSTDOWN;
+  bool done = atomic_load_explicit(&t.wait.done, memory_order_acquire);
+  if (done && engine->modelled) end_time(&t);
+  return done ? 0 : -EHOSTDOWN;
 }
 
 /* ---- What comes by the wire -------------------------------------------------------------------------------------- */

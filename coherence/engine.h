@@ -103,6 +103,20 @@ struct coh_wire {
   void (*progress)(void *context); /* receives what has come, by coh_deliver; called by threads that wait, without any lock */
 };
 
+/* A modelled clock, given by the layer above: a transaction begins at some moment, each of its messages takes a hop, and the access is done at the
+ * moment of the step that does it, or when the last message that this needs has come. Parts say where the time went; the engine does not look at them. */
+enum { COH_MOMENT_PARTS = 6 };
+struct coh_moment {
+  uint64_t ticks, parts[COH_MOMENT_PARTS];
+};
+struct coh_clock {
+  void *context;
+  void (*begin)(void *context, struct coh_moment *moment);
+  void (*hop)(void *context, int from, int to, bool data,
+              struct coh_moment *moment); /* devices of the domain; *moment: it departs, it arrives */
+  void (*end)(void *context, const struct coh_moment *moment);
+};
+
 struct coh_waiting; /* engine.c: an access that a message will do */
 struct coh_parked;  /* engine.c: a message that stalled */
 
@@ -143,7 +157,8 @@ struct coh_engine {
   unsigned char *all_data;
   uint32_t controls[COH_MAX_STATES]; /* by cache state: COH_FRAME_READ and _WRITE */
   bool (*is_lost)(int device);
-  const struct coh_wire *wire; /* NULL: all devices are on this host */
+  const struct coh_clock *modelled; /* NULL: no clock is */
+  const struct coh_wire *wire;      /* NULL: all devices are on this host */
   struct coh_place waiting[COH_WAITING];
   pthread_mutex_t parked_mutex;
   struct coh_parked *parked; /* what came by the wire and stalled, and how many these are; under parked_mutex */

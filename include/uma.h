@@ -435,6 +435,36 @@ int uma_reduce_scatter_async(void *dst, const void *src, size_t count, enum uma_
 int uma_allreduce_async(void *dst, const void *src, size_t count, enum uma_type type, enum uma_op op, struct uma_stream *stream);
 int uma_alltoall_async(void *dst, const void *src, size_t bytes, struct uma_stream *stream);
 
+/* ---- The modelled clock (--profile) --------------------------------------------------------------------------- */
+
+/* With a profile, device d of the session is device d of the machine that the profile describes, and all that goes through this library
+ * is charged to virtual clocks as it would have been there: accessors, misses of the caches and page faults message by message, copies and
+ * messages with each step of their way, waiting for each other, collectives by what they really do. Plain loads, stores and
+ * instructions are not seen: uma_compute charges what they stand for. Application threads of a device share one clock; a stream has the copy engine's,
+ * and who waits for it goes on no earlier. Programs that do the same in the same order get the same times; where devices race (for a lock, a
+ * link, a line) times depend on who was first. Modelled times are never to be added to measured ones. */
+
+enum uma_dtype { UMA_FP64 = 1, UMA_FP32, UMA_TF32, UMA_BF16, UMA_FP16, UMA_FP8, UMA_INT8 };
+
+/* Charges work that is not really done: the longer of `flops` operations at the peak of the type and `bytes` from and to the device's own memory
+ * (Williams, Waterman, Patterson: Roofline, 2009). Nothing without a profile. -EINVAL negative numbers or no such type; -ENOTSUP the modelled device
+ * has no such type. */
+int uma_compute(double flops, double bytes, enum uma_dtype dtype);
+
+/* A device's virtual time since the session began, and where it went; the parts add up to it. */
+struct uma_modelled {
+  double ns;
+  double compute_ns;  /* uma_compute, bound by operations */
+  double memory_ns;   /* device memory: of accesses, and uma_compute bound by bytes */
+  double scale_up_ns; /* the network of loads and stores, with its software */
+  double staging_ns;  /* PCIe and buffers in host memory */
+  double network_ns;  /* NICs and the network between servers */
+  double waiting_ns;  /* for other devices, and in queues */
+};
+/* Any device's. -EINVAL no such device; -ENODATA no machine is modelled. */
+int uma_modelled(int device, struct uma_modelled *modelled);
+double uma_modelled_ns(void); /* of the calling thread's clock; 0 without a profile */
+
 #ifdef __cplusplus
 }
 #endif

@@ -5,6 +5,7 @@
  * a device was lost: there is no way to return an error, and no value to go on with, so the process ends with a message. */
 #include <stdlib.h>
 
+#include "uma/clock.h"
 #include "uma/coherent.h"
 #include "uma/remote.h"
 #include "uma/session.h"
@@ -54,10 +55,31 @@ static uint64_t ask(enum uma_atomic op, void *pointer, size_t size, uint64_t ope
   return old;
 }
 
+static enum fab_access access_of(enum uma_atomic op)
+{
+  return op == UMA_ATOMIC_LOAD ? FAB_ACCESS_LOAD : op == UMA_ATOMIC_STORE ? FAB_ACCESS_STORE : FAB_ACCESS_ATOMIC;
+}
+
+/* With a modelled clock: in access mode `line` what the engine charges for a miss, and then an access to this device's cache, in its own memory. */
+static uint64_t charged(enum uma_atomic op, void *pointer, size_t size, uint64_t operand, uint64_t expected)
+{
+  uint64_t offset, old;
+  struct coh_engine *engine = uma_self.lines;
+  bool cached = is_cached(engine, pointer, &offset);
+  int home = cached ? uma_self.device : uma_home(pointer);
+  if (!cached) old = ask(op, pointer, size, operand, expected);
+  else if (op == UMA_ATOMIC_LOAD ? !coh_hit_load(engine, offset, (unsigned)size, &old)
+                                 : !coh_hit_atomic(engine, (enum fab_atomic)op, offset, (unsigned)size, operand, expected, &old))
+    old = miss(op, pointer, offset, size, operand, expected);
+  uma_clock_access(home < 0 ? uma_self.device : home, access_of(op), size);
+  return old;
+}
+
 /* All but the hit, out of its way. */
 static __attribute__((noinline)) uint64_t otherwise(enum uma_atomic op, void *pointer, size_t size, uint64_t operand, uint64_t expected)
 {
   uint64_t offset;
+  if (uma_self.clock) return charged(op, pointer, size, operand, expected);
   if (is_cached(uma_self.lines, pointer, &offset)) return miss(op, pointer, offset, size, operand, expected);
   return ask(op, pointer, size, operand, expected);
 }
@@ -69,7 +91,7 @@ static __attribute__((noinline)) uint64_t load_otherwise(const void *pointer, si
 
 uint64_t uma_load_slow_(const void *pointer, size_t size)
 {
-  struct coh_engine *engine = uma_self.lines;
+  struct coh_engine *engine = uma_self.hits;
   uint64_t offset, value;
   if (is_cached(engine, pointer, &offset) && coh_hit_load(engine, offset, (unsigned)size, &value)) return value;
   return load_otherwise(pointer, size);
@@ -77,7 +99,7 @@ uint64_t uma_load_slow_(const void *pointer, size_t size)
 
 void uma_store_slow_(void *pointer, size_t size, uint64_t value)
 {
-  struct coh_engine *engine = uma_self.lines;
+  struct coh_engine *engine = uma_self.hits;
   uint64_t offset;
   if (is_cached(engine, pointer, &offset) && coh_hit_store(engine, offset, (unsigned)size, value)) return;
   otherwise(UMA_ATOMIC_STORE, pointer, size, value, 0);
@@ -85,7 +107,7 @@ void uma_store_slow_(void *pointer, size_t size, uint64_t value)
 
 uint64_t uma_atomic_slow_(enum uma_atomic op, void *pointer, size_t size, uint64_t operand, uint64_t expected)
 {
-  struct coh_engine *engine = uma_self.lines;
+  struct coh_engine *engine = uma_self.hits;
   uint64_t offset, old;
   bool cached = is_cached(engine, pointer, &offset);
   if (cached && coh_hit_atomic(engine, (enum fab_atomic)op, offset, (unsigned)size, operand, expected, &old)) return old;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <time.h>
 
+#include "uma/clock.h"
 #include "uma/coherent.h"
 #include "uma/remote.h"
 #include "uma/session.h"
@@ -63,10 +64,19 @@ static bool has_ended(struct uma_barrier_slot *slot, uint32_t round)
   return atomic_load_explicit(&slot->round, memory_order_acquire) != round;
 }
 
+/* On the modelled clock: a round ends for all when the last has come. */
+static void note_arrival(_Atomic uint64_t *latest)
+{
+  uint64_t mine = uma_clock_moment().ticks, before = atomic_load_explicit(latest, memory_order_relaxed);
+  while (before < mine && !atomic_compare_exchange_weak_explicit(latest, &before, mine, memory_order_relaxed, memory_order_relaxed))
+    continue;
+}
+
 /* One call too many is taken back. */
 static int arrive(struct uma_barrier_slot *slot, uint64_t count, uint64_t *round)
 {
   uint32_t now = atomic_load_explicit(&slot->round, memory_order_acquire);
+  if (uma_self.clock) note_arrival(&slot->latest[now & 1]);
   uint32_t arrived = atomic_fetch_add_explicit(&slot->arrived, 1, memory_order_acq_rel) + 1;
   if (count < 1 || arrived > count) {
     atomic_fetch_sub(&slot->arrived, 1);
@@ -154,6 +164,14 @@ static int ask_for_end(const struct uma_barrier *barrier, uint64_t round)
   return explain(result, barrier);
 }
 
+/* Modelled machines are on one host, so the slot is here. */
+static void go_on_together(const struct uma_barrier *barrier, uint32_t round)
+{
+  struct coh_moment moment = {.ticks = atomic_load(&slots_of(barrier->home)[barrier->index].latest[round & 1])};
+  uma_clock_reach(&moment);
+  uma_clock_access(barrier->home, FAB_ACCESS_LOAD, sizeof(uint32_t));
+}
+
 int uma_barrier_wait(const struct uma_barrier *barrier, int count)
 {
   uint64_t round = 0;
@@ -161,9 +179,11 @@ int uma_barrier_wait(const struct uma_barrier *barrier, int count)
   if (result) return result;
   uma_coherent_release();
   uma_crossing();
+  if (uma_self.clock) uma_clock_access(barrier->home, FAB_ACCESS_ATOMIC, sizeof(uint32_t));
   result = explain(operate(UMA_BARRIER_ARRIVE, barrier->home, barrier->index, count < 1 ? 0 : (uint64_t)count, &round), barrier);
   if (!result && uma_is_local(barrier->home)) result = await_end(&slots_of(barrier->home)[barrier->index], (uint32_t)round);
   else if (!result) result = ask_for_end(barrier, round);
+  if (uma_self.clock && !result) go_on_together(barrier, (uint32_t)round);
   uma_crossing();
   return result;
 }

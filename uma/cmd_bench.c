@@ -6,9 +6,10 @@
 
 #include "bench/harness.h"
 #include "bench/report.h"
+#include "uma/clock.h"
 #include "uma/commands.h"
 
-enum { LIST = 256, QUICK, JSON, REPORT, FROM, PEERS, NO_PEERS, TRACE };
+enum { LIST = 256, QUICK, JSON, REPORT, FROM, PEERS, NO_PEERS, TRACE, PROFILE, MODE };
 
 static const struct argp_option options[] = {
     {"list", LIST, NULL, 0, "name the benchmarks and stop", 0},
@@ -18,12 +19,15 @@ static const struct argp_option options[] = {
     {"from", FROM, "FILE", 0, "measure nothing; take the rows that --json wrote (for --report)", 0},
     {"peers", PEERS, NULL, 0, "also Open MPI and OpenSHMEM (the default where they are installed)", 0},
     {"no-peers", NO_PEERS, NULL, 0, "without them", 0},
+    {"profile", PROFILE, "P[,Q...]", 0, "model these machines as well (uma topology lists them; or files)", 0},
+    {"mode", MODE, "both|modelled", 0, "with --profile: rows of both clocks (the default), or modelled ones only", 0},
     {"trace", TRACE, "FILE", 0, "the request trace for kvpool (default: a generated one)", 0},
     {0}};
 
 struct arguments {
   struct bench_options bench;
-  const char *json, *report, *from;
+  const char *json, *report, *from, *mode;
+  char *profiles;
   bool list;
 };
 
@@ -39,6 +43,11 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
   case PEERS: arguments->bench.peers = 1; break;
   case NO_PEERS: arguments->bench.peers = 0; break;
   case TRACE: arguments->bench.trace = text; break;
+  case PROFILE: arguments->profiles = text; break;
+  case MODE:
+    if (strcmp(text, "both") && strcmp(text, "modelled")) argp_error(state, "--mode: \"%s\" is not valid; expected both or modelled", text);
+    arguments->mode = text;
+    break;
   case ARGP_KEY_ARGS:
     arguments->bench.names = state->argv + state->next;
     arguments->bench.name_count = state->argc - state->next;
@@ -58,6 +67,24 @@ static const struct argp parser = {
     NULL,
     NULL,
     NULL};
+
+/* The names between the commas, each of a machine that can be modelled; NULL-ended, for as long as the process lives. 0 or -EINVAL. */
+static int split_profiles(struct arguments *arguments)
+{
+  char **names = calloc(strlen(arguments->profiles) / 2 + 2, sizeof *names), *rest = arguments->profiles;
+  int count = 0;
+  size_t bytes;
+  if (!names) return -ENOMEM;
+  for (char *name; (name = strsep(&rest, ","));) {
+    int result = uma_clock_check(name, 1, &bytes);
+    if (result) fprintf(stderr, "uma bench: --profile: %s\n", uma_last_error());
+    if (result) return result;
+    names[count++] = name;
+  }
+  arguments->bench.profiles = names;
+  arguments->bench.modelled_only = arguments->mode && !strcmp(arguments->mode, "modelled");
+  return 0;
+}
 
 /* Finds out what cannot be written before anything is measured. The report first: rows may go to its directory. */
 static int prepare(const struct arguments *arguments)
@@ -101,7 +128,12 @@ int uma_cmd_bench(int argc, char **argv)
     bench_list(stdout);
     return EXIT_SUCCESS;
   }
-  result = prepare(&arguments);
+  if (arguments.mode && !arguments.profiles) {
+    fprintf(stderr, "uma bench: --mode %s: expected --profile with it\n", arguments.mode);
+    return EXIT_FAILURE;
+  }
+  result = arguments.profiles ? split_profiles(&arguments) : 0;
+  if (!result) result = prepare(&arguments);
   if (result) return EXIT_FAILURE;
   result = arguments.from ? bench_rows_load(&rows, arguments.from) : bench_suite(&arguments.bench, &rows);
   if (rows.count) delivered = deliver(&arguments, &rows);

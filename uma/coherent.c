@@ -17,6 +17,7 @@
 #include "coherence/pages.h"
 #include "coherence/tally.h"
 #include "coherence/trace.h"
+#include "uma/clock.h"
 #include "uma/exchange.h"
 #include "uma/wait.h"
 #include "uma/wire.h"
@@ -252,8 +253,10 @@ int uma_coherent_join(const struct uma_inheritance *from)
   if (result) return uma_fail(result, "no memory for the coherence engine");
   if (uma_self.count < uma_self.domain_count) result = uma_wire_open(uma_self.engine, &uma_self.wire);
   if (result) return result;
+  if (uma_self.clock) uma_self.engine->modelled = &uma_clock_engine;
   if (uma_self.shape.coherence == UMA_COHERENCE_PAGE) return join_pages(from);
   uma_self.lines = uma_self.engine;
+  uma_self.hits = uma_self.clock ? NULL : uma_self.engine;
   return 0;
 }
 
@@ -320,7 +323,7 @@ int uma_coherent_after_fork(void)
   int result = copied->pages ? forget_pages(copied, &from) : 0;
   copied->shape.traced = false; /* what the creator did, it tells itself */
   coh_engine_close(copied);
-  uma_self.engine = uma_self.lines = NULL;
+  uma_self.engine = uma_self.lines = uma_self.hits = NULL;
   if (!result) result = uma_coherent_join(&from);
   return result ? result : uma_coherent_serve();
 }
@@ -361,9 +364,18 @@ static int lost_line(int result, const void *global)
   return uma_fail(result, "a line at %p or above was lost together with a device that was working on it", global);
 }
 
+/* A range between a cache, which is in the device's own memory, and that memory; what misses is charged by the engine besides. */
+static void charge_cache(size_t bytes)
+{
+  struct coh_moment moment = uma_clock_moment();
+  uma_clock_fly(uma_self.device, uma_self.device, bytes, UMA_FLIGHT_COPY, &moment);
+  uma_clock_reach(&moment);
+}
+
 int uma_cached_get(void *local, const void *global, size_t bytes)
 {
   uma_crossing();
+  if (uma_self.clock && uma_self.lines) charge_cache(bytes);
   if (!uma_self.lines) return memcpy(local, global, bytes), 0; /* what is absent comes as it is touched */
   return lost_line(coh_get(uma_self.engine, local, offset_of(global), bytes), global);
 }
@@ -371,6 +383,7 @@ int uma_cached_get(void *local, const void *global, size_t bytes)
 int uma_cached_put(void *global, const void *local, size_t bytes)
 {
   uma_crossing();
+  if (uma_self.clock && uma_self.lines) charge_cache(bytes);
   if (!uma_self.lines) return memcpy(global, local, bytes), 0;
   return lost_line(coh_put(uma_self.engine, offset_of(global), local, bytes), global);
 }

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "uma/clock.h"
 #include "uma/collective_work.h"
 
 #define DIRECT_SLOT_BYTES 512 /* with a processor for each device */
@@ -151,6 +152,13 @@ static bool is_small(const struct uma_work *work)
   return (size_t)work->blocks * work->block <= (work->meeting.counted ? UMA_SLOT_BYTES : DIRECT_SLOT_BYTES);
 }
 
+/* On the modelled clock everybody reads what it needs out of the others' slots. */
+static void charge_slots(const struct uma_work *work)
+{
+  if (work->what->kind != UMA_BROADCAST) uma_clock_gather(uma_self.first, uma_self.count, work->block);
+  else if (work->has_dst) uma_clock_bring(work->what->root, work->block);
+}
+
 static int run_small(struct uma_work *work)
 {
   const struct uma_collective *what = work->what;
@@ -158,6 +166,7 @@ static int run_small(struct uma_work *work)
   if (work->has_src) memcpy(uma_meeting_mine(&work->meeting), what->src, (size_t)work->blocks * work->block);
   int error = uma_meeting_meet(&work->meeting, reduces ? combine_for_all : NULL, work);
   if (error) return error;
+  if (uma_self.clock) charge_slots(work);
   if (reduces) take_reduction(work);
   else if (what->kind != UMA_BROADCAST) take_blocks(work);
   else if (work->has_dst) memcpy(what->dst, uma_meeting_data(&work->meeting, what->root), work->block);

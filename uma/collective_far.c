@@ -18,6 +18,7 @@
  */
 #include <string.h>
 
+#include "uma/clock.h"
 #include "uma/collective_work.h"
 #include "uma/mailbox.h"
 
@@ -265,15 +266,35 @@ static void fetch_results(const struct far *far)
     if (!uma_is_local(g)) fetch_from_lanes(far, dst + (size_t)g * work->block, (size_t)g);
 }
 
+/* On the modelled clock: what is read of the group's other devices before anything goes across, and after it. Messages charge themselves. */
+static void charge_before(const struct far *far)
+{
+  enum uma_collective_kind kind = far->work->what->kind;
+  size_t bytes = far->work->length;
+  if (kind == UMA_ALLREDUCE || (kind == UMA_ALLGATHER && has_lane(far))) uma_clock_gather(uma_self.first, uma_self.count, far->part.bytes);
+  if (kind == UMA_ALLGATHER || kind == UMA_ALLTOALL) uma_clock_gather(uma_self.first, uma_self.count, bytes);
+  if (kind == UMA_REDUCE_SCATTER) uma_clock_gather(uma_self.first, uma_self.count, bytes * (size_t)far->groups);
+}
+
+static void charge_after(const struct far *far)
+{
+  enum uma_collective_kind kind = far->work->what->kind;
+  size_t part = far->work->length / (size_t)far->lanes, blocks = (size_t)(uma_self.shape.devices - uma_self.count);
+  if (kind == UMA_ALLREDUCE || kind == UMA_BROADCAST) uma_clock_gather(uma_self.first, far->lanes, part);
+  if (kind == UMA_ALLGATHER) uma_clock_gather(uma_self.first, far->lanes, part * blocks);
+}
+
 static int run_chunk(struct far *far)
 {
   struct uma_work *work = far->work;
   int error = uma_work_open(work);
   if (error) return error;
   far->part = has_lane(far) ? uma_part_of(work->length, far->lane, far->lanes) : (struct uma_part){0, 0};
+  if (uma_self.clock) charge_before(far);
   error = go_across(far);
   if (!error) error = uma_work_close(work);
   if (!error) fetch_results(far);
+  if (!error && uma_self.clock) charge_after(far);
   return error;
 }
 

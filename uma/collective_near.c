@@ -12,6 +12,7 @@
  */
 #include <string.h>
 
+#include "uma/clock.h"
 #include "uma/collective_work.h"
 
 #if defined(__SSE2__)
@@ -191,6 +192,26 @@ static void do_part(struct uma_work *work)
   }
 }
 
+/* On the modelled clock: what this device reads of all others' memory at once, then what it writes there. */
+static void charge_part(const struct uma_work *work)
+{
+  int first = uma_self.first, count = uma_self.count;
+  size_t part = uma_part_of(work->length, work->meeting.me, count).bytes;
+  switch (work->what->kind) {
+  case UMA_BROADCAST:
+    if (work->what->root != uma_self.device) uma_clock_bring(work->what->root, part);
+    uma_clock_scatter(first, count, part);
+    break;
+  case UMA_ALLREDUCE:
+    uma_clock_gather(first, count, part);
+    uma_clock_scatter(first, count, part);
+    break;
+  case UMA_REDUCE_SCATTER:
+  case UMA_ALLGATHER:
+  case UMA_ALLTOALL: uma_clock_gather(first, count, work->length); break;
+  }
+}
+
 int uma_collective_near(struct uma_work *work)
 {
   int error = 0;
@@ -201,6 +222,7 @@ int uma_collective_near(struct uma_work *work)
     error = uma_work_open(work);
     if (error) break;
     do_part(work);
+    if (uma_self.clock) charge_part(work);
     error = uma_work_close(work);
   }
   return error;

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "coherence/pages.h"
+#include "uma/clock.h"
 
 /* ThreadSanitizer lets a program map only its own ranges of addresses; this one lies below where it puts executables. */
 #if defined(__SANITIZE_THREAD__)
@@ -265,6 +266,20 @@ static int check_hosts(const struct uma_config *config, int devices)
   return 0;
 }
 
+/* The machine that is modelled, if any, has to have a device for each of the session's. */
+static int check_profile(const struct uma_config *config, int devices, size_t *bytes)
+{
+  size_t most = sizeof((struct uma_shape *)0)->profile - 1;
+  *bytes = 0;
+  if (!*config->profile) return 0;
+  if (strlen(config->profile) > most)
+    return uma_fail(-EINVAL, "profile: a name of %zu characters is too long; expected up to %zu", strlen(config->profile), most);
+  if (config->hosts > 1)
+    return uma_fail(-EINVAL, "profile: \"%s\": a session over %d hosts has no common memory for modelled clocks; expected one host",
+                    config->profile, config->hosts);
+  return uma_clock_check(config->profile, devices, bytes);
+}
+
 static int check_create(const struct uma_config *config)
 {
   if (config->create != UMA_ON || config->mode != UMA_MODE_STACKED || config->servers == 1) return 0;
@@ -294,6 +309,8 @@ int uma_config_shape(const struct uma_config *config, int devices, struct uma_sh
   if (memory > (HIGHEST_ADDRESS - base) / (size_t)devices)
     return uma_fail(-EINVAL, "memory: %d windows of %s do not fit between 0x%zx and 0x%zx", devices, uma_format_size(memory, text),
                     (size_t)base, (size_t)HIGHEST_ADDRESS);
+  size_t clock_bytes;
+  if (check_profile(config, devices, &clock_bytes)) return -EINVAL;
   int servers = config->servers < config->hosts ? config->hosts : config->servers;
   int domains = config->mode == UMA_MODE_STACKED ? servers : 1;
   *shape = (struct uma_shape){
@@ -318,10 +335,12 @@ int uma_config_shape(const struct uma_config *config, int devices, struct uma_sh
       .prefetch = config->prefetch,
       .faults = config->faults,
       .traced = *config->trace,
+      .clock_bytes = clock_bytes,
       .create = config->create == UMA_ON,
       .oversubscribed = devices > uma_host_processors(),
   };
   strcpy(shape->protocol, config->protocol);
+  strcpy(shape->profile, config->profile);
   strcpy(shape->provider, config->provider);
   strcpy(shape->interface, config->interface);
   return 0;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "uma/clock.h"
 #include "uma/coherent.h"
 #include "uma/mailbox.h"
 #include "uma/remote.h"
@@ -126,7 +127,7 @@ static void copy_near(unsigned char *dst, const unsigned char *src, size_t bytes
   memcpy(dst, src, bytes);
 }
 
-static int copy_checked(void *dst, const void *src, size_t bytes)
+static int copy_part(void *dst, const void *src, size_t bytes)
 {
   bool to_beyond = is_beyond(dst, bytes), from_beyond = is_beyond(src, bytes);
   /* sockets cannot fill cached pages, so these are bounced, too */
@@ -136,6 +137,13 @@ static int copy_checked(void *dst, const void *src, size_t bytes)
   if (from_beyond) return copy_from_beyond(dst, src, bytes);
   copy_near(dst, src, bytes);
   return 0;
+}
+
+/* As one copy on the modelled clock, however it is carried out here. */
+static int copy_checked(void *dst, const void *src, size_t bytes)
+{
+  if (uma_self.clock) uma_clock_copy(dst, src, bytes);
+  return copy_part(dst, src, bytes);
 }
 
 int uma_copy(void *dst, const void *src, size_t bytes)
@@ -190,8 +198,9 @@ int uma_copy_2d(void *dst, size_t dst_pitch, const void *src, size_t src_pitch, 
   int result = uma_copy_2d_check(dst, dst_pitch, src, src_pitch, width, height);
   if (result || width == 0) return result;
   if (dst_pitch == width && src_pitch == width && height) return copy_checked(dst, src, width * height);
+  if (uma_self.clock) uma_clock_copy(dst, src, width * height);
   for (size_t row = 0; row < height && !result; row++)
-    result = copy_checked((unsigned char *)dst + row * dst_pitch, (const unsigned char *)src + row * src_pitch, width);
+    result = copy_part((unsigned char *)dst + row * dst_pitch, (const unsigned char *)src + row * src_pitch, width);
   return result;
 }
 

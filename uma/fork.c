@@ -22,6 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "uma/clock.h"
 #include "uma/coherent.h"
 #include "uma/mailbox.h"
 #include "uma/session.h"
@@ -184,6 +185,7 @@ int uma_fork(void)
   int result = check_process();
   if (!result) result = claim(&device, &former);
   if (result) return result;
+  if (uma_self.clock) uma_clock_raise(device, uma_clock_of(uma_self.device));
   uma_coherent_before_fork();
   result = copy_process(device);
   if (result == 0) return 0;
@@ -223,6 +225,7 @@ int uma_wait_device(int device)
     fab_bell_end(bell);
   }
   uma_crossing();
+  if (uma_self.clock) uma_clock_raise(uma_self.device, uma_clock_of(device));
   uint32_t ended = UMA_MEMBER_ENDED;
   atomic_compare_exchange_strong(&uma_self.board->members[device].state, &ended, UMA_MEMBER_FREE);
   return uma_is_lost(device) ? uma_fail(-EHOSTDOWN, "device %d was lost", device) : 0;

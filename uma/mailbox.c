@@ -23,6 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "uma/clock.h"
 #include "uma/coherent.h"
 #include "uma/remote.h"
 #include "uma/session.h"
@@ -43,7 +44,8 @@ struct uma_request {
   size_t room;
   void *bounce, *window; /* where the bytes are meanwhile, and where received ones go in the end; NULL without */
   struct uma_status status;
-  uint64_t answer_value; /* of a REPLY: its `a` */
+  uint64_t answer_value;    /* of a REPLY: its `a` */
+  struct fab_header header; /* with a modelled clock: of what was received */
   struct fab_send send;
   struct uma_request *answer; /* of a PULL: the REPLY that it waits for */
   struct uma_mailbox *box;
@@ -164,6 +166,7 @@ static void complete_receive(struct uma_request *request, int device, const stru
   request->status = (struct uma_status){.device = device, .tag = header->tag, .bytes = stored};
   request->result = error ? error : bytes > request->room ? -EMSGSIZE : 0;
   request->answer_value = header->a;
+  request->header = *header;
   request->done = true;
 }
 
@@ -438,6 +441,8 @@ int uma_mailbox_finish(struct uma_request *request, struct uma_status *status)
   if (!await(request)) return give_up(request);
   int result = message_result(request);
   if (status && !request->sending) *status = request->status;
+  if (uma_self.clock && !request->sending && (request->kind == UMA_KIND_MESSAGE || request->kind == UMA_KIND_COLLECTIVE))
+    uma_clock_receive(request->status.device, &request->header);
   int put =
       request->window && (!result || result == -EMSGSIZE) ? uma_cached_put(request->window, request->bounce, request->status.bytes) : 0;
   give_back(request);
@@ -519,7 +524,9 @@ static int copy_out(const void *window, size_t bytes, void **bounce)
 struct uma_request *uma_mailbox_start_send(struct uma_mailbox *box, int device, enum uma_kind kind, int tag, const void *buffer,
                                            size_t bytes)
 {
-  bool pulled = kind == UMA_KIND_MESSAGE && bytes >= PULL_BYTES && uma_is_local(device) && uma_range_is_near(buffer, bytes);
+  bool timed =
+      uma_self.clock && (kind == UMA_KIND_MESSAGE || kind == UMA_KIND_COLLECTIVE); /* its header carries when it departed and arrives */
+  bool pulled = kind == UMA_KIND_MESSAGE && bytes >= PULL_BYTES && uma_is_local(device) && uma_range_is_near(buffer, bytes) && !timed;
   void *bounce = NULL;
   if (needs_bounce(buffer, bytes)) {
     if (copy_out(buffer, bytes, &bounce)) return NULL;
@@ -534,6 +541,7 @@ struct uma_request *uma_mailbox_start_send(struct uma_mailbox *box, int device, 
     request->answer = new_receive(box, device, UMA_KIND_REPLY, next_number(box), NULL, 0);
     if (request->answer) start_pull(box, request, tag, buffer, bytes);
   }
+  if (request && timed) uma_clock_send(device, &request->send.header);
   if (request) dispatch(box, request, box->channel);
   pthread_mutex_unlock(&box->mutex);
   return request;

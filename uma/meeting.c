@@ -19,6 +19,7 @@
 
 #include <errno.h>
 
+#include "uma/clock.h"
 #include "uma/collective.h"
 #include "uma/session.h"
 #include "uma/wait.h"
@@ -151,7 +152,9 @@ int uma_meeting_meet(struct uma_meeting *meeting, void (*last)(struct uma_meetin
   if (uma_any_lost()) return -EHOSTDOWN;
   uint64_t number = ++meeting->attendance->meetings;
   uma_crossing();
+  if (uma_self.clock) uma_clock_meet(number);
   int result = meeting->counted ? meet_by_count(meeting, number, last, context) : meet_by_flags(meeting, number);
+  if (uma_self.clock && !result) uma_clock_met(number, uma_self.first, uma_self.count);
   uma_crossing();
   return result;
 }

@@ -72,6 +72,11 @@ static int release(struct uma_mutex *mutex, uint32_t token)
   return 0;
 }
 
+int uma_mutex_holder(struct uma_mutex *mutex)
+{
+  return (int)(atomic_load_explicit(&mutex->word, memory_order_relaxed) & ~UMA_MUTEX_WAITERS) - 1;
+}
+
 int uma_mutex_unlock(struct uma_mutex *mutex)
 {
   return release(mutex, own_token);

@@ -25,5 +25,6 @@ int uma_mutex_unlock(struct uma_mutex *mutex);  /* 0, or -EPERM: not held by thi
 /* The same on behalf of another device, which asked for it by message. */
 int uma_mutex_trylock_for(struct uma_mutex *mutex, int device);
 int uma_mutex_unlock_for(struct uma_mutex *mutex, int device);
+int uma_mutex_holder(struct uma_mutex *mutex); /* a device; -1: free */
 
 #endif

@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 
+#include "uma/clock.h"
 #include "uma/coherent.h"
 #include "uma/collective.h"
 #include "uma/config.h"
@@ -139,9 +140,10 @@ int uma_segment_create(const struct uma_shape *shape, int first, int count, int 
 int uma_board_create(const struct uma_shape *shape, struct uma_board **board, int *fd)
 {
   void *memory;
-  int result = create_memory("uma-board", sizeof **board, fd);
+  int result = create_memory("uma-board", shape->clock_bytes ? uma_clock_offset() + shape->clock_bytes : sizeof **board, fd);
   if (result) return result;
-  result = map_memory(*fd, sizeof **board, &memory);
+  result = uma_clock_create(shape, *fd);
+  if (!result) result = map_memory(*fd, sizeof **board, &memory);
   if (result) {
     close(*fd);
     return result;
@@ -200,7 +202,8 @@ static int attach_memory(struct uma_inheritance *from)
   result = map_memory(from->segment_fd, self->layout.bytes, &memory);
   if (result) return result;
   self->segment = memory;
-  result = uma_space_reserve(&self->shape);
+  result = uma_clock_open(from->board_fd);
+  if (!result) result = uma_space_reserve(&self->shape);
   if (!result) result = uma_space_map(&self->shape, self->first, self->count, from->windows_fd);
   return result || !uma_shape_is_cached(&self->shape) ? result : uma_coherent_join(from);
 }
@@ -223,9 +226,9 @@ static void set_fast_paths(void)
 {
   const struct uma_shape *shape = &uma_self.shape;
   uma_fast_.direct_base = (uintptr_t)uma_window_of(uma_self.domain_first);
-  uma_fast_.direct_bytes = uma_self.lines ? 0 : (size_t)uma_self.domain_count * shape->memory;
+  uma_fast_.direct_bytes = uma_self.lines || uma_self.clock ? 0 : (size_t)uma_self.domain_count * shape->memory;
   uma_fast_.indirect_base = shape->base;
-  uma_fast_.indirect_bytes = shape->domains > 1 || uma_self.lines ? (size_t)shape->devices * shape->memory : 0;
+  uma_fast_.indirect_bytes = shape->domains > 1 || uma_self.lines || uma_self.clock ? (size_t)shape->devices * shape->memory : 0;
 }
 
 static void close_inherited(const struct uma_inheritance *from)
@@ -324,6 +327,7 @@ int uma_finalize(void)
   if (uma_self.engine) uma_coherent_leave();
   uma_fast_ = (struct uma_fast_){0};
   uma_self.joined = false;
+  uma_clock_close();
   uma_space_release(&uma_self.shape);
   munmap(uma_self.segment, uma_self.layout.bytes);
   munmap(uma_self.board, sizeof *uma_self.board);

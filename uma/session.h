@@ -31,6 +31,7 @@ struct uma_mailbox;
 struct uma_collective_area;
 struct coh_engine;
 struct uma_wire;
+struct uma_clock;
 
 /* The shape of a session: everything that all devices must agree on. */
 struct uma_shape {
@@ -44,6 +45,8 @@ struct uma_shape {
   char provider[64], interface[64]; /* of libfabric; empty: as it likes, the loopback */
   uint64_t silence_ns;
   bool traced;
+  char profile[256];   /* of the modelled machine; empty: none */
+  size_t clock_bytes;  /* of its clocks (clock.h); 0: none */
   bool create;         /* only device 0 is started; fork.c */
   bool oversubscribed; /* more devices than processors */
 };
@@ -107,7 +110,8 @@ struct uma_board {
 #define UMA_LOCKS 65536 /* a device */
 struct uma_lock_slot {
   _Alignas(FAB_CACHE_LINE) struct uma_mutex mutex;
-  _Atomic uint32_t created; /* 0 free, 1 in use */
+  _Atomic uint32_t created;  /* 0 free, 1 in use */
+  _Atomic uint64_t released; /* on the modelled clock, the last time */
 };
 
 #define UMA_BARRIERS 4096 /* a device */
@@ -116,6 +120,7 @@ struct uma_barrier_slot {
   _Atomic uint32_t created;                          /* 0 free, 1 in use */
   _Alignas(FAB_CACHE_LINE) _Atomic uint32_t round;   /* how many have been held */
   struct fab_bell bell;
+  _Atomic uint64_t latest[2]; /* on the modelled clock: who came last to rounds of even and of odd number */
 };
 _Static_assert(sizeof(struct uma_barrier_slot) == 2 * FAB_CACHE_LINE, "shared structure");
 
@@ -150,6 +155,8 @@ struct uma_session {
   struct coh_engine *engine; /* NULL in mode none */
   struct uma_wire *wire;     /* with several hosts: how the engine reaches them; else NULL */
   struct coh_engine *lines;  /* the same when it caches lines, which plain accesses do not reach; else NULL */
+  struct coh_engine *hits;   /* the same again, unless each hit is charged to a modelled clock */
+  struct uma_clock *clock;   /* clock.h; NULL without a profile */
   unsigned char *memory;     /* the group's windows where this library may touch them: an alias, or the windows themselves */
   int lifeline_fd;           /* its hang-up is the death of the keeper, and ends this process */
   struct uma_mailbox *mailbox[UMA_MAILBOXES]; /* [FAB_ENGINE] is NULL when there is one group */

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
+#include "uma/clock.h"
 #include "uma/collective.h"
 #include "uma/mailbox.h"
 #include "uma/session.h"
@@ -31,6 +32,7 @@ struct job {
   struct uma_collective collective; /* copies use its dst and src, and count for the width */
   size_t dst_pitch, src_pitch, height;
   uint64_t ticket;
+  uint64_t pushed_ticks; /* on the modelled clock, as is done_ticks below */
   struct job *next;
 };
 
@@ -38,11 +40,12 @@ struct uma_stream {
   uint64_t pushed; /* guarded by the engine's mutex */
   _Atomic uint64_t finished;
   _Atomic int error; /* the first since it was last reported */
+  _Atomic uint64_t done_ticks;
 };
 
 struct uma_event {
   _Atomic uint64_t recorded, reached; /* how often; reached == recorded: all that was recorded has happened */
-  _Atomic uint64_t time_ns;
+  _Atomic uint64_t time_ns, done_ticks;
 };
 
 static struct {
@@ -78,9 +81,30 @@ static int run_job(const struct job *job)
   return 0;
 }
 
+/* The engine's clock is not before that of who pushed the job, nor is who waits for the job before the engine's. */
+static uint64_t clock_ticks(void)
+{
+  return uma_self.clock ? uma_clock_moment().ticks : 0;
+}
+
+static void wait_on_clock(_Atomic uint64_t *ticks)
+{
+  struct coh_moment moment = {.ticks = atomic_load_explicit(ticks, memory_order_relaxed)};
+  if (uma_self.clock) uma_clock_reach(&moment);
+}
+
+static int run_timed_job(struct job *job)
+{
+  struct coh_moment moment = {.ticks = job->pushed_ticks};
+  if (uma_self.clock) uma_clock_reach(&moment);
+  if (job->event) atomic_store_explicit(&job->event->done_ticks, clock_ticks(), memory_order_relaxed); /* before it is reached */
+  return run_job(job);
+}
+
 static void finish_job(struct job *job, int result)
 {
   int none = 0;
+  atomic_store_explicit(&job->stream->done_ticks, clock_ticks(), memory_order_relaxed);
   if (result) atomic_compare_exchange_strong(&job->stream->error, &none, result);
   atomic_fetch_add_explicit(&job->stream->finished, 1, memory_order_release);
   free(job);
@@ -121,7 +145,7 @@ static void *engine_main(void *argument)
   for (bool stop = false; !stop;) {
     struct job *job = next_job(&stop);
     bool served = uma_self.mailbox[FAB_ENGINE] && uma_mailbox_serve(uma_self.mailbox[FAB_ENGINE]);
-    if (job) finish_job(job, run_job(job));
+    if (job) finish_job(job, run_timed_job(job));
     if (job || served) waiter = (struct uma_waiter){0};
     else if (!uma_wait_step(&waiter)) rest();
   }
@@ -188,6 +212,7 @@ static int push(struct uma_stream *stream, const struct job *what)
   *job = *what;
   job->stream = stream;
   job->next = NULL;
+  job->pushed_ticks = clock_ticks();
   pthread_mutex_lock(&engine.mutex);
   if (job->event) job->ticket = atomic_fetch_add(&job->event->recorded, 1) + 1;
   stream->pushed++;
@@ -222,6 +247,7 @@ int uma_stream_wait(struct uma_stream *stream)
 {
   if (!stream) return uma_fail(-EINVAL, "the stream is NULL");
   await_count(&stream->finished, pushed_to(stream));
+  wait_on_clock(&stream->done_ticks);
   int error = atomic_exchange(&stream->error, 0);
   return error ? uma_fail(error, "work on a stream failed: %s", uma_strerror(error)) : 0;
 }
@@ -297,6 +323,7 @@ int uma_event_wait(struct uma_event *event)
 {
   int reached = uma_event_query(event);
   if (reached == 0) await_count(&event->reached, atomic_load(&event->recorded));
+  if (reached >= 0) wait_on_clock(&event->done_ticks);
   return reached < 0 ? reached : 0;
 }
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "uma/clock.h"
 #include "uma/coherent.h"
 #include "uma/mailbox.h"
 #include "uma/meeting.h"
@@ -83,14 +84,27 @@ static int destroy_slot(struct uma_lock_slot *slot, int device)
   return 0;
 }
 
+/* On the modelled clock a lock is taken no earlier than it was released. */
+static int taken(struct uma_lock_slot *slot, int result, int device)
+{
+  if (uma_self.clock && (!result || result == -EOWNERDEAD)) uma_clock_raise(device, atomic_load(&slot->released));
+  return result;
+}
+
+static int release(struct uma_lock_slot *slot, int device)
+{
+  if (uma_self.clock && uma_mutex_holder(&slot->mutex) == device) atomic_store(&slot->released, uma_clock_of(device));
+  return uma_mutex_unlock_for(&slot->mutex, device);
+}
+
 int uma_lock_apply(enum uma_lock_op op, int home, uint32_t index, int device)
 {
   struct uma_lock_slot *slots = slots_of(home);
   if (op == UMA_LOCK_CREATE) return claim_slot(slots);
   if (index >= UMA_LOCKS || !atomic_load_explicit(&slots[index].created, memory_order_acquire)) return -EINVAL;
   switch (op) {
-  case UMA_LOCK_TRY: return uma_mutex_trylock_for(&slots[index].mutex, device);
-  case UMA_LOCK_RELEASE: return uma_mutex_unlock_for(&slots[index].mutex, device);
+  case UMA_LOCK_TRY: return taken(&slots[index], uma_mutex_trylock_for(&slots[index].mutex, device), device);
+  case UMA_LOCK_RELEASE: return release(&slots[index], device);
   default: return destroy_slot(&slots[index], device);
   }
 }
@@ -134,13 +148,22 @@ int uma_lock_destroy(const struct uma_lock *lock)
   return explain_lock(lock_operation(UMA_LOCK_DESTROY, lock), lock);
 }
 
+/* On the modelled clock each of these is an atomic operation at the lock's home, however often this host has to look. */
+static int charge_lock(int result, const struct uma_lock *lock)
+{
+  if (uma_self.clock && (!result || result == -EOWNERDEAD)) uma_clock_access(lock->home, FAB_ACCESS_ATOMIC, sizeof(uint32_t));
+  return result;
+}
+
 int uma_trylock(const struct uma_lock *lock)
 {
-  return explain_lock(lock_operation(UMA_LOCK_TRY, lock), lock);
+  return charge_lock(explain_lock(lock_operation(UMA_LOCK_TRY, lock), lock), lock);
 }
 
 int uma_unlock(const struct uma_lock *lock)
 {
+  bool exists = uma_self.joined && lock && lock->home >= 0 && lock->home < uma_self.shape.devices;
+  if (exists) charge_lock(0, lock); /* before: it is released when the operation has come there */
   return explain_lock(lock_operation(UMA_LOCK_RELEASE, lock), lock);
 }
 
@@ -154,12 +177,17 @@ static int lock_by_asking(const struct uma_lock *lock)
   }
 }
 
+static int lock_here(struct uma_lock_slot *slot)
+{
+  return taken(slot, uma_mutex_lock(&slot->mutex), uma_self.device);
+}
+
 int uma_lock(const struct uma_lock *lock)
 {
   int result = lock_operation(UMA_LOCK_TRY, lock);
-  if (result != -EBUSY) return explain_lock(result, lock);
-  if (!uma_is_local(lock->home)) return lock_by_asking(lock);
-  return explain_lock(uma_mutex_lock(&slots_of(lock->home)[lock->index].mutex), lock);
+  if (result != -EBUSY) return charge_lock(explain_lock(result, lock), lock);
+  if (!uma_is_local(lock->home)) return charge_lock(lock_by_asking(lock), lock);
+  return charge_lock(explain_lock(lock_here(&slots_of(lock->home)[lock->index]), lock), lock);
 }
 
 /* ---- signals */
@@ -189,8 +217,11 @@ int uma_signal(uint64_t *word, uint64_t value, enum uma_signal how)
   if (result) return result;
   if (how != UMA_SIGNAL_SET && how != UMA_SIGNAL_ADD)
     return uma_fail(-EINVAL, "signal: %d is not valid; expected UMA_SIGNAL_SET or UMA_SIGNAL_ADD", how);
+  if (uma_self.clock) uma_clock_signal(word);
   if (!uma_is_local(home)) return uma_remote_signal(home, word, value, how);
+  uma_clock_pause();
   uma_signal_apply(word, value, how, home);
+  uma_clock_go_on();
   return 0;
 }
 
@@ -222,13 +253,10 @@ static int look(const uint64_t *word, uint64_t *value)
   return 0;
 }
 
-int uma_wait_until(const uint64_t *word, enum uma_compare compare, uint64_t value)
+static int wait_for_word(const uint64_t *word, int home, enum uma_compare compare, uint64_t value)
 {
   uint64_t have;
-  int home, result = check_word(word, &home);
-  if (result) return result;
-  if (!uma_is_near(home)) return uma_fail(-EREMOTE, "the word at %p is in another domain's window (device %d)", (void *)word, home);
-  if (compare < UMA_EQ || compare > UMA_GE) return uma_fail(-EINVAL, "compare: %d is not valid; expected UMA_EQ to UMA_GE", compare);
+  int result;
   struct uma_waiter waiter = {0};
   struct fab_bell *bell =
       bell_of(uma_is_local(home) ? home : uma_self.device); /* that of another host is out of reach: looks now and then */
@@ -241,6 +269,19 @@ int uma_wait_until(const uint64_t *word, enum uma_compare compare, uint64_t valu
     if (uma_any_lost()) return lost_device();
   }
   uma_crossing();
+  return result;
+}
+
+int uma_wait_until(const uint64_t *word, enum uma_compare compare, uint64_t value)
+{
+  int home, result = check_word(word, &home);
+  if (result) return result;
+  if (!uma_is_near(home)) return uma_fail(-EREMOTE, "the word at %p is in another domain's window (device %d)", (void *)word, home);
+  if (compare < UMA_EQ || compare > UMA_GE) return uma_fail(-EINVAL, "compare: %d is not valid; expected UMA_EQ to UMA_GE", compare);
+  uma_clock_pause(); /* how often it looks says nothing about the modelled machine */
+  result = wait_for_word(word, home, compare, value);
+  uma_clock_go_on();
+  if (uma_self.clock && !result) uma_clock_signalled(word);
   return result;
 }
 

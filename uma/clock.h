@@ -1,0 +1,91 @@
+/* The modelled clock: what the machine of a profile (fabric/profile.h) would have taken, charged to by everything that goes through the library.
+ *
+ * Glossary
+ *   clock     one for the application threads of a device and one for its copy engine; device d of the session is device d of the profile's machine
+ *   tick      10 ps (fabric/topology.h); a clock never goes back, and stands at FAB_TICKS_MOST, a year, once it is there
+ *   part      where time went (enum uma_part_of_time); the parts of a clock add up to it
+ *   moment    a time with its parts (struct coh_moment): of something under way, which a clock reaches later
+ *   resource  a link, a slot, a NIC, a memory: what several queue for
+ *
+ * All of it lies behind the board, in memory that every process of the session maps. Without a profile uma_self.clock is NULL and nothing
+ * here is called. Everything may be called by any thread, without a lock. */
+#ifndef UMA_CLOCK_H
+#define UMA_CLOCK_H
+
+#include "coherence/engine.h"
+#include "fabric/topology.h"
+#include "uma/session.h"
+
+enum uma_part_of_time { UMA_COMPUTING, UMA_MEMORY, UMA_SCALE_UP, UMA_STAGING, UMA_NETWORK, UMA_WAITING, UMA_PARTS_OF_TIME };
+_Static_assert((int)UMA_PARTS_OF_TIME == (int)COH_MOMENT_PARTS, "a moment is split as a clock is");
+
+enum { UMA_CLOCK_SIGNALS = 4096 };
+
+struct uma_device_clock {
+  _Alignas(FAB_CACHE_LINE) _Atomic uint64_t now;
+  _Atomic uint64_t parts[UMA_PARTS_OF_TIME];
+  _Atomic uint64_t met[2]; /* when it came to the meetings of even and of odd number */
+};
+
+/* When a resource is busy, the latest times of it, in order and apart. What was before the first is not kept: then it is idle. */
+enum { UMA_BUSY_TIMES = 7 };
+struct uma_queue {
+  _Alignas(2 * FAB_CACHE_LINE) _Atomic uint32_t lock;
+  uint32_t count;
+  struct {
+    uint64_t begin, end;
+  } busy[UMA_BUSY_TIMES];
+};
+_Static_assert(sizeof(struct uma_queue) == 2 * FAB_CACHE_LINE, "shared structure");
+
+struct uma_clock {
+  struct fab_topology topology;
+  _Atomic uint64_t signals[UMA_CLOCK_SIGNALS];      /* by the word's place: when it was signalled last */
+  struct uma_device_clock devices[][UMA_MAILBOXES]; /* then, in whole queues, struct uma_queue [topology.resources] */
+};
+
+/* ---- clock.c: the area, by the launcher and by a device */
+/* Loads the profile and checks that it has so many devices; sets *bytes to what its clocks need. 0 or -EINVAL with the sentence. */
+int uma_clock_check(const char *profile, int devices, size_t *bytes);
+int uma_clock_create(const struct uma_shape *shape, int board_fd); /* behind a board that was sized for it */
+int uma_clock_open(int board_fd);                                  /* uma_self.clock, NULL without a profile; 0 or -errno */
+void uma_clock_close(void);
+size_t uma_clock_offset(void); /* in the board's file */
+
+/* ---- clock.c: time. Of the clock of the calling thread, unless a device is named. */
+struct coh_moment uma_clock_moment(void);              /* now, with no parts yet */
+void uma_clock_reach(const struct coh_moment *moment); /* not before it; its parts are where the time went */
+void uma_clock_spend(enum uma_part_of_time part, uint64_t ticks);
+void uma_clock_raise(int device, uint64_t ticks); /* that device's application threads wait until then */
+uint64_t uma_clock_of(int device);                /* of its application threads */
+/* Bytes from the memory of one device to another's, by the best way, queueing; *moment is when they are there. `message`: with what software adds
+ * within a scale-up network; `control`: they come from no memory. */
+enum uma_flight { UMA_FLIGHT_COPY, UMA_FLIGHT_MESSAGE, UMA_FLIGHT_CONTROL };
+void uma_clock_fly(int from, int to, size_t bytes, enum uma_flight how, struct coh_moment *moment);
+/* Adds the parts of a flight that took `elapsed`. */
+void uma_clock_explain(int from, int to, size_t bytes, enum uma_flight how, uint64_t elapsed, struct coh_moment *moment);
+/* The way between two devices, which there always is: profiles join all their devices. */
+const struct fab_path *uma_clock_path(int from, int to);
+/* The load, store or atomic of a word, or message and answer where the profile has no load and store between the two. */
+void uma_clock_access(int home, enum fab_access access, size_t bytes);
+/* While a thread waits in a loop, what it looks at is not charged. Nests. */
+void uma_clock_pause(void);
+void uma_clock_go_on(void);
+
+/* ---- clock_charge.c: what operations charge */
+void uma_clock_copy(const void *dst, const void *src, size_t bytes);
+/* A message departs: the sender is charged until its bytes have left, and *header says when it departed and when it arrives. It arrives. */
+void uma_clock_send(int device, struct fab_header *header);
+void uma_clock_receive(int device, const struct fab_header *header);
+/* Around a meeting (meeting.h) of the devices [first, first + count): all go on at the time of the last, and what looking at their flags takes. */
+void uma_clock_meet(uint64_t number);
+void uma_clock_met(uint64_t number, int first, int count);
+/* A step of a collective: this device reads `bytes` of each other one of the group, or writes them there, all at once. */
+void uma_clock_gather(int first, int count, size_t bytes);
+void uma_clock_scatter(int first, int count, size_t bytes);
+void uma_clock_bring(int device, size_t bytes); /* this device reads of one other */
+void uma_clock_signal(const void *word);        /* before the word is changed */
+void uma_clock_signalled(const void *word);     /* after it was found changed */
+extern const struct coh_clock uma_clock_engine; /* for coherence/engine.h */
+
+#endif
