@@ -62,7 +62,8 @@ struct lab {
 
 static void store_all(struct lab *lab)
 {
-  for (size_t i = 0; i < lab->lines->count; i++) uma_st((uint64_t *)(lab->lines->first + i * lab->lines->bytes), *lab->written);
+  size_t line = 0;
+  for (size_t i = 0; i < lab->lines->count; i++, line = lines_next(lab->lines, line)) uma_st(lines_word(lab->lines, line), *lab->written);
 }
 
 static void load_all(const struct lab *lab)
@@ -87,17 +88,11 @@ static void prepare(void *context)
   if (lab->miss->stores) ++*lab->written;
 }
 
-static void scatter_stores(struct lab *lab)
-{
-  size_t line = 0;
-  for (size_t i = 0; i < lab->lines->count; i++, line = lines_next(lab->lines, line)) uma_st(lines_word(lab->lines, line), *lab->written);
-}
-
 static void make(void *context, long count)
 {
   struct lab *lab = context;
   if (uma_device()) return;
-  if (lab->miss->stores) scatter_stores(lab);
+  if (lab->miss->stores) store_all(lab);
   else load_all(lab);
 }
 
