@@ -59,7 +59,7 @@ void uma_clock_spend(enum uma_part_of_time part, uint64_t ticks);
 void uma_clock_raise(int device, uint64_t ticks); /* that device's application threads wait until then */
 uint64_t uma_clock_of(int device);                /* of its application threads */
 /* Bytes from the memory of one device to another's, by the best way, queueing; *moment is when they are there. `message`: with what software adds
- * within a scale-up network; `control`: they come from no memory. */
+ * within a scale-up network; `control`: a few bytes that come from no memory and do not queue. */
 enum uma_flight { UMA_FLIGHT_COPY, UMA_FLIGHT_MESSAGE, UMA_FLIGHT_CONTROL };
 void uma_clock_fly(int from, int to, size_t bytes, enum uma_flight how, struct coh_moment *moment);
 /* Adds the parts of a flight that took `elapsed`. */

@@ -7,8 +7,6 @@
 #include "uma/clock.h"
 #include "uma/stream.h"
 
-#define CONTROL_BYTES 24 /* of a message without data, as uma_counters has it */
-
 static int home_or_self(const void *pointer)
 {
   int home = uma_home(pointer);
@@ -141,9 +139,8 @@ static void begin(void *context, struct coh_moment *moment)
 static void hop(void *context, int from, int to, bool data, struct coh_moment *moment)
 {
   int first = uma_self.domain_first;
-  size_t bytes = CONTROL_BYTES + (data ? uma_self.shape.line : 0);
   if (from == to && !data) return;
-  uma_clock_fly(first + from, first + to, bytes, data ? UMA_FLIGHT_COPY : UMA_FLIGHT_CONTROL, moment);
+  uma_clock_fly(first + from, first + to, uma_self.shape.line, data ? UMA_FLIGHT_COPY : UMA_FLIGHT_CONTROL, moment);
 }
 
 static void end(void *context, const struct coh_moment *moment)
