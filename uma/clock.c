@@ -131,6 +131,14 @@ void uma_clock_close(void)
   uma_self.clock = NULL;
 }
 
+void uma_clock_read(const struct uma_shape *shape, int board_fd, struct uma_modelled *modelled)
+{
+  struct uma_clock *clock;
+  if (!shape->clock_bytes || map_area(board_fd, shape->clock_bytes, &clock)) return;
+  for (int d = 0; d < shape->devices; d++) uma_clock_tell(&clock->devices[d][FAB_APPLICATION], &modelled[d]);
+  munmap(clock, shape->clock_bytes);
+}
+
 static struct uma_queue *queue_of(uint64_t resource)
 {
   return (struct uma_queue *)((unsigned char *)uma_self.clock + queues_offset(&uma_self.clock->topology)) + resource;

@@ -50,6 +50,10 @@ int uma_clock_check(const char *profile, int devices, size_t *bytes);
 int uma_clock_create(const struct uma_shape *shape, int board_fd); /* behind a board that was sized for it */
 int uma_clock_open(int board_fd);                                  /* uma_self.clock, NULL without a profile; 0 or -errno */
 void uma_clock_close(void);
+/* By the keeper once all devices have ended: their times, [shape->devices]; untouched when the memory cannot be mapped. */
+void uma_clock_read(const struct uma_shape *shape, int board_fd, struct uma_modelled *modelled);
+/* What the public calls tell of a clock. */
+void uma_clock_tell(const struct uma_device_clock *clock, struct uma_modelled *modelled);
 size_t uma_clock_offset(void); /* in the board's file */
 
 /* ---- clock.c: time. Of the clock of the calling thread, unless a device is named. */
