@@ -20,7 +20,14 @@
 #include "fabric/profile.h"
 #include "uma/stream.h"
 
-static _Atomic(struct fab_path *) *paths; /* of this process, found so far: [from][to] */
+#define CONTROL_BYTES 24 /* of a message without data, as uma_counters has it */
+
+/* A path; what a control message on it takes, which is too short to queue; and what a line or page takes alone. */
+struct way {
+  struct fab_path path;
+  struct coh_moment control, line;
+};
+static _Atomic(struct way *) *paths; /* of this process, found so far: [from][to] */
 static _Thread_local int paused;
 
 /* What words cost, found so far: by this process's device (fork.c changes it) and home, kind of access, and size of 1 to 8 bytes. 0: not yet. */
@@ -124,6 +131,14 @@ void uma_clock_close(void)
   uma_self.clock = NULL;
 }
 
+void uma_clock_read(const struct uma_shape *shape, int board_fd, struct uma_modelled *modelled)
+{
+  struct uma_clock *clock;
+  if (!shape->clock_bytes || map_area(board_fd, shape->clock_bytes, &clock)) return;
+  for (int d = 0; d < shape->devices; d++) uma_clock_tell(&clock->devices[d][FAB_APPLICATION], &modelled[d]);
+  munmap(clock, shape->clock_bytes);
+}
+
 static struct uma_queue *queue_of(uint64_t resource)
 {
   return (struct uma_queue *)((unsigned char *)uma_self.clock + queues_offset(&uma_self.clock->topology)) + resource;
@@ -132,6 +147,12 @@ static struct uma_queue *queue_of(uint64_t resource)
 static struct uma_device_clock *own_clock(void)
 {
   return &uma_self.clock->devices[uma_self.device][uma_own_channel()];
+}
+
+/* fab_ticks_add of two durations that are in range. */
+static inline uint64_t later(uint64_t ticks, uint64_t duration)
+{
+  return ticks + duration < FAB_TICKS_MOST ? ticks + duration : FAB_TICKS_MOST;
 }
 
 /* ---- Clocks ------------------------------------------------------------------------------------------------------ */
@@ -148,7 +169,7 @@ static uint64_t forward(struct uma_device_clock *clock, uint64_t until)
 
 static void give(struct uma_device_clock *clock, enum uma_part_of_time part, uint64_t ticks)
 {
-  atomic_fetch_add_explicit(&clock->parts[part], ticks, memory_order_relaxed);
+  if (ticks) atomic_fetch_add_explicit(&clock->parts[part], ticks, memory_order_relaxed);
 }
 
 struct coh_moment uma_clock_moment(void)
@@ -240,7 +261,7 @@ static uint64_t book(struct uma_queue *queue, uint64_t head, uint64_t ticks)
   if (queue->count > UMA_BUSY_TIMES) queue->count = 0; /* left by a holder that died */
   for (; at < queue->count && head + ticks > queue->busy[at].begin; at++)
     if (queue->busy[at].end > head) head = queue->busy[at].end;
-  uint64_t done = fab_ticks_add(head, ticks);
+  uint64_t done = later(head, ticks);
   insert(queue, at, head, done);
   atomic_store_explicit(&queue->lock, 0, memory_order_release);
   return done;
@@ -261,26 +282,26 @@ static enum uma_part_of_time part_of(const struct fab_step *step)
 }
 
 /* One chunk through the legs: see fabric/topology.h. */
-static uint64_t pass(const struct fab_path *path, size_t bytes, bool control, uint64_t ready)
+static uint64_t pass(const struct fab_path *path, size_t bytes, uint64_t ready)
 {
   uint64_t tail = ready;
   for (int l = 0; l < path->count; l++) {
     uint64_t head = tail;
-    for (int i = l == 0 && control; i < path->leg[l].count; i++) {
+    for (int i = 0; i < path->leg[l].count; i++) {
       const struct fab_step *step = &path->leg[l].step[i];
       uint64_t busy = fab_step_busy(step, bytes), done = busy ? book(queue_of(step->resource), head, busy) : head;
-      tail = fab_ticks_add(done > tail ? done : tail, step->latency);
-      head = fab_ticks_add(head, step->latency);
+      tail = later(done > tail ? done : tail, step->latency);
+      head = later(head, step->latency);
     }
   }
   return tail;
 }
 
-static uint64_t pass_all(const struct fab_path *path, size_t bytes, bool control, uint64_t ready)
+static uint64_t pass_all(const struct fab_path *path, size_t bytes, uint64_t ready)
 {
   size_t chunk = path->chunk && path->chunk < bytes ? path->chunk : bytes;
-  uint64_t last = pass(path, chunk, control, ready);
-  for (size_t done = chunk; done < bytes; done += chunk) last = pass(path, bytes - done < chunk ? bytes - done : chunk, control, ready);
+  uint64_t last = pass(path, chunk, ready);
+  for (size_t done = chunk; done < bytes; done += chunk) last = pass(path, bytes - done < chunk ? bytes - done : chunk, ready);
   return last;
 }
 
@@ -305,16 +326,26 @@ static void explain(const struct fab_path *path, size_t bytes, bool control, uin
   moment->parts[UMA_WAITING] += elapsed - taken;
 }
 
+static const struct way *way_between(int from, int to)
+{
+  _Atomic(struct way *) *place = &paths[(size_t)from * (size_t)uma_self.shape.devices + (size_t)to];
+  struct way *way = atomic_load_explicit(place, memory_order_acquire), *none = NULL;
+  if (way) return way;
+  way = calloc(1, sizeof *way);
+  struct fab_path *path = way ? &way->path : NULL;
+  if (!path || fab_topology_path(&uma_self.clock->topology, (uint64_t)from, (uint64_t)to, FAB_WAY_BEST, path)) abort();
+  way->control.ticks = fab_path_ticks(path, CONTROL_BYTES, 0) - path->leg[0].step[0].latency;
+  explain(path, CONTROL_BYTES, true, way->control.ticks, &way->control);
+  way->line.ticks = fab_path_ticks(path, uma_self.shape.line, 0);
+  explain(path, uma_self.shape.line, false, way->line.ticks, &way->line);
+  if (atomic_compare_exchange_strong(place, &none, way)) return way;
+  free(way);
+  return none;
+}
+
 const struct fab_path *uma_clock_path(int from, int to)
 {
-  _Atomic(struct fab_path *) *place = &paths[(size_t)from * (size_t)uma_self.shape.devices + (size_t)to];
-  struct fab_path *path = atomic_load_explicit(place, memory_order_acquire), *none = NULL;
-  if (path) return path;
-  path = calloc(1, sizeof *path);
-  if (!path || fab_topology_path(&uma_self.clock->topology, (uint64_t)from, (uint64_t)to, FAB_WAY_BEST, path)) abort();
-  if (atomic_compare_exchange_strong(place, &none, path)) return path;
-  free(path);
-  return none;
+  return &way_between(from, to)->path;
 }
 
 static uint64_t software_ticks(const struct fab_path *path, int from, int to, enum uma_flight how)
@@ -327,15 +358,31 @@ void uma_clock_explain(int from, int to, size_t bytes, enum uma_flight how, uint
   const struct fab_path *path = uma_clock_path(from, to);
   uint64_t software = software_ticks(path, from, to, how);
   moment->parts[UMA_SCALE_UP] += software;
-  explain(path, bytes, how == UMA_FLIGHT_CONTROL, elapsed > software ? elapsed - software : 0, moment);
+  explain(path, bytes, false, elapsed > software ? elapsed - software : 0, moment);
+}
+
+static void add_parts(struct coh_moment *moment, const struct coh_moment *more)
+{
+  for (int i = 0; i < UMA_PARTS_OF_TIME; i++) moment->parts[i] += more->parts[i];
 }
 
 void uma_clock_fly(int from, int to, size_t bytes, enum uma_flight how, struct coh_moment *moment)
 {
-  const struct fab_path *path = uma_clock_path(from, to);
-  uint64_t departed = moment->ticks, ready = fab_ticks_add(departed, software_ticks(path, from, to, how));
+  const struct way *way = way_between(from, to);
+  uint64_t departed = moment->ticks;
   if (paused) return;
-  moment->ticks = pass_all(path, bytes, how == UMA_FLIGHT_CONTROL, ready);
+  if (how == UMA_FLIGHT_CONTROL) {
+    moment->ticks = later(departed, way->control.ticks);
+    add_parts(moment, &way->control);
+    return;
+  }
+  if (how == UMA_FLIGHT_COPY && bytes == uma_self.shape.line) {
+    moment->ticks = pass_all(&way->path, bytes, departed);
+    add_parts(moment, &way->line);
+    if (moment->ticks > departed + way->line.ticks) moment->parts[UMA_WAITING] += moment->ticks - departed - way->line.ticks;
+    return;
+  }
+  moment->ticks = pass_all(&way->path, bytes, fab_ticks_add(departed, software_ticks(&way->path, from, to, how)));
   uma_clock_explain(from, to, bytes, how, moment->ticks - departed, moment);
 }
 

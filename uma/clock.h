@@ -50,6 +50,10 @@ int uma_clock_check(const char *profile, int devices, size_t *bytes);
 int uma_clock_create(const struct uma_shape *shape, int board_fd); /* behind a board that was sized for it */
 int uma_clock_open(int board_fd);                                  /* uma_self.clock, NULL without a profile; 0 or -errno */
 void uma_clock_close(void);
+/* By the keeper once all devices have ended: their times, [shape->devices]; untouched when the memory cannot be mapped. */
+void uma_clock_read(const struct uma_shape *shape, int board_fd, struct uma_modelled *modelled);
+/* What the public calls tell of a clock. */
+void uma_clock_tell(const struct uma_device_clock *clock, struct uma_modelled *modelled);
 size_t uma_clock_offset(void); /* in the board's file */
 
 /* ---- clock.c: time. Of the clock of the calling thread, unless a device is named. */
@@ -59,7 +63,7 @@ void uma_clock_spend(enum uma_part_of_time part, uint64_t ticks);
 void uma_clock_raise(int device, uint64_t ticks); /* that device's application threads wait until then */
 uint64_t uma_clock_of(int device);                /* of its application threads */
 /* Bytes from the memory of one device to another's, by the best way, queueing; *moment is when they are there. `message`: with what software adds
- * within a scale-up network; `control`: they come from no memory. */
+ * within a scale-up network; `control`: a few bytes that come from no memory and do not queue. */
 enum uma_flight { UMA_FLIGHT_COPY, UMA_FLIGHT_MESSAGE, UMA_FLIGHT_CONTROL };
 void uma_clock_fly(int from, int to, size_t bytes, enum uma_flight how, struct coh_moment *moment);
 /* Adds the parts of a flight that took `elapsed`. */

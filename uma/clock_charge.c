@@ -7,8 +7,6 @@
 #include "uma/clock.h"
 #include "uma/stream.h"
 
-#define CONTROL_BYTES 24 /* of a message without data, as uma_counters has it */
-
 static int home_or_self(const void *pointer)
 {
   int home = uma_home(pointer);
@@ -79,6 +77,7 @@ void uma_clock_met(uint64_t number, int first, int count)
 static void move_all(int first, int count, size_t bytes, bool inwards)
 {
   struct coh_moment begin = uma_clock_moment(), last = begin;
+  enum uma_part_of_time part = UMA_SCALE_UP;
   int me = uma_self.device;
   for (int step = 0; step < count && bytes; step++) {
     int other = first + (me - first + step) % count; /* everybody begins elsewhere, so that nobody waits for another */
@@ -86,7 +85,10 @@ static void move_all(int first, int count, size_t bytes, bool inwards)
     struct coh_moment moment = begin;
     uma_clock_fly(inwards ? other : me, inwards ? me : other, bytes, UMA_FLIGHT_MESSAGE, &moment);
     if (moment.ticks > last.ticks) last = moment;
+    if (moment.ticks >= last.ticks) part = uma_clock_path(me, other)->way == FAB_WAY_LOAD_STORE ? UMA_SCALE_UP : UMA_NETWORK;
   }
+  last.parts[part] += last.parts[UMA_WAITING]; /* behind its own other bytes */
+  last.parts[UMA_WAITING] = 0;
   uma_clock_reach(&last);
 }
 
@@ -141,9 +143,8 @@ static void begin(void *context, struct coh_moment *moment)
 static void hop(void *context, int from, int to, bool data, struct coh_moment *moment)
 {
   int first = uma_self.domain_first;
-  size_t bytes = CONTROL_BYTES + (data ? uma_self.shape.line : 0);
   if (from == to && !data) return;
-  uma_clock_fly(first + from, first + to, bytes, data ? UMA_FLIGHT_COPY : UMA_FLIGHT_CONTROL, moment);
+  uma_clock_fly(first + from, first + to, uma_self.shape.line, data ? UMA_FLIGHT_COPY : UMA_FLIGHT_CONTROL, moment);
 }
 
 static void end(void *context, const struct coh_moment *moment)
@@ -156,11 +157,6 @@ const struct coh_clock uma_clock_engine = {.begin = begin, .hop = hop, .end = en
 /* ---- Public functions -------------------------------------------------------------------------------------------- */
 
 _Static_assert(UMA_FP64 == FAB_FP64 + 1 && UMA_INT8 == FAB_INT8 + 1 && FAB_INT8 + 1 == FAB_DTYPES, "the same types in the same order");
-
-static int no_profile(const char *call)
-{
-  return uma_fail(-ENODATA, "%s: no machine is modelled in this session; start it with --profile", call);
-}
 
 int uma_compute(double flops, double bytes, enum uma_dtype dtype)
 {
@@ -182,11 +178,8 @@ int uma_compute(double flops, double bytes, enum uma_dtype dtype)
   return 0;
 }
 
-int uma_modelled(int device, struct uma_modelled *modelled)
+void uma_clock_tell(const struct uma_device_clock *clock, struct uma_modelled *modelled)
 {
-  if (uma_server(device) < 0) return -EINVAL; /* it has left the sentence */
-  if (!uma_self.clock) return no_profile("uma_modelled");
-  const struct uma_device_clock *clock = &uma_self.clock->devices[device][FAB_APPLICATION];
   double ns[UMA_PARTS_OF_TIME];
   for (int i = 0; i < UMA_PARTS_OF_TIME; i++) ns[i] = fab_ns_of_ticks(atomic_load(&clock->parts[i]));
   *modelled = (struct uma_modelled){.ns = fab_ns_of_ticks(atomic_load(&clock->now)),
@@ -196,6 +189,13 @@ int uma_modelled(int device, struct uma_modelled *modelled)
                                     .staging_ns = ns[UMA_STAGING],
                                     .network_ns = ns[UMA_NETWORK],
                                     .waiting_ns = ns[UMA_WAITING]};
+}
+
+int uma_modelled(int device, struct uma_modelled *modelled)
+{
+  if (uma_server(device) < 0) return -EINVAL; /* it has left the sentence */
+  if (!uma_self.clock) return uma_fail(-ENODATA, "uma_modelled: no machine is modelled in this session; start it with --profile");
+  uma_clock_tell(&uma_self.clock->devices[device][FAB_APPLICATION], modelled);
   return 0;
 }
 

@@ -31,6 +31,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "uma/clock.h"
 #include "uma/coherent.h"
 #include "uma/config.h"
 #include "uma/exchange.h"
@@ -624,6 +625,7 @@ static int keep(struct keeper *k, const sigset_t *watched)
   end_orphans(k);
   if (k->output) uma_output_flush(k->output);
   if (!result) report(k);
+  if (!result && k->program->modelled) uma_clock_read(&k->shape, k->board_fd[0], k->program->modelled);
   return k->status;
 }
 

@@ -8,6 +8,7 @@ struct uma_program {
   char *const *argv;               /* NULL-terminated, found as execvp does; or */
   int (*function)(void *argument); /* run in a fork of the caller */
   void *argument;
+  struct uma_modelled *modelled; /* NULL, or shared memory: the devices' modelled times at the end of a session with a profile */
 };
 
 /* Runs a session of `devices` devices and waits for its end. Returns as uma_spawn. With argv, SIGINT, SIGTERM and SIGHUP sent to the

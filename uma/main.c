@@ -17,6 +17,7 @@ static const struct command {
     {"protocol", "uma protocol", uma_cmd_protocol, "print a coherence protocol"},
     {"check", "uma check", uma_cmd_check, "prove a coherence protocol, or show how it breaks"},
     {"topology", "uma topology", uma_cmd_topology, "a machine on paper: its topology and what it costs to cross it"},
+    {"compare", "uma compare", uma_cmd_compare, "one program on several machines on paper: where its time goes"},
     {"trace", "uma trace", uma_cmd_trace, "show what coherence cost in a recorded session"},
     {"lab", "uma lab", uma_cmd_lab, "list, grade, and help with the labs"},
 };
