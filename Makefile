@@ -8,12 +8,14 @@ SAN     ?=
 B       := build$(if $(SAN),/san-$(SAN))
 
 PACKAGES := numa liburing jansson libconfig
-HEADERS  := libfabric # loaded when it is used (fabric/ofi_load.h)
+HEADERS  := libfabric pmix # loaded when they are used (fabric/ofi_load.h, uma/pmix.c)
 # What each goal needs: the name that pkg-config knows, a program after a !, or a header, = its Debian package.
-NEED      := !pkg-config=pkg-config !m4=m4 numa=libnuma-dev liburing=liburing-dev jansson=libjansson-dev libconfig=libconfig-dev libfabric=libfabric-dev \
-             uthash.h=uthash-dev
-NEED_TEST := $(NEED) criterion=libcriterion-dev
+NEED      := !pkg-config=pkg-config !m4=m4 numa=libnuma-dev liburing=liburing-dev jansson=libjansson-dev libconfig=libconfig-dev \
+             libfabric=libfabric-dev pmix=libpmix-dev uthash.h=uthash-dev
+NEED_TEST := $(NEED) criterion=libcriterion-dev !mpirun=openmpi-bin !ip=iproute2
+NEED_FUZZ := $(NEED) !clang=clang /usr/lib/llvm-*/lib/clang/*/include/fuzzer=libclang-rt-14-dev
 NEED_DEMO := $(NEED) !gnuplot=gnuplot-nox
+NEED_PAGES := $(NEED_TEST) !chromium=chromium !npm=npm
 
 CFLAGS  ?= -O2 -g
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wno-unused-parameter
@@ -25,13 +27,15 @@ ALL     += -fsanitize=$(SAN) -fno-omit-frame-pointer -DUMA_SAN $(if $(findstring
 LIBS    += -fsanitize=$(SAN)
 endif
 
-# main.c, cmd_*.c, litmus_*.c and trace_*.c are the command; bench/*.c are its `bench`; everything else in uma/, coherence/, fabric/ is the library.
-COMMAND_C := $(wildcard uma/main.c uma/cmd_*.c uma/litmus_*.c uma/trace_*.c) $(filter-out bench/peer_%.c,$(wildcard bench/*.c))
+# main.c, cmd_*.c and trace_*.c are the command; bench/*.c are its `bench`; everything else in uma/, coherence/, fabric/ is the library.
+COMMAND_C := $(wildcard uma/main.c uma/cmd_*.c uma/trace_*.c) $(filter-out bench/peer_%.c,$(wildcard bench/*.c))
 LIBRARY_C := $(filter-out $(COMMAND_C),$(wildcard uma/*.c coherence/*.c fabric/*.c))
 EXAMPLES  := $(patsubst examples/%.c,%,$(wildcard examples/*.c))
 # Programs with PARMACS macros
 PARMACS      := $(patsubst %.c.in,%,$(wildcard examples/parmacs/*.c.in))
 TEST_PARMACS := $(patsubst %.c.in,%,$(wildcard tests/*.c.in))
+# Programs that tests run
+PROGRAMS     := $(patsubst %.c,%,$(wildcard tests/programs/*.c))
 ifeq ($(SAN),thread)
 # ThreadSanitizer needs its addresses to stay where it expects them, and does not go together with Criterion; it knows no fences, which only
 # decide here whether a sleeper is woken.
@@ -45,17 +49,20 @@ TEST_LIBS    := -lcriterion
 endif
 LIBRARY_O := $(LIBRARY_C:%.c=$B/obj/%.o)
 COMMAND_O := $(COMMAND_C:%.c=$B/obj/%.o)
-TEST_O    := $(patsubst %.c,$B/obj/%.o,$(wildcard tests/*.c))
+FUZZ_C    := $(filter-out tests/fuzz/driver.c tests/fuzz/libfabric.c,$(wildcard tests/fuzz/*.c))
+TEST_O    := $(patsubst %.c,$B/obj/%.o,$(wildcard tests/*.c) $(FUZZ_C))
 # Open MPI and OpenSHMEM as peers of the benchmarks, where their compilers are installed
 PEERS     := $(if $(shell command -v mpicc),$B/peers/mpi) $(if $(shell command -v oshcc),$B/peers/oshmem)
 
-.PHONY: all demo test bench install tidy format clean help have-needs
+.PHONY: all demo test test-pages bench fuzz install tidy format clean help have-needs have-fuzzer
 all: $B/uma $B/libuma.so $B/libuma.a $B/libparmacs.a $(EXAMPLES:%=$B/examples/%) $(PARMACS:%=$B/%) $(PEERS)
 
 help:
 	@echo "make            build everything into build/"
 	@echo "make demo       install what is missing, build, measure the communication wall, write build/report/index.html"
 	@echo "make test       install what is missing, build, run all tests   (SAN=address|undefined|thread; LONG=1 for many more runs)"
+	@echo "make fuzz       arbitrary bytes to what reads the network and texts, by clang's libFuzzer   (FUZZ_SECONDS=60 a target; tests/fuzz/)"
+	@echo "make test-pages walk through the labs' pages in headless Chromium; installs it, and puppeteer-core from npm into build/pages/"
 	@echo "make bench      the whole benchmark suite, into build/bench/"
 	@echo "make install    into PREFIX=$(PREFIX)"
 	@echo "make tidy       clang-tidy, cppcheck, format"
@@ -103,6 +110,11 @@ $(PARMACS:%=$B/%) $(TEST_PARMACS:%=$B/%): $B/%: $B/obj/%.o $B/libparmacs.a $B/li
 	@mkdir -p $(@D)
 	$(CC) $^ $(LIBS) -o $@
 
+$(PROGRAMS:%=$B/%): $B/%: $B/obj/%.o $B/libuma.a
+	@mkdir -p $(@D)
+	$(CC) $(filter %.o,$^) $(filter %.a,$^) $(LIBS) -o $@
+$B/tests/programs/stress: $B/obj/tests/stress.o
+
 $B/peers/mpi: bench/peer_mpi.c
 	@mkdir -p $(@D)
 	mpicc -std=gnu11 -O2 -o $@ $<
@@ -111,15 +123,44 @@ $B/peers/oshmem: bench/peer_oshmem.c
 	@mkdir -p $(@D)
 	oshcc -std=gnu11 -O2 -o $@ $<
 
-$B/tests/all: $(TEST_O) $(TEST_MAIN) $(filter-out $B/obj/uma/main.o,$(COMMAND_O)) $B/libuma.a
+$B/tests/all: $(TEST_O) $(TEST_MAIN) $(filter-out $B/obj/uma/main.o,$(COMMAND_O)) $B/libuma.a | $B/tests/fuzz-libfabric.so
 	@mkdir -p $(@D)
 	$(CC) -rdynamic $^ $(LIBS) $(TEST_LIBS) -o $@
+
+# A libfabric without a network
+$B/tests/fuzz-libfabric.so $B/fuzz/fuzz-libfabric.so: tests/fuzz/libfabric.c
+	@mkdir -p $(@D)
+	$(CC) -shared -fPIC -Wl,-soname,libfabric.so.1 $(PKG) $< -o $@
+
+# The targets of tests/fuzz once more, and the library, as clang's libFuzzer wants them. What it finds stays in build/fuzz.
+CLANG        ?= clang
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := ofi coherence protocol
+FUZZ_FLAGS   := -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Wno-gnu-variable-sized-type-not-at-end -Wno-unknown-pragmas
+$B/fuzz/obj/%.o: %.c | have-fuzzer
+	@mkdir -p $(@D)
+	$(CLANG) $(ALL) $(PKG) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link -c $< -o $@
+
+$B/fuzz/obj/coherence/shipped.o: $(wildcard coherence/protocols/*.protocol)
+
+$B/fuzz/fuzz: $(patsubst %.c,$B/fuzz/obj/%.o,$(LIBRARY_C) $(FUZZ_C) tests/fuzz/driver.c) | $B/fuzz/fuzz-libfabric.so
+	$(CLANG) $(FUZZ_FLAGS) -fsanitize=fuzzer -rdynamic $^ $(LIBS) -o $@
+
+# Beside the corpus it begins with what earlier runs have learnt.
+.PHONY: $(FUZZ_TARGETS:%=fuzz-%)
+fuzz: $(FUZZ_TARGETS:%=fuzz-%)
+$(FUZZ_TARGETS:%=fuzz-%): fuzz-%: $B/fuzz/fuzz
+	@mkdir -p $B/fuzz/learnt/$*
+	@UMA_FUZZ_TARGET=$* $B/fuzz/fuzz -max_total_time=$(FUZZ_SECONDS) -timeout=10 -max_len=16384 -close_fd_mask=2 -print_final_stats=1 \
+	  -artifact_prefix=$B/fuzz/$*- $B/fuzz/learnt/$* tests/fuzz/corpus/$* > $B/fuzz/$*.log 2>&1 \
+	  && echo "fuzz $*: $$(grep -E '^#.*DONE' $B/fuzz/$*.log)" || { tail -n 40 $B/fuzz/$*.log; echo "fuzz $*: found something: $B/fuzz/$*-..."; exit 1; }
 
 # Lists what is missing of the pairs in $(1); installs it where $(2) is "install", else says how to.
 define provide
 @missing=; for pair in $(1); do name=$${pair%%=*}; package=$${pair#*=}; \
   case $$name in \
   !*) command -v $${name#!} >/dev/null || missing="$$missing $$package" ;; \
+  /*) ls -d $$name >/dev/null 2>&1 || missing="$$missing $$package" ;; \
   *.h) $(CC) -E -include "$$name" -x c /dev/null >/dev/null 2>&1 || missing="$$missing $$package" ;; \
   *) pkg-config --exists $$name 2>/dev/null || missing="$$missing $$package" ;; \
   esac; done; \
@@ -135,19 +176,33 @@ endef
 have-needs:
 	$(call provide,$(NEED))
 
+have-fuzzer:
+	$(call provide,$(NEED_FUZZ))
+
 demo:
 	$(call provide,$(NEED_DEMO),install)
 	@$(MAKE) --no-print-directory -j$$(nproc) all
 	$B/uma bench --quick --no-peers $(if $(TRACE),--trace $(TRACE)) --report $B/report
 	@echo; echo "The report: $B/report/index.html"
 
-# The tests of all that touches windows, once more in mode page; then all tests.
+# The tests of all that touches windows once more in mode page, on one host and over two; the stress of the caches over two; then all tests.
 PAGE_SUITES := @(collective|copy|heap*|kvpool|memory|message|one_connection|reduce|space|sync)/*
+HOST_SUITES := @(collective|copy|memory|message|reduce|space|sync)/*
+HOST_STRESS := coherent_stress/@(protocols*|line_sizes*|pages)
 test:
 	$(call provide,$(NEED_TEST),install)
-	@$(MAKE) --no-print-directory -j$$(nproc) all $B/tests/all $(TEST_PARMACS:%=$B/%)
+	@$(MAKE) --no-print-directory -j$$(nproc) all $B/tests/all $(TEST_PARMACS:%=$B/%) $(PROGRAMS:%=$B/%)
 	$(if $(TESTFLAGS)$(filter thread,$(SAN)),,env UMA_BUILD=$B UMA_COHERENCE=page $B/tests/all --timeout 300 --filter '$(PAGE_SUITES)')
+	$(if $(TESTFLAGS)$(SAN),,env UMA_BUILD=$B UMA_COHERENCE=page UMA_TEST_HOSTS=2 $B/tests/all --timeout 300 --filter '$(HOST_SUITES)')
+	$(if $(TESTFLAGS)$(SAN),,env UMA_BUILD=$B UMA_HOSTS=2 $B/tests/all --timeout 300 --filter '$(HOST_STRESS)')
 	$(TEST_WRAPPER) env UMA_BUILD=$B $(if $(LONG),UMA_TEST_LONG=1) $B/tests/all --timeout $(if $(LONG),3600,300) $(TESTFLAGS)
+
+# Chromium is large, so `make test` does without where it is missing.
+test-pages:
+	$(call provide,$(NEED_PAGES),install)
+	npm install --silent --no-audit --no-fund --prefix $B/pages puppeteer-core@24
+	@$(MAKE) --no-print-directory -j$$(nproc) all $B/tests/all
+	env UMA_BUILD=$B $B/tests/all --timeout 300 --filter 'labs_pages/*'
 
 bench: all
 	$B/uma bench --json $B/bench/rows.json --report $B/bench
@@ -160,6 +215,7 @@ install: all
 	ln -sf libuma.so.0 $(DESTDIR)$(PREFIX)/lib/libuma.so
 	install -m 644 include/uma.h $(DESTDIR)$(PREFIX)/include/uma.h
 	install -m 644 include/uma/*.h $(DESTDIR)$(PREFIX)/include/uma/
+	@$(MAKE) --no-print-directory -C examples/labs tree OUT=$(abspath $B)/labs TREE=$(abspath $(DESTDIR)$(PREFIX))/share/uma/labs
 	printf 'prefix=%s\nlibdir=$${prefix}/lib\nincludedir=$${prefix}/include\n\nName: uma\nDescription: One address space for all devices\nVersion: %s\nLibs: -L$${libdir} -luma\nLibs.private: %s\nCflags: -I$${includedir}\n' \
 	  '$(PREFIX)' '$(VERSION)' '$(LIBS)' > $(DESTDIR)$(PREFIX)/lib/pkgconfig/uma.pc
 

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench/bare_link.h"
 #include "fabric/futex.h"
 
 struct bench_run bench_run;
@@ -208,6 +209,8 @@ int bench_spawn(const struct bench_session *session, void (*function)(void *argu
   struct body body = {function, argument};
   struct uma_config config = {.mode = session->mode,
                               .servers = session->mode == UMA_MODE_STACKED ? 2 : 1,
+                              .hosts = session->hosts ? session->hosts : 1,
+                              .provider = session->hosts ? BARE_PROVIDER : NULL,
                               .memory = session->memory ? session->memory : 256 * MiB,
                               .timeout = SESSION_SECONDS,
                               .profile = bench_run.profile,

@@ -89,6 +89,7 @@ extern const struct bench_case bench_kernel_cases[];
 extern const struct bench_case bench_session_cases[];
 extern const struct bench_case bench_kvpool_cases[];
 extern const struct bench_case bench_ofi_cases[];
+extern const struct bench_case bench_hosts_cases[];
 
 /* ---- suite.c */
 void bench_list(FILE *out);
@@ -106,6 +107,7 @@ void bench_progress_end(void);
 struct bench_session {
   int devices;
   int mode;             /* UMA_MODE_SUPERNODE, or UMA_MODE_STACKED: two servers of half the devices each */
+  int hosts;            /* that share no memory, and talk by libfabric over loopback; 0: 1 */
   size_t memory;        /* of a window; 0: 256 MiB */
   int hugepages;        /* 0: never */
   const char *protocol; /* of coherent caches, 1 MiB each; NULL: none, windows are mapped as they are */

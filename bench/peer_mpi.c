@@ -250,6 +250,8 @@ static const struct work cases[] = {
     {.bench = "transfer.write", .metrics = LATENCY | BANDWIDTH, .prepare = write_all, .step = write_walk},
     {.bench = "transfer.get.hot", .metrics = LATENCY | BANDWIDTH, .step = get_hot},
     {.bench = "transfer.put.hot", .metrics = LATENCY | BANDWIDTH, .step = put_hot},
+    {.bench = "ofi.get", .metrics = LATENCY | BANDWIDTH, .step = get_hot},
+    {.bench = "ofi.put", .metrics = LATENCY | BANDWIDTH, .step = put_hot},
     {.bench = "transfer.pingpong", .metrics = LATENCY | BANDWIDTH, .operations = 2, .step = pingpong},
     {.bench = "transfer.stream", .metrics = BANDWIDTH, .step = stream},
     {.bench = "collective.allreduce", .metrics = LATENCY | BANDWIDTH, .step = allreduce},
@@ -273,7 +275,11 @@ static void run_case(const struct work *work)
 {
   static const size_t few[] = {8, 64, 512, 4096, 65536, 1 << 20, 16 << 20, 0};
   static const size_t many[] = {8, 64, 512, 4096, 16384, 65536, 262144, 1 << 20, 4 << 20, 16 << 20, 64 << 20, 0};
-  const size_t *sizes = quick ? few : many, most = quick && ranks > 2 ? MiB : SPREAD_MOST;
+  static const size_t between_hosts[] = {8, 64, 512, 4096, 32768, 262144, 1 << 20, 0};
+  const size_t *sizes = !strncmp(work->bench, "ofi.", 4) ? between_hosts
+                        : quick                          ? few
+                                                         : many,
+               most = quick && ranks > 2 ? MiB : SPREAD_MOST;
   if (!strncmp(work->bench, "sync.", 5)) measure_size(*work, work->bytes);
   else
     for (; *sizes && *sizes <= most; sizes++) measure_size(*work, *sizes);

@@ -1,5 +1,5 @@
 /* The peers: the same measurements done by Open MPI and its OpenSHMEM, as programs of their own that print rows (peer_mpi.c,
- * peer_oshmem.c).
+ * peer_oshmem.c). What is between hosts is compared with Open MPI over TCP; UCX and shared memory would take that over, and are excluded.
  *
  * They run in every pass right after the family of cases that they are compared with. All of their files go to one directory, in memory
  * where there is /dev/shm, which is removed afterwards, however they ended. */
@@ -11,20 +11,26 @@
 #include <unistd.h>
 
 #define PEER_SECONDS 100
-#define MOST_ARGUMENTS 32
+#define MOST_ARGUMENTS 40
 
 static const struct peer {
   const char *program, *launcher;
+  const char *options[10]; /* of the launcher */
   const char *knows[12];
 } peers[] = {
     {"mpi",
      "mpirun",
+     {NULL},
      {"transfer.read", "transfer.write", "transfer.get.hot", "transfer.put.hot", "transfer.pingpong", "transfer.stream",
       "sync.message_rate", "sync.fetch_add", "sync.barrier", "collective.allreduce"}},
+    {"mpi", "mpirun", {"--mca", "btl", "tcp,self", "--mca", "pml", "ob1", "--mca", "osc", "^sm,ucx"}, {"ofi.put", "ofi.get"}},
     {"oshmem",
      "oshrun",
+     {NULL},
      {"transfer.read", "transfer.write", "transfer.get.hot", "transfer.put.hot", "sync.fetch_add", "sync.barrier", "collective.allreduce"}},
 };
+
+enum { PEERS = sizeof peers / sizeof peers[0] };
 
 static const char *program_of(const struct peer *peer, char *file, size_t room)
 {
@@ -35,7 +41,7 @@ static const char *program_of(const struct peer *peer, char *file, size_t room)
 bool bench_peers_installed(char *missing, size_t room)
 {
   char file[600];
-  for (int i = 0; i < 2; i++) {
+  for (int i = 0; i < PEERS; i++) {
     if (access(program_of(&peers[i], file, sizeof file), X_OK)) {
       snprintf(missing, room, "%s (built where the compilers of Open MPI and OpenSHMEM are installed)", file);
       return false;
@@ -107,15 +113,10 @@ static int run_peer(const struct peer *peer, const char *const *names, int devic
                                      NULL};
   int n = 0, first;
   snprintf(count, sizeof count, "%d", devices);
-  char *const launch[] = {(char *)peer->launcher,
-                          "--allow-run-as-root",
-                          "--oversubscribe",
-                          "--bind-to",
-                          "none",
-                          "-n",
-                          count,
-                          (char *)program_of(peer, file, sizeof file)};
+  char *const launch[] = {(char *)peer->launcher, "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", count};
   for (size_t i = 0; i < sizeof launch / sizeof launch[0]; i++) arguments[n++] = launch[i];
+  for (int i = 0; peer->options[i]; i++) arguments[n++] = (char *)peer->options[i];
+  arguments[n++] = (char *)program_of(peer, file, sizeof file);
   if (bench_run.options.quick) arguments[n++] = "--quick";
   first = n;
   for (; *names && n < MOST_ARGUMENTS - 1; names++)
@@ -132,7 +133,7 @@ int bench_peers_run(const char *const *names, int devices)
   char directory[64];
   int result = make_directory(directory, sizeof directory);
   if (result) return result;
-  for (int i = 0; i < 2 && !result; i++) result = run_peer(&peers[i], names, devices, directory);
+  for (int i = 0; i < PEERS && !result; i++) result = run_peer(&peers[i], names, devices, directory);
   remove_directory(directory);
   bench_child_after();
   return result;

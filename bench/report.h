@@ -26,7 +26,7 @@ struct bench_target {
   char what[120], wanted[48], measured[120];
   enum bench_verdict verdict;
 };
-#define BENCH_TARGETS 64
+#define BENCH_TARGETS 96
 int bench_targets(const struct bench_rows *rows, struct bench_target *targets); /* how many, at most BENCH_TARGETS */
 
 /* ---- figures.c. All pictures with their headings and explanations; 0 or -errno. */

@@ -7,9 +7,9 @@
 #include <errno.h>
 
 static const struct bench_case *const families[] = {
-    bench_session_cases, bench_latency_cases, bench_transfer_cases,   bench_message_cases,   bench_stream_cases,
-    bench_random_cases,  bench_sync_cases,    bench_collective_cases, bench_coherence_cases, bench_transition_cases,
-    bench_traffic_cases, bench_page_cases,    bench_kernel_cases,     bench_kvpool_cases,    bench_ofi_cases,
+    bench_session_cases, bench_latency_cases,    bench_transfer_cases,  bench_message_cases,    bench_stream_cases,  bench_random_cases,
+    bench_sync_cases,    bench_collective_cases, bench_coherence_cases, bench_transition_cases, bench_traffic_cases, bench_page_cases,
+    bench_kernel_cases,  bench_kvpool_cases,     bench_ofi_cases,       bench_hosts_cases,
 };
 static const size_t family_count = sizeof families / sizeof families[0];
 #define MOST_CASES 64
@@ -30,6 +30,7 @@ static const struct peer_group {
     {7, 2, {"sync.message_rate", "sync.fetch_add", "sync.barrier", "collective.allreduce"}},
     {7, 4, {"sync.barrier", "collective.allreduce"}},
     {7, 8, {"sync.barrier", "collective.allreduce"}},
+    {14, 2, {"ofi.put", "ofi.get"}},
 };
 
 static int run_peers(size_t family)

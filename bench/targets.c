@@ -168,30 +168,6 @@ static void sessions(struct list *list)
   if (!isnan(seconds)) judge(target, seconds < 5, "%.2f s", seconds);
 }
 
-/* ---- between hosts */
-
-static void between_hosts(struct list *list)
-{
-  static const struct {
-    const char *bench, *what;
-  } ways[] = {{"ofi.put", "put"}, {"ofi.get", "get"}};
-  char what[80];
-  for (int i = 0; i < 2; i++) {
-    const struct side ours = {ways[i].bench, "rma", NULL}, raw = {ways[i].bench, "raw", NULL};
-    struct spread latency = compare(list, &ours, &raw, 2, "latency", 8, 4096);
-    struct spread bandwidth = compare(list, &ours, &raw, 2, "bandwidth", 1 << 20, 1 << 20);
-    snprintf(what, sizeof what, "Between hosts: %s of 8 B and 4 KiB against bare libfabric", ways[i].what);
-    struct bench_target *target = add(list, what, AT_MOST, "1.15×");
-    const struct side spin = {ways[i].bench, "spin", NULL};
-    struct spread spinning = compare(list, &ours, &spin, 2, "latency", 8, 4096);
-    if (latency.count)
-      judge(target, latency.most <= 1.15, "%.2f× (%.2f× where nobody could sleep on the queue)", latency.most, spinning.most);
-    snprintf(what, sizeof what, "Between hosts: %s of 1 MiB, bandwidth against bare libfabric", ways[i].what);
-    target = add(list, what, AT_LEAST, "0.95×");
-    if (bandwidth.count) judge(target, bandwidth.least >= 0.95, "%.2f×", bandwidth.least);
-  }
-}
-
 /* ---- coherent caches, and uma_ld and uma_st without them */
 
 /* `note`: what else was measured, or NULL. */
@@ -325,6 +301,76 @@ static void cached_pages(struct list *list)
   hit_cost(list, "Pages that are there against a plain mapping: pointer chase", "page.hit.chase", "latency");
   hit_cost(list, "Pages that are there against a plain mapping: streaming reads", "page.hit.read", "bandwidth");
   hit_cost(list, "Pages that are there against a plain mapping: streaming writes", "page.hit.write", "bandwidth");
+}
+
+/* ---- between hosts */
+
+static void never_slower_than_mpi(struct list *list, const struct side *ours, const char *way)
+{
+  const struct side mpi = {ours->bench, "mpi", NULL};
+  char what[80], size[32];
+  snprintf(what, sizeof what, "Between hosts: %s of 8 B to 1 MiB against Open MPI over TCP", way);
+  struct bench_target *target = add(list, what, AT_LEAST, "1× at every size");
+  struct spread spread = compare(list, &mpi, ours, 2, "latency", 8, 1 << 20);
+  if (spread.count)
+    judge(target, spread.least >= 1, "%.2f×, the least at %s", spread.least, bench_size_text(spread.least_at, size, sizeof size));
+}
+
+/* Against the same messages by bare libfabric, and of pages a bare fault. */
+static void miss_between_hosts(struct list *list, const char *what, const char *bench, const char *path, size_t bytes)
+{
+  char text[80], ours_text[32], raw_text[32];
+  bool paged = !strcmp(path, "page");
+  double ours = median(list, bench, path, NULL, 2, bytes, "latency"), raw = median(list, bench, "raw", NULL, 2, bytes, "latency");
+  if (paged) raw += median(list, "ofi.fault", "raw", NULL, 2, bytes, "latency");
+  snprintf(text, sizeof text, "Between hosts: %s against its bare messages%s", what, paged ? " and a bare fault" : "");
+  struct bench_target *target = add(list, text, AT_MOST, "1.5×");
+  if (isnan(ours) || isnan(raw)) return;
+  judge(target, ours / raw <= 1.5, "%.2f× (%s; bare %s)", ours / raw, bench_value_text(ours, "ns", ours_text, sizeof ours_text),
+        bench_value_text(raw, "ns", raw_text, sizeof raw_text));
+}
+
+static void misses_between_hosts(struct list *list)
+{
+  miss_between_hosts(list, "read miss of a line", "ofi.miss.read", "line", 64);
+  miss_between_hosts(list, "write miss of a line", "ofi.miss.write", "line", 64);
+  miss_between_hosts(list, "upgrade of a line", "ofi.upgrade", "line", 64);
+  miss_between_hosts(list, "line that the other has modified", "ofi.turn.write", "line", 64);
+  miss_between_hosts(list, "read miss of a page", "ofi.page.read", "page", 4096);
+  miss_between_hosts(list, "write miss of a page", "ofi.page.write", "page", 4096);
+  miss_between_hosts(list, "page that the other has modified", "ofi.page.turn.write", "page", 4096);
+}
+
+static void talk_between_hosts(struct list *list)
+{
+  against_raw(list, "Between hosts: message of 8 B against bare libfabric", "ofi.message", "message", 8, 1.5, NULL);
+  against_raw(list, "Between hosts: barrier of 2 against bare libfabric", "ofi.barrier", "message", 0, 1.5, NULL);
+  against_raw(list, "Between hosts: all-reduce of 8 B against bare libfabric", "ofi.allreduce", "message", 8, 1.5, NULL);
+}
+
+static void between_hosts(struct list *list)
+{
+  static const struct {
+    const char *bench, *what;
+  } ways[] = {{"ofi.put", "put"}, {"ofi.get", "get"}};
+  char what[80];
+  for (int i = 0; i < 2; i++) {
+    const struct side ours = {ways[i].bench, "rma", NULL}, raw = {ways[i].bench, "raw", NULL};
+    struct spread latency = compare(list, &ours, &raw, 2, "latency", 8, 4096);
+    struct spread bandwidth = compare(list, &ours, &raw, 2, "bandwidth", 1 << 20, 1 << 20);
+    snprintf(what, sizeof what, "Between hosts: %s of 8 B to 4 KiB against bare libfabric", ways[i].what);
+    struct bench_target *target = add(list, what, AT_MOST, "1.15×");
+    const struct side spin = {ways[i].bench, "spin", NULL};
+    struct spread spinning = compare(list, &ours, &spin, 2, "latency", 8, 4096);
+    if (latency.count)
+      judge(target, latency.most <= 1.15, "%.2f× (%.2f× where nobody could sleep on the queue)", latency.most, spinning.most);
+    snprintf(what, sizeof what, "Between hosts: %s of 1 MiB, bandwidth against bare libfabric", ways[i].what);
+    target = add(list, what, AT_LEAST, "0.95×");
+    if (bandwidth.count) judge(target, bandwidth.least >= 0.95, "%.2f×", bandwidth.least);
+    never_slower_than_mpi(list, &ours, ways[i].what);
+  }
+  misses_between_hosts(list);
+  talk_between_hosts(list);
 }
 
 int bench_targets(const struct bench_rows *rows, struct bench_target *targets)

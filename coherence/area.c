@@ -221,5 +221,6 @@ void coh_engine_close(struct coh_engine *engine)
   for (int i = 0; i < COH_BUFFERS; i++)
     if (engine->buffers[i]) munmap(engine->buffers[i], engine->shape.line_bytes);
   if (engine->tally) coh_tally_close(engine);
+  coh_forget_parked(engine);
   free(engine);
 }

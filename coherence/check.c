@@ -197,6 +197,26 @@ static void breach_sentence(const struct coh_invariant *broken, const struct coh
   else snprintf(sentence, size, "%s (%s): %s", broken->name, broken->meaning, one);
 }
 
+/* ---- What can happen --------------------------------------------------------------------------------------------- */
+
+static bool is_between(const struct explorer *explorer, const struct coh_world *world)
+{
+  return !explorer->options->atomic || !world->message_count;
+}
+
+/* Deliveries come first. */
+static int moves_of(const struct explorer *explorer, const struct coh_world *world, struct coh_move *moves)
+{
+  int count = coh_world_moves(&explorer->kind, world, moves);
+  while (!is_between(explorer, world) && count && moves[count - 1].message < 0) count--;
+  return count;
+}
+
+static const struct coh_invariant *broken_in(const struct explorer *explorer, const struct coh_world *world, struct coh_breach *breach)
+{
+  return is_between(explorer, world) ? coh_world_broken(&explorer->kind, world, breach) : NULL;
+}
+
 /* ---- The way to a state ------------------------------------------------------------------------------------------ */
 
 /* Takes the move that leads from *world to the state at `place`, and records it. */
@@ -206,7 +226,7 @@ static int replay_step(struct explorer *explorer, struct coh_world *world, uint6
   struct coh_outcome outcome;
   struct coh_world next;
   uint64_t packed[COH_PACKED_WORDS];
-  int count = coh_world_moves(&explorer->kind, world, moves);
+  int count = moves_of(explorer, world, moves);
   for (int m = 0; m < count; m++) {
     if (coh_world_move(&explorer->kind, world, &moves[m], &next, &outcome) != COH_MOVED) continue;
     if (!equal(record_at(explorer, place)->packed, packed, coh_world_pack(&explorer->kind, &next, packed))) continue;
@@ -237,8 +257,9 @@ static void set_verdict(struct explorer *explorer, const char *sentence)
   result->verdict = COH_BROKEN;
   snprintf(result->sentence, sizeof result->sentence, "%s", sentence);
   snprintf(result->ladder.verdict, sizeof result->ladder.verdict, "%s", sentence);
-  snprintf(result->ladder.title, sizeof result->ladder.title, "%s, %d caches, %d line%s, sharers %s: a shortest run that breaks it",
-           explorer->kind.protocol->name, options->caches, options->lines, options->lines > 1 ? "s" : "", options->sharers);
+  snprintf(result->ladder.title, sizeof result->ladder.title, "%s, %d caches, %d line%s, sharers %s%s: a shortest run that breaks it",
+           explorer->kind.protocol->name, options->caches, options->lines, options->lines > 1 ? "s" : "", options->sharers,
+           options->atomic ? ", one transaction at a time" : "");
 }
 
 /* The state at `place` breaks an invariant itself. */
@@ -248,7 +269,7 @@ static int report_state(struct explorer *explorer, uint64_t place)
   struct coh_breach breach;
   char sentence[200];
   int result = replay(explorer, place, &world);
-  const struct coh_invariant *broken = coh_world_broken(&explorer->kind, &world, &breach);
+  const struct coh_invariant *broken = broken_in(explorer, &world, &breach);
   if (result || !broken) return result ? result : -EIO;
   breach_sentence(broken, &breach, sentence, sizeof sentence);
   set_verdict(explorer, sentence);
@@ -264,7 +285,7 @@ static int report_move(struct explorer *explorer, uint64_t place)
   char sentence[200];
   int result = replay(explorer, place, &world);
   if (result) return result;
-  int count = coh_world_moves(&explorer->kind, &world, moves);
+  int count = moves_of(explorer, &world, moves);
   for (int m = 0; m < count; m++) {
     enum coh_move_result moved = coh_world_move(&explorer->kind, &world, &moves[m], &next, &outcome);
     if (!is_mistake(moved)) continue;
@@ -332,7 +353,7 @@ static bool add_successor(struct explorer *explorer, uint64_t place, const struc
   int64_t to = find_or_add(explorer, successor->packed, successor->words, successor->hash, (uint32_t)place, &is_new);
   if (to == NO_STATE) return false;
   if (successor->delivered) add_edge(explorer, &explorer->edges_of[state], to);
-  if (!is_new || !coh_world_broken(&explorer->kind, &successor->world, &breach)) return true;
+  if (!is_new || !broken_in(explorer, &successor->world, &breach)) return true;
   *result = report_state(explorer, added);
   return false;
 }
@@ -352,7 +373,7 @@ static bool expand(struct explorer *explorer, uint64_t place, int *result)
   coh_world_unpack(&explorer->kind, record->packed, &world);
   explorer->edges_of[record->state] = explorer->edge_count;
   note_stalls(explorer, &world);
-  int count = coh_world_moves(&explorer->kind, &world, moves);
+  int count = moves_of(explorer, &world, moves);
   for (int m = 0; m < count && !is_mistake(moved); m++) {
     moved = take_move(explorer, &world, &moves[m], &explorer->successors[taken]);
     taken += moved == COH_MOVED;

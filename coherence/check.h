@@ -22,6 +22,8 @@ struct coh_check_options {
   int caches, lines;   /* 2..4, 1..2 */
   int depth;           /* longest run to look at; 0: all */
   size_t bytes_most;   /* 0: 2 GiB */
+  bool atomic;         /* one transaction at a time: no access while a message is under way. The invariants are then looked at in between,
+                          so that stable states are enough for a protocol */
 };
 
 struct coh_check_result {

@@ -68,8 +68,9 @@ struct transaction {
   struct parcel local_parcels[LOCAL_PARCELS];
 };
 
-/* A broken protocol has no way to go on. What comes from another host may be anything, and is dropped. */
-static void fault(const struct transaction *t, const struct coh_message *input, int state, const char *what)
+/* A broken protocol has no way to go on. What comes from another host may be anything: it is dropped, and an access that it has made impossible
+ * fails. */
+static void fault(struct transaction *t, const struct coh_message *input, int state, const char *what)
 {
   struct coh_engine *engine = t->engine;
   const struct coh_controller *controller = &engine->protocol->controllers[input->target < 0 ? COH_DIRECTORY : COH_CACHE];
@@ -79,7 +80,8 @@ static void fault(const struct transaction *t, const struct coh_message *input, 
   fprintf(stderr, "libuma: device %d: protocol %s, line 0x%zx: %s in state %s %s %s; `uma check` shows how it comes to that\n",
           engine->shape.first + engine->me, engine->protocol->name, (size_t)(engine->shape.base + (t->line << engine->line_shift)), who,
           controller->states[state].name, what, engine->protocol->messages[input->type].name);
-  if (!t->by_wire) abort();
+  if (!engine->wire) abort();
+  if (!t->by_wire) t->error = -EHOSTDOWN;
 }
 
 /* ---- Modelled time ----------------------------------------------------------------------------------------------- */
@@ -144,6 +146,7 @@ static void open_transaction(struct transaction *t, struct coh_engine *engine, u
   t->by_wire = t->stepped = false;
   t->now = 0;
   t->error = 0;
+  t->before = t->begun = 0;
   t->parcels = t->local_parcels;
   t->parcel_count = 0;
   t->parcel_room = LOCAL_PARCELS;
@@ -192,10 +195,29 @@ static bool sends_data(const struct coh_outcome *outcome)
   return false;
 }
 
-/* Under the directory's lock: from here on the data is the transaction's. */
+/* Would this device get data that it may read already, because it only asks for the right to write? Then what it has is the newest, and nobody
+ * can change that while the directory works on its request. */
+static bool has_data_already(const struct transaction *t, const struct coh_outcome *outcome)
+{
+  struct coh_engine *engine = t->engine;
+  if (t->by_wire || engine->protocol->controllers[COH_CACHE].states[t->begun].right == COH_RIGHT_NONE) return false;
+  for (int i = 0; i < outcome->send_count; i++)
+    if (outcome->sends[i].data && (outcome->sends[i].many || outcome->sends[i].message.target != engine->me)) return false;
+  return coh_frame_right(engine, engine->me, t->line) > COH_RIGHT_NONE;
+}
+
+/* Under the directory's lock. A load first: where the place is not in this process's page table yet, it brings the pages around along, which a
+ * store does not. */
+static void put_memory(struct transaction *t, const struct parcel *parcel, unsigned char *memory)
+{
+  (void)*(volatile const unsigned char *)memory;
+  memcpy(memory, t->buffers[parcel->buffer].bytes, t->engine->shape.line_bytes);
+}
+
+/* The same: from here on the data is the transaction's. */
 static int take_memory(struct transaction *t, const struct coh_outcome *outcome, const unsigned char *memory)
 {
-  if (!sends_data(outcome)) return NO_BUFFER;
+  if (!sends_data(outcome) || has_data_already(t, outcome)) return NO_BUFFER;
   int buffer = free_buffer(t);
   memcpy(t->buffers[buffer].bytes, memory, t->engine->shape.line_bytes);
   return buffer;
@@ -204,7 +226,7 @@ static int take_memory(struct transaction *t, const struct coh_outcome *outcome,
 /* The same of a cache's line; NULL: of none, which a broken protocol may send. */
 static int take_line(struct transaction *t, const struct coh_outcome *outcome, struct coh_frame *frame)
 {
-  if (!sends_data(outcome)) return NO_BUFFER;
+  if (!sends_data(outcome) || has_data_already(t, outcome)) return NO_BUFFER;
   int buffer = free_buffer(t);
   if (frame) t->engine->ops->copy_out(t->engine, frame, t->buffers[buffer].bytes);
   else memset(t->buffers[buffer].bytes, 0, t->engine->shape.line_bytes);
@@ -272,8 +294,7 @@ static enum coh_result step_directory(struct transaction *t, const struct parcel
   }
   coh_directory_step(engine->protocol, &engine->sharers, entry, &parcel->message, &outcome);
   if (outcome.result == COH_DONE) {
-    if (outcome.deeds & COH_DEED_WRITE_MEMORY && parcel->buffer >= 0)
-      memcpy(memory, t->buffers[parcel->buffer].bytes, engine->shape.line_bytes);
+    if (outcome.deeds & COH_DEED_WRITE_MEMORY && parcel->buffer >= 0) put_memory(t, parcel, memory);
     buffer = take_memory(t, &outcome, memory);
     if (engine->tally) coh_tally_step(engine, t->line, &parcel->message, &outcome, NULL, NULL);
   }
@@ -372,7 +393,7 @@ static int do_deeds(struct transaction *t, struct coh_frame *frame, const struct
                     const unsigned char *arrived)
 {
   const struct coh_cache_ops *ops = t->engine->ops;
-  if (outcome->deeds & COH_DEED_FILL && arrived) ops->fill(t->engine, frame, arrived);
+  if (outcome->deeds & COH_DEED_FILL && arrived) ops->fill(t->engine, frame, arrived, outcome->state);
   int buffer = take_line(t, outcome, frame);
   struct coh_waiting *wait = waiting_for(t, input);
   if (outcome->deeds & (COH_DEED_LOAD | COH_DEED_STORE) && wait) {
@@ -473,6 +494,7 @@ static enum coh_result deliver(struct transaction *t, const struct parcel *parce
     return COH_DONE;
   }
   if (parcel->message.target == COH_HOME) return step_directory(t, parcel);
+  if (t->engine->pages && device != t->engine->me && coh_pages_keep(t->engine, device, t->line)) return COH_STALLED;
   struct coh_frame *frame = coh_frame_find(t->engine, parcel->message.target, t->line);
   if (!frame) return step_absent(t, &parcel->message);
   struct coh_outcome outcome;
@@ -511,9 +533,20 @@ static bool is_line_lost(struct transaction *t)
   return lost;
 }
 
-/* The line is lost, and the request was not taken. */
+/* A directory of this host that is at work for this device, whose transaction has failed, would be so for ever: the line is lost. */
+static void lose_begun(struct transaction *t)
+{
+  struct coh_engine *engine = t->engine;
+  struct coh_directory_entry *entry = directory_of(engine, t->line);
+  if (!is_here(engine, t->home) || !lock_directory(engine, entry)) return;
+  if (entry->requestor_1 == engine->me + 1) lose_line(engine, entry, (uint16_t)(engine->me + 1));
+  else unlock_directory(entry);
+}
+
+/* The line is lost, or the request was not taken. */
 static void take_back(struct transaction *t)
 {
+  lose_begun(t);
   struct coh_frame *frame = coh_frame_find(t->engine, t->engine->me, t->line);
   if (!frame) return;
   struct coh_cache_entry entry = frame->entry;
@@ -532,13 +565,12 @@ static bool gives_up(const struct transaction *t, const struct coh_patience *pat
   return false;
 }
 
-/* Nobody is to wait for the rest of it. */
+/* Nobody is to wait for the rest of it; where the home is here, take_back sees to that. */
 static void give_up(struct transaction *t)
 {
   const struct coh_wire *wire = t->engine->wire;
   t->error = -EHOSTDOWN;
-  if (is_here(t->engine, t->home)) coh_lose(t->engine, t->line);
-  else wire->lose(wire->context, t->home, t->line);
+  if (!is_here(t->engine, t->home)) wire->lose(wire->context, t->home, t->line);
 }
 
 /* Until nothing is under way any more, or nothing ever will be. */
@@ -644,7 +676,7 @@ int coh_access_line(struct coh_engine *engine, uint64_t line, struct coh_access 
       continue;
     }
     uint32_t index = (uint32_t)(frame - engine->frames);
-    coh_frame_note(engine, index);
+    if (!engine->pages) coh_frame_note(engine, index);
     atomic_store_explicit(&engine->hints[line % COH_HINTS], index, memory_order_relaxed);
     if (begin(&t, frame, access->input) == COH_STALLED) coh_wait_turn(&patience);
   }
@@ -661,6 +693,13 @@ static bool is_device(const struct coh_engine *engine, int device)
   return device >= 0 && device < engine->shape.devices;
 }
 
+/* A request is what a device's own access sends, and here that goes by no wire. One that came all the same would keep a directory at work for a
+ * device that never asked, and whose next access would wait for itself. */
+static bool is_requested_elsewhere(const struct coh_engine *engine, const struct coh_message *message)
+{
+  return message->source == message->requestor && !is_here(engine, message->requestor);
+}
+
 /* Nothing is believed: a message must be one of the protocol, between devices and homes that exist, to a controller of this host. */
 static bool is_acceptable(const struct coh_engine *engine, const struct coh_message *message, uint64_t line, bool has_data)
 {
@@ -671,7 +710,8 @@ static bool is_acceptable(const struct coh_engine *engine, const struct coh_mess
   const struct coh_message_type *type = &protocol->messages[message->type];
   return is_device(engine, message->requestor) && (message->source == COH_HOME || is_device(engine, message->source)) &&
          (message->target == COH_HOME || is_device(engine, message->target)) && is_here(engine, target) && type->data == has_data &&
-         message->acks >= -1 && message->acks < engine->shape.devices;
+         message->acks >= -1 && message->acks < engine->shape.devices &&
+         (type->class != COH_REQUEST || is_requested_elsewhere(engine, message));
 }
 
 static void park(struct coh_engine *engine, const struct transaction *t, const struct parcel *parcel)
@@ -765,6 +805,14 @@ bool coh_retry(struct coh_engine *engine)
     free(parked);
   }
   return any;
+}
+
+void coh_forget_parked(struct coh_engine *engine)
+{
+  for (struct coh_parked *parked = engine->parked, *next; parked; parked = next) {
+    next = parked->next;
+    free(parked);
+  }
 }
 
 /* ---- Ranges ------------------------------------------------------------------------------------------------------ */

@@ -19,8 +19,9 @@
  * device is lost, who waits for COH_GIVE_UP_NS gives the line up in the same way.
  *
  * Locks. A frame's lock guards its tag, its entry and its data; a directory entry's lock guards the entry and the line's memory. Nobody
- * waits for anything while holding one, and no two are held at once. Besides, threads of a device that look for a free frame in one set
- * take turns by a lock that is private to their process; it is held while frame locks of that set are taken, never the other way round.
+ * waits for anything while holding one, and no two are held at once, but for those that page_cache.c tries to get in addition. Besides,
+ * threads of a device that look for a free frame in one set take turns by a lock that is private to their process; it is held while frame
+ * locks of that set are taken, never the other way round.
  *
  * Hits take no lock to load: the frame's control word is read before and after the data, and is the same only if nothing
  * changed between. A store is one compare-and-swap of that word, the store, and a plain store of the word. Why that is
@@ -80,7 +81,7 @@ struct coh_frame {
   _Atomic uint64_t line_1; /* the line + 1; 0: never used. Changes under the lock */
   struct coh_cache_entry entry;
   uint32_t held;         /* of pages: where the data is (page_cache.c) */
-  _Atomic uint64_t used; /* the cache's clock at the last use */
+  _Atomic uint64_t used; /* the cache's clock at the last use; of pages, when the device got a right to it, in ns */
 };
 _Static_assert(sizeof(struct coh_frame) == 32, "lies in shared memory");
 
@@ -186,7 +187,7 @@ struct coh_access {
  * states. Called in this order; each but retract and grant only when the step asks for it. */
 struct coh_cache_ops {
   void (*retract)(struct coh_engine *engine, struct coh_frame *frame, int from, int to); /* rights that `to` lacks are gone, data stays */
-  void (*fill)(struct coh_engine *engine, struct coh_frame *frame, const unsigned char *bytes);
+  void (*fill)(struct coh_engine *engine, struct coh_frame *frame, const unsigned char *bytes, int to);
   void (*copy_out)(struct coh_engine *engine, struct coh_frame *frame, unsigned char *bytes);
   void (*perform)(struct coh_engine *engine, struct coh_frame *frame, struct coh_access *access);
   void (*grant)(struct coh_engine *engine, struct coh_frame *frame, int from, int to); /* rights that `from` lacked are there */
@@ -241,6 +242,7 @@ bool coh_retry(struct coh_engine *engine);
 bool coh_stalls(struct coh_engine *engine);                 /* is there anything to be tried again? */
 void coh_refused(struct coh_engine *engine, uint64_t line); /* see struct coh_wire */
 void coh_lose(struct coh_engine *engine, uint64_t line);    /* likewise */
+void coh_forget_parked(struct coh_engine *engine);          /* when it closes: nobody waits for them any more */
 /* All of the line's controllers at one moment at which no device is inside the engine: NULL, or the invariant that does not hold. */
 const struct coh_invariant *coh_engine_broken(struct coh_engine *engine, uint64_t line, struct coh_breach *breach);
 
@@ -248,10 +250,14 @@ const struct coh_invariant *coh_engine_broken(struct coh_engine *engine, uint64_
 
 /* The frame that holds the line in the device's cache, locked; NULL when there is none. */
 struct coh_frame *coh_frame_find(struct coh_engine *engine, int device, uint64_t line);
-/* The same for this device, with a free one taken for the line where none holds it; NULL with the line to evict first, *victim, or
+/* The same without waiting; NULL also when somebody holds the lock. */
+struct coh_frame *coh_frame_try(struct coh_engine *engine, int device, uint64_t line);
+/* The first for this device, with a free one taken for the line where none holds it; NULL with the line to evict first, *victim, or
  * with UINT64_MAX there when all are at work. */
 struct coh_frame *coh_frame_claim(struct coh_engine *engine, uint64_t line, uint64_t *victim);
 void coh_frame_unlock(struct coh_engine *engine, struct coh_frame *frame);
+/* What the device may do with the line, if that can be seen without a lock; a frame that somebody is stepping shows nothing. */
+enum coh_right coh_frame_right(struct coh_engine *engine, int device, uint64_t line);
 /* A device whose rights exclude this one's: it may read where this one may write, or the other way round; COH_NOBODY. The frame is locked, and
  * its state has just been given these rights, so nobody can have got others since: whoever is found broke the first invariant. */
 int coh_frame_rival(struct coh_engine *engine, int device, uint64_t line, enum coh_right right);

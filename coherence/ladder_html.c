@@ -126,7 +126,7 @@ static const char page_style[] =
     "#bar{position:sticky;top:0;background:#fff;padding:.5em 0;border-bottom:1px solid #c5ccd6;z-index:2}\n"
     "#bar button{font:inherit;min-width:2.6em}#say{margin-left:1em}#verdict.wrong,em{color:#b3261e;font-style:normal}\n"
     "#page{display:flex;gap:1.5em;align-items:flex-start;margin-top:.6em}#left{flex:none;max-width:62vw;max-height:86vh;overflow:auto}\n"
-    "#right{flex:1;min-width:0;overflow:auto;max-height:86vh}\n"
+    "#right{flex:1;min-width:0;overflow:auto;max-height:86vh;scroll-padding:2.5em 1em 1em 5em}\n"
     ".lane{stroke:#c5ccd6}.who{font-weight:700}svg text{text-anchor:middle}.step{cursor:pointer}\n"
     ".step rect{fill:#fff;stroke:#55657a}.number{fill:#8a94a3}.access{fill:#7a4b00}\n"
     ".arrow line{stroke:#3b6ea5}.arrow text{fill:#3b6ea5}.arrow.open line{stroke-dasharray:4 3}\n"

@@ -91,6 +91,17 @@ struct coh_frame *coh_frame_find(struct coh_engine *engine, int device, uint64_t
   return NULL;
 }
 
+struct coh_frame *coh_frame_try(struct coh_engine *engine, int device, uint64_t line)
+{
+  struct coh_frame *set = set_of(engine, device, line);
+  for (int way = 0; way < engine->shape.ways; way++) {
+    if (!holds(&set[way], line) || try_lock(&set[way], (uint64_t)engine->me + 1)) continue;
+    if (holds(&set[way], line)) return &set[way];
+    coh_frame_unlock(engine, &set[way]);
+  }
+  return NULL;
+}
+
 void coh_frame_use(struct coh_engine *engine, uint32_t index)
 {
   uint64_t now = atomic_load_explicit(&engine->clock->now, memory_order_relaxed) + 1;
@@ -99,8 +110,7 @@ void coh_frame_use(struct coh_engine *engine, uint32_t index)
   atomic_store_explicit(&engine->last, index, memory_order_relaxed);
 }
 
-/* What the device may do with the line, if that can be seen without a lock; a frame that somebody is stepping shows nothing. */
-static enum coh_right seen_right(struct coh_engine *engine, int device, uint64_t line)
+enum coh_right coh_frame_right(struct coh_engine *engine, int device, uint64_t line)
 {
   struct coh_frame *set = set_of(engine, device, line);
   for (int way = 0; way < engine->shape.ways; way++) {
@@ -118,7 +128,7 @@ int coh_frame_rival(struct coh_engine *engine, int device, uint64_t line, enum c
 {
   for (int d = 0; d < engine->shape.devices; d++) {
     if (d == device) continue;
-    enum coh_right other = seen_right(engine, d, line);
+    enum coh_right other = coh_frame_right(engine, d, line);
     if ((right == COH_RIGHT_WRITE && other > COH_RIGHT_NONE) || (right == COH_RIGHT_READ && other == COH_RIGHT_WRITE)) return d;
   }
   return COH_NOBODY;
@@ -157,7 +167,7 @@ static bool take(struct coh_engine *engine, struct coh_frame *frame, uint64_t li
 
 /* ---- Data: beside the frames, in memory that all devices reach ----------------------------------------------------- */
 
-static void line_fill(struct coh_engine *engine, struct coh_frame *frame, const unsigned char *bytes)
+static void line_fill(struct coh_engine *engine, struct coh_frame *frame, const unsigned char *bytes, int to)
 {
   memcpy(coh_frame_data(engine, frame), bytes, engine->shape.line_bytes);
 }

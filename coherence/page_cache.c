@@ -5,6 +5,10 @@
  * this device holds is private to its process and guarded by a spin lock, which is taken with a frame locked (a page comes) or without
  * (one is to go), and inside of which nothing is locked. A page that another device took away stays in the queue until its turn comes.
  *
+ * Releasing changes the page table after the frame was unlocked, so it may come late, when the page has gone and come back: then the page table
+ * allows less than it might, and the next access finds that out. Only allowing more needs the lock. Where several pages are allowed at once
+ * (write_around), all their frames are locked, the further ones only if nobody holds them: who holds a lock waits for none.
+ *
  * A device that died keeps its frames; only its page table is gone (ESRCH), and with it the need to change it.
  */
 #include "coherence/pages.h"
@@ -12,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +39,19 @@
 #define SMALL_PAGE 4096
 
 /* frame->held */
-enum { IN_FRAME = 1, IN_STASH = 2, QUEUED = 4, USED = 8 };
+enum {
+  IN_FRAME = 1,
+  IN_STASH = 2,
+  QUEUED = 4,
+  USED = 8,
+  SHOWN = 16,   /* the data came together with its place in the page table */
+  LISTED = 32,  /* among those that this device got since it last released */
+  EARLY = 64,   /* released: it is mapped with less than the state's right, or, */
+  HIDDEN = 128, /* besides, not at all */
+  TAKEN = 256,  /* who had it after this device last time wanted to write */
+  MISTAKE = 512 /* how often it was released for nothing since then: this many times MISTAKES_MOST */
+};
+enum { MISTAKES_MOST = 2, AROUND = 16 };
 
 static void cannot(const char *what, uint64_t line, int error)
 {
@@ -96,9 +113,9 @@ static uint64_t asleep(const struct coh_engine *engine, uint64_t mode)
   return engine->pages->config.thread ? mode : 0;
 }
 
-static void protect(struct coh_engine *engine, int device, uint64_t line, bool on)
+static void protect(struct coh_engine *engine, int device, uint64_t line, uint64_t count, bool on)
 {
-  struct uffdio_writeprotect change = {.range = {address_of(engine, line), engine->shape.line_bytes},
+  struct uffdio_writeprotect change = {.range = {address_of(engine, line), count << engine->line_shift},
                                        .mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : asleep(engine, UFFDIO_WRITEPROTECT_MODE_DONTWAKE)};
   int result, tries = 0;
   while ((result = ioctl(uffd_of(engine, device), UFFDIO_WRITEPROTECT, &change)) &&
@@ -120,13 +137,13 @@ static void map(struct coh_engine *engine, uint64_t line, bool writable)
     else if (errno == EEXIST) partly = true, at += SMALL_PAGE;
     else if (errno != EAGAIN) cannot("cannot be mapped", line, errno);
   }
-  if (partly && writable) protect(engine, engine->me, line, false);
+  if (partly && writable) protect(engine, engine->me, line, 1, false);
 }
 
-/* Out of this device's page table, not out of its frame. */
-static void unmap(struct coh_engine *engine, uint64_t line)
+/* Out of this device's page table, not out of its frames. */
+static void unmap(struct coh_engine *engine, uint64_t line, uint64_t count)
 {
-  if (madvise((void *)address_of(engine, line), engine->shape.line_bytes, MADV_DONTNEED)) cannot("cannot be unmapped", line, errno);
+  if (madvise((void *)address_of(engine, line), count << engine->line_shift, MADV_DONTNEED)) cannot("cannot be unmapped", line, errno);
 }
 
 /* ---- Frames ------------------------------------------------------------------------------------------------------ */
@@ -240,6 +257,30 @@ static bool dequeue(struct coh_pages *pages, uint64_t *line)
   return any;
 }
 
+static uint32_t mistakes_of(const struct coh_frame *frame)
+{
+  return frame->held / MISTAKE;
+}
+
+/* This device got a right, which it gives up early when it releases, unless that was for nothing before. */
+static void list(struct coh_pages *pages, struct coh_frame *frame)
+{
+  if (frame->held & LISTED || mistakes_of(frame) == MISTAKES_MOST) return;
+  frame->held |= LISTED;
+  lock_queue(pages);
+  pages->listed[atomic_fetch_add_explicit(&pages->listed_count, 1, memory_order_relaxed)] = line_of(frame);
+  unlock_queue(pages);
+}
+
+static bool unlist(struct coh_pages *pages, uint64_t *line)
+{
+  lock_queue(pages);
+  bool any = atomic_load_explicit(&pages->listed_count, memory_order_relaxed);
+  if (any) *line = pages->listed[atomic_fetch_sub_explicit(&pages->listed_count, 1, memory_order_relaxed) - 1];
+  unlock_queue(pages);
+  return any;
+}
+
 /* What could not go now comes again. */
 static void requeue(struct coh_engine *engine, uint64_t line)
 {
@@ -262,7 +303,7 @@ static bool look_at_oldest(struct coh_engine *engine)
   bool used = frame->held & USED, held = frame->held & IN_FRAME && right_of(engine, frame->entry.state) > COH_RIGHT_NONE;
   frame->held &= ~(uint32_t)(USED | (held && used ? 0 : QUEUED));
   if (held && used) {
-    unmap(engine, line);
+    unmap(engine, line, 1);
     enqueue(engine->pages, line);
   }
   coh_frame_unlock(engine, frame);
@@ -299,6 +340,50 @@ int coh_pages_flush(struct coh_engine *engine)
   return first;
 }
 
+/* ---- Releasing ---------------------------------------------------------------------------------------------------- */
+
+/* Pages next to each other that the page table shall do the same with. */
+struct stretch {
+  uint64_t first, count;
+  bool hide; /* unmap; else write-protect */
+};
+
+static void release_stretch(struct coh_engine *engine, struct stretch *stretch)
+{
+  if (stretch->count && stretch->hide) unmap(engine, stretch->first, stretch->count);
+  else if (stretch->count) protect(engine, engine->me, stretch->first, stretch->count, true);
+  stretch->count = 0;
+}
+
+static void release_page(struct coh_engine *engine, uint64_t line, struct stretch *stretch)
+{
+  struct coh_frame *frame = coh_frame_find(engine, engine->me, line);
+  if (!frame) return;
+  enum coh_right right = right_of(engine, frame->entry.state);
+  bool hide = right == COH_RIGHT_READ || frame->held & TAKEN;
+  frame->held &= ~(uint32_t)LISTED;
+  if (right > COH_RIGHT_NONE) frame->held |= hide ? EARLY | HIDDEN : EARLY;
+  coh_frame_unlock(engine, frame);
+  if (right == COH_RIGHT_NONE) return;
+  bool before = line + 1 == stretch->first, after = line == stretch->first + stretch->count;
+  if (stretch->hide != hide || !(before || after)) release_stretch(engine, stretch);
+  *stretch = (struct stretch){stretch->count && after ? stretch->first : line, stretch->count + 1, hide};
+}
+
+void coh_pages_release(struct coh_engine *engine)
+{
+  struct coh_pages *pages = engine->pages;
+  struct stretch stretch = {0};
+  sigset_t all, before;
+  uint64_t line;
+  if (!atomic_load_explicit(&pages->listed_count, memory_order_relaxed)) return;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, &before); /* or a signal's handler could fault while this thread holds a lock */
+  while (unlist(pages, &line)) release_page(engine, line, &stretch);
+  release_stretch(engine, &stretch);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
 /* ---- What a step does -------------------------------------------------------------------------------------------- */
 
 static void keep_twin(struct coh_engine *engine, off_t place)
@@ -329,17 +414,36 @@ static void page_retract(struct coh_engine *engine, struct coh_frame *frame, int
   enum coh_right before = right_of(engine, from), after = right_of(engine, to);
   int device = device_of(engine, frame);
   if (after >= before) return;
-  if (device == engine->me && after == COH_RIGHT_NONE && holds_data(engine, to)) unmap(engine, line_of(frame));
-  else if (before == COH_RIGHT_WRITE) protect(engine, device, line_of(frame), true);
+  if (device != engine->me) frame->held = (frame->held & (TAKEN - 1) & ~(uint32_t)EARLY) | (after == COH_RIGHT_NONE ? TAKEN : 0);
+  if (device == engine->me && after == COH_RIGHT_NONE && holds_data(engine, to)) unmap(engine, line_of(frame), 1);
+  else if (before == COH_RIGHT_WRITE) protect(engine, device, line_of(frame), 1, true);
   if (before == COH_RIGHT_WRITE && engine->tally) compare_with_twin(engine, device, line_of(frame));
 }
 
-static void page_fill(struct coh_engine *engine, struct coh_frame *frame, const unsigned char *bytes)
+/* Data and place in the page table at once, where both are absent. False when a part was there. */
+static bool show(struct coh_engine *engine, uint64_t line, const unsigned char *bytes, bool writable)
+{
+  size_t done = 0;
+  while (done < engine->shape.line_bytes) {
+    struct uffdio_copy copy = {.dst = address_of(engine, line) + done,
+                               .src = (uintptr_t)bytes + done,
+                               .len = engine->shape.line_bytes - done,
+                               .mode = (writable ? 0 : UFFDIO_COPY_MODE_WP) | asleep(engine, UFFDIO_COPY_MODE_DONTWAKE)};
+    if (!ioctl(engine->pages->uffds[engine->me], UFFDIO_COPY, &copy)) return true;
+    if (copy.copy > 0) done += (size_t)copy.copy;
+    else if (errno == EEXIST) return false;
+    else if (errno != EAGAIN) cannot("cannot be filled; is there no memory left?", line, errno);
+  }
+  return true;
+}
+
+static void page_fill(struct coh_engine *engine, struct coh_frame *frame, const unsigned char *bytes, int to)
 {
   int device = device_of(engine, frame);
   uint64_t line = line_of(frame);
-  bool mine = device == engine->me;
-  write_at(engine, place_of(engine, device, line), bytes);
+  bool mine = device == engine->me, now = mine && !(frame->held & (IN_FRAME | IN_STASH)) && right_of(engine, to) > COH_RIGHT_NONE;
+  if (now && show(engine, line, bytes, right_of(engine, to) == COH_RIGHT_WRITE)) frame->held |= SHOWN;
+  else write_at(engine, place_of(engine, device, line), bytes);
   set_held(engine, frame, device, frame->held | IN_FRAME);
   drop_stash(engine, frame, device, line);
   if (!mine || frame->held & QUEUED) return;
@@ -355,12 +459,48 @@ static void page_copy_out(struct coh_engine *engine, struct coh_frame *frame, un
   else memset(bytes, 0, engine->shape.line_bytes); /* a broken protocol sends what it has not */
 }
 
+static bool is_only_protected(const struct coh_engine *engine, const struct coh_frame *frame)
+{
+  return frame->held & EARLY && !(frame->held & HIDDEN) && right_of(engine, frame->entry.state) == COH_RIGHT_WRITE;
+}
+
+/* It was released for nothing, as this device is the first to use it again. */
+static void note_mistake(struct coh_engine *engine, struct coh_frame *frame)
+{
+  frame->held = (frame->held & ~(uint32_t)(EARLY | HIDDEN)) + (mistakes_of(frame) < MISTAKES_MOST ? MISTAKE : 0);
+  list(engine->pages, frame);
+}
+
+/* The page may be stored to again, and so may those close behind it of which the same is true. Several frames are locked at once then, but none
+ * is waited for. */
+static void write_around(struct coh_engine *engine, uint64_t line)
+{
+  struct coh_frame *frames[AROUND] = {0};
+  uint64_t first = line, end = line + 1;
+  for (uint64_t i = 1; i < AROUND; i++) {
+    frames[i] = coh_frame_try(engine, engine->me, line + i);
+    if (!frames[i] || !is_only_protected(engine, frames[i])) continue;
+    note_mistake(engine, frames[i]);
+    if (line + i != end) {
+      protect(engine, engine->me, first, end - first, false);
+      first = line + i;
+    }
+    end = line + i + 1;
+  }
+  protect(engine, engine->me, first, end - first, false);
+  for (int i = 1; i < AROUND; i++)
+    if (frames[i]) coh_frame_unlock(engine, frames[i]);
+}
+
 /* An access to a page that is held already: it was not mapped, for a second chance, or another thread was first. */
 static void page_perform(struct coh_engine *engine, struct coh_frame *frame, struct coh_access *access)
 {
   enum coh_right right = right_of(engine, frame->entry.state);
   if (right < (access->input == COH_STORE ? COH_RIGHT_WRITE : COH_RIGHT_READ)) return; /* grant will do it */
-  map(engine, line_of(frame), right == COH_RIGHT_WRITE);
+  bool only_protected = is_only_protected(engine, frame);
+  if (frame->held & EARLY) note_mistake(engine, frame);
+  if (only_protected) write_around(engine, line_of(frame));
+  else map(engine, line_of(frame), right == COH_RIGHT_WRITE);
   frame->held |= USED;
 }
 
@@ -397,12 +537,21 @@ static void page_grant(struct coh_engine *engine, struct coh_frame *frame, int f
   }
   if (after == COH_RIGHT_WRITE && engine->tally) keep_twin(engine, place_of(engine, device, line));
   if (device != engine->me) return; /* it maps the page when it faults */
-  if (before == COH_RIGHT_NONE) map(engine, line, after == COH_RIGHT_WRITE);
-  else protect(engine, device, line, false);
-  frame->held |= USED;
+  if (before == COH_RIGHT_READ && !(frame->held & HIDDEN)) protect(engine, engine->me, line, 1, false);
+  else if (!(frame->held & SHOWN)) map(engine, line, after == COH_RIGHT_WRITE);
+  frame->held = (frame->held & ~(uint32_t)(SHOWN | EARLY | HIDDEN)) | USED;
+  atomic_store_explicit(&frame->used, fab_now_ns(), memory_order_relaxed);
+  list(engine->pages, frame);
 }
 
 const struct coh_cache_ops coh_page_ops = {page_retract, page_fill, page_copy_out, page_perform, page_grant};
+
+bool coh_pages_keep(const struct coh_engine *engine, int device, uint64_t line)
+{
+  const struct coh_frame *frame = engine->all_frames + (size_t)device * engine->frame_count + line;
+  uint64_t since_ns = atomic_load_explicit(&frame->used, memory_order_relaxed);
+  return since_ns && fab_now_ns() - since_ns < COH_KEEP_NS;
+}
 
 /* ---- Faults ------------------------------------------------------------------------------------------------------ */
 
@@ -421,26 +570,28 @@ static bool is_absent(struct coh_engine *engine, uint64_t line)
          __atomic_load_n(&frame->entry.state, __ATOMIC_RELAXED) == 0;
 }
 
-/* After the second read fault in order the next pages come along, up to the end of the window. What cannot be had is left to its own fault. */
-static void fetch_ahead(struct coh_engine *engine, uint64_t line)
+/* After the third fault of a kind at equal distances the next pages come along, up to the end of the window: to read what is absent, to write what
+ * this device may read. What cannot be had is left to its own fault. */
+static void fetch_ahead(struct coh_engine *engine, uint64_t line, bool write)
 {
   struct coh_pages *pages = engine->pages;
-  bool in_order = atomic_exchange_explicit(&pages->next_line, line + 1, memory_order_relaxed) == line;
-  uint32_t run = in_order ? atomic_fetch_add_explicit(&pages->in_order, 1, memory_order_relaxed) : 0;
-  if (!in_order) atomic_store_explicit(&pages->in_order, 0, memory_order_relaxed);
-  uint64_t end = (line / engine->window_lines + 1) * engine->window_lines, next = line + 1;
-  if (run < 1 || pages->config.prefetch < 2) return;
-  for (int i = 1; i < pages->config.prefetch && next < end && is_absent(engine, next); i++, next++) {
-    if (touch(engine, next << engine->line_shift, false)) return;
-    if (engine->tally) coh_tally_prefetch(engine);
+  struct coh_sequence *sequence = &pages->sequences[write];
+  uint64_t stride = line - atomic_exchange_explicit(&sequence->last_line, line, memory_order_relaxed);
+  bool in_order = atomic_exchange_explicit(&sequence->stride, stride, memory_order_relaxed) == stride;
+  uint64_t end = (line / engine->window_lines + 1) * engine->window_lines, next = line + stride;
+  if (!in_order || !stride || stride > COH_STRIDE_MOST) return;
+  for (int i = 1; i < pages->config.prefetch && next < end; i++, next += stride) {
+    if (write ? coh_frame_right(engine, engine->me, next) != COH_RIGHT_READ : !is_absent(engine, next)) break;
+    if (touch(engine, next << engine->line_shift, write)) return;
+    if (engine->tally && !write) coh_tally_prefetch(engine);
   }
-  atomic_store_explicit(&pages->next_line, next, memory_order_relaxed);
+  atomic_store_explicit(&sequence->last_line, next - stride, memory_order_relaxed);
 }
 
 int coh_pages_fault(struct coh_engine *engine, uint64_t offset, bool write)
 {
   int result = touch(engine, offset, write);
-  if (!result && !write) fetch_ahead(engine, offset >> engine->line_shift);
+  if (!result) fetch_ahead(engine, offset >> engine->line_shift, write);
   return result;
 }
 
@@ -478,6 +629,14 @@ static int create_uffd(bool for_kernel)
   return fd >= 0 ? fd : -error;
 }
 
+static int register_windows(const struct coh_engine *engine)
+{
+  struct uffdio_register range = {.range = {engine->base, engine->bytes},
+                                  .mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR | UFFDIO_REGISTER_MODE_WP};
+  if (!ioctl(engine->pages->uffds[engine->me], UFFDIO_REGISTER, &range)) return 0;
+  return errno == EINVAL ? -ENOSYS : -errno;
+}
+
 static int open_uffd(struct coh_engine *engine)
 {
   struct coh_pages *pages = engine->pages;
@@ -488,10 +647,19 @@ static int open_uffd(struct coh_engine *engine)
                            .features = UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP |
                                        UFFD_FEATURE_WP_HUGETLBFS_SHMEM | (pages->config.thread ? 0 : UFFD_FEATURE_SIGBUS)};
   if (ioctl(fd, UFFDIO_API, &api)) return errno == EINVAL ? -ENOSYS : -errno;
-  struct uffdio_register range = {.range = {engine->base, engine->bytes},
-                                  .mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR | UFFDIO_REGISTER_MODE_WP};
-  if (ioctl(fd, UFFDIO_REGISTER, &range)) return errno == EINVAL ? -ENOSYS : -errno;
-  return 0;
+  return register_windows(engine);
+}
+
+int coh_pages_hide(struct coh_engine *engine)
+{
+  int kind = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  return mmap((void *)engine->base, engine->bytes, PROT_READ | PROT_WRITE, kind, -1, 0) == MAP_FAILED ? -errno : 0;
+}
+
+int coh_pages_show(struct coh_engine *engine)
+{
+  int result = map_frames(engine);
+  return result ? result : register_windows(engine);
 }
 
 static int open_queue(struct coh_engine *engine)
@@ -499,10 +667,11 @@ static int open_queue(struct coh_engine *engine)
   struct coh_pages *pages = engine->pages;
   size_t room = 1;
   while (room < engine->bytes >> engine->line_shift) room *= 2;
-  void *queue = mmap(NULL, room * sizeof *pages->queue, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void *queue = mmap(NULL, 2 * room * sizeof *pages->queue, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (queue == MAP_FAILED) return -errno;
   pages->queue = queue;
   pages->queue_mask = room - 1;
+  pages->listed = pages->queue + room;
   return 0;
 }
 
@@ -511,7 +680,6 @@ int coh_pages_open(struct coh_engine *engine, const struct coh_page_config *conf
   struct coh_pages *pages = calloc(1, sizeof *pages);
   if (!pages) return -ENOMEM;
   pages->config = *config;
-  pages->next_line = UINT64_MAX;
   if (config->budget < engine->capacity) engine->capacity = config->budget;
   for (int d = 0; d < COH_MAX_DEVICES; d++) pages->uffds[d] = -1;
   engine->pages = pages;
@@ -528,7 +696,7 @@ void coh_pages_close(struct coh_engine *engine)
   struct coh_pages *pages = engine->pages;
   for (int d = 0; d < COH_MAX_DEVICES; d++)
     if (pages->uffds[d] >= 0) close(pages->uffds[d]);
-  if (pages->queue) munmap(pages->queue, (pages->queue_mask + 1) * sizeof *pages->queue);
+  if (pages->queue) munmap(pages->queue, 2 * (pages->queue_mask + 1) * sizeof *pages->queue);
   free(pages);
   engine->pages = NULL;
 }

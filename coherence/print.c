@@ -165,13 +165,13 @@ void coh_print_html_style(FILE *out)
   fputs("<style>\n"
         "body{font:14px/1.35 system-ui,sans-serif;margin:1.2em;color:#1c2430;background:#fff}\n"
         "h1{font-size:1.35em;margin:.2em 0}h2{font-size:1.1em;margin:1.2em 0 .4em}\n"
-        "table.coh{border-collapse:collapse;font:11.5px/1.3 ui-monospace,monospace}\n"
+        "table.coh{border-collapse:collapse;font:clamp(11.5px,.85vw,16px)/1.3 ui-monospace,monospace}\n"
         ".coh th,.coh td{border:1px solid #c5ccd6;padding:2px 5px;vertical-align:top;text-align:left}\n"
         ".coh th{background:#eef1f5;white-space:nowrap}.coh thead th{position:sticky;top:0;z-index:1}.coh "
         "tr>th:first-child{position:sticky;left:0}\n"
         ".coh td.stall{color:#8a6d1a;background:#fdf8e6}.coh td.empty{background:#f4f5f7}.coh tr.stable>th{background:#dfe9f7}\n"
         ".coh b{color:#0b5cad;font-weight:600;white-space:nowrap}.coh td.lit{background:#ffd75e;outline:2px solid #d08900}\n"
-        "svg text{font:11px ui-monospace,monospace}\n"
+        "svg text{font:13px ui-monospace,monospace}\n"
         "</style>\n",
         out);
 }

@@ -233,6 +233,8 @@ static void close_descriptor(int fd)
 static void endpoint_free(struct fab_ofi_endpoint *e)
 {
   if (e->ep) close_fid(&e->ep->fid);
+  for (int i = 0; e->peers && i < e->numbers; i++)
+    if (e->peers[i].pull_mr) close_fid(&e->peers[i].pull_mr->fid);
   if (e->window_mr) close_fid(&e->window_mr->fid);
   if (e->memory_mr) close_fid(&e->memory_mr->fid);
   if (e->cq) close_fid(&e->cq->fid);

@@ -193,6 +193,7 @@ int fab_ofi_settle(struct fab_ofi_endpoint *e, bool now);  /* ends everything wi
 void fab_ofi_said_bye(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer);
 void fab_ofi_tick(struct fab_ofi_endpoint *e); /* who is silent? */
 void fab_ofi_lose(struct fab_endpoint *endpoint, int device);
+void fab_ofi_leave(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer); /* says BYE behind everything else */
 void fab_ofi_part(struct fab_ofi_endpoint *e); /* waits until everybody has read what was sent; before closing */
 
 static inline int fab_ofi_number(const struct fab_ofi_endpoint *e, const struct fab_ofi_peer *peer)

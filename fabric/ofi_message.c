@@ -382,6 +382,7 @@ static bool sequence(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, stru
   buffer->wire->reserved = (uint32_t)payload;
   buffer->next = *at;
   *at = buffer;
+  if (e->closing && !peer->met) fab_ofi_leave(e, peer);
   peer->met = true;
   drain(e, peer);
   return true;

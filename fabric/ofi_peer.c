@@ -11,7 +11,8 @@
  * with the provider is waited for, GRACE_NS at most.
  *
  * End. close sends BYE behind the last message to everybody it spoke with, and waits until each has answered FAREWELL (all was read) or
- * BYE, or is lost: closing at once could take away what is still on its way. Meanwhile messages are read and thrown away.
+ * BYE, or is lost: closing at once could take away what is still on its way. Meanwhile messages are read and thrown away; who speaks for the
+ * first time only now gets its BYE as well.
  */
 #include "fabric/ofi.h"
 
@@ -227,6 +228,12 @@ static bool is_anybody_waited_for(const struct fab_ofi_endpoint *e)
   return e->in_flight > 0;
 }
 
+void fab_ofi_leave(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer)
+{
+  peer->due |= 1u << FAB_OFI_BYE;
+  fab_ofi_want(e, peer);
+}
+
 void fab_ofi_part(struct fab_ofi_endpoint *e)
 {
   uint64_t deadline_ns = fab_now_ns() + PART_NS;
@@ -234,9 +241,7 @@ void fab_ofi_part(struct fab_ofi_endpoint *e)
   for (int i = 0; i < e->numbers; i++) {
     struct fab_ofi_peer *peer = &e->peers[i];
     fail_sends(peer, -ECANCELED);
-    if (!is_waited_for(e, peer)) continue;
-    peer->due |= 1u << FAB_OFI_BYE;
-    fab_ofi_want(e, peer);
+    if (is_waited_for(e, peer)) fab_ofi_leave(e, peer);
   }
   while (is_anybody_waited_for(e) && fab_now_ns() < deadline_ns)
     if (!fab_ofi_progress(&e->base)) nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);

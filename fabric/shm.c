@@ -98,7 +98,8 @@ struct endpoint {
   _Atomic uint32_t rings; /* bell.rings when sleep_begin was called */
   struct peer *waiting;
   int actives;
-  int *active; /* indices of the peers whose rings are polled */
+  int *active;   /* indices of the peers whose rings are polled */
+  int *wake_fds; /* what config.wake_fds is, when there are any */
   struct peer peers[];
 };
 
@@ -166,18 +167,36 @@ static bool valid(const struct fab_config *config)
          config->rings;
 }
 
+static void endpoint_free(struct endpoint *e)
+{
+  free(e->active);
+  free(e->wake_fds);
+  free(e);
+}
+
+/* The caller's list of descriptors need not live as long as the endpoint. */
+static struct endpoint *endpoint_new(const struct fab_config *config)
+{
+  size_t count = (size_t)config->count;
+  struct endpoint *e = calloc(1, sizeof *e + count * sizeof *e->peers);
+  if (!e) return NULL;
+  e->base.ops = &fab_shm;
+  e->config = *config;
+  e->active = calloc(count, sizeof *e->active);
+  e->wake_fds = calloc(count, sizeof *e->wake_fds);
+  if (!e->active || !e->wake_fds) {
+    endpoint_free(e);
+    return NULL;
+  }
+  if (config->wake_fds) e->config.wake_fds = memcpy(e->wake_fds, config->wake_fds, count * sizeof *e->wake_fds);
+  return e;
+}
+
 static int shm_open(const struct fab_config *config, struct fab_endpoint **endpoint)
 {
   if (!valid(config)) return -EINVAL;
-  struct endpoint *e = calloc(1, sizeof *e + (size_t)config->count * sizeof *e->peers);
+  struct endpoint *e = endpoint_new(config);
   if (!e) return -ENOMEM;
-  e->active = calloc((size_t)config->count, sizeof *e->active);
-  if (!e->active) {
-    free(e);
-    return -ENOMEM;
-  }
-  e->base.ops = &fab_shm;
-  e->config = *config;
   e->slots = (uint32_t)(ring_bytes(config->count) / 8 / sizeof(struct slot));
   e->bulk = (uint32_t)(ring_bytes(config->count) - e->slots * sizeof(struct slot));
   e->inboxes = config->rings;
@@ -200,8 +219,7 @@ static void shm_close(struct fab_endpoint *endpoint)
 {
   struct endpoint *e = (struct endpoint *)endpoint;
   for (struct peer *peer = e->waiting; peer; peer = peer->out.next_waiting) fail_queue(&peer->out, -ECANCELED);
-  free(e->active);
-  free(e);
+  endpoint_free(e);
 }
 
 /* ---- RMA */

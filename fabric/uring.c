@@ -1,4 +1,4 @@
-/* The fabric between coherence domains: TCP sockets on the loopback, driven by io_uring. MSG only.
+/* The fabric between coherence domains: TCP sockets, on the loopback or between hosts, driven by io_uring. MSG only.
  *
  * An endpoint has one ring. An operation in the kernel is named by its link and kind (fab_uring_tag); a link is freed only once none of its
  * operations is left, so a completion never finds a link that is gone. What is to be started is collected (rx_due, tx_due) and
@@ -17,7 +17,7 @@
  * whoever calls progress (is_transient).
  *
  * Death. The end of a connection's stream, or a refused connection, ends a link: everything that had arrived was delivered before, since
- * the stream ends behind it. A device is lost when its last link has ended and nobody waits to be accepted. uring_close sends the end of
+ * the stream ends behind it. Between hosts it also ends when the other kernel is silent for config.silence_ns. A device is lost when its last link has ended and nobody waits to be accepted. uring_close sends the end of
  * stream behind the last message and keeps reading until all of it was acknowledged: closing with unread bytes would discard what is
  * still on its way.
  */
@@ -49,6 +49,7 @@
 #define SPARE_STRANGERS 64
 #define SOCKET_BYTES (4 << 20)
 #define CLOSE_NS 2000000000u /* how long close waits for others to take what was sent */
+#define MOST_SILENCE_MS 3600000
 #define BOUNCE_BYTES (4 * (size_t)FAB_URING_HALF)
 
 /* ---- the ring */
@@ -147,11 +148,33 @@ static void return_slot(struct fab_uring_endpoint *e, int slot)
   if (io_uring_register_buffers_update_tag(&e->ring, (unsigned)slot, &nothing, NULL, 1) == 1) e->slots_free |= 1ull << slot;
 }
 
-static void set_options(int fd)
+/* 0 where there are no others. */
+static uint32_t address_of(const struct fab_uring_endpoint *e, int device)
 {
-  int on = 1, bytes = SOCKET_BYTES;
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+  return e->config.addresses ? e->config.addresses[device] : 0;
+}
+
+static void set_option(int fd, int level, int option, int value)
+{
+  setsockopt(fd, level, option, &value, sizeof value);
+}
+
+/* The kernel probes the other host's when nothing comes. */
+static void set_silence(int fd, uint64_t silence_ns)
+{
+  uint64_t milliseconds = silence_ns / 1000000 < MOST_SILENCE_MS ? silence_ns / 1000000 : MOST_SILENCE_MS;
+  int half = (int)(milliseconds / 2000), quarter = (int)(milliseconds / 4000);
+  set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, half ? half : 1);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, quarter ? quarter : 1);
+  set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)milliseconds);
+}
+
+static void set_options(const struct fab_uring_endpoint *e, int fd)
+{
+  set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  set_option(fd, SOL_SOCKET, SO_SNDBUF, SOCKET_BYTES);
+  if (address_of(e, e->config.device)) set_silence(fd, e->config.silence_ns);
 }
 
 /* Owns fd from here on, also when it fails. */
@@ -165,7 +188,7 @@ static struct fab_uring_link *link_new(struct fab_uring_endpoint *e, int fd)
     close(fd);
     return NULL;
   }
-  set_options(fd);
+  set_options(e, fd);
   *link = (struct fab_uring_link){.endpoint = e, .fd = fd, .remote = -1, .bounce = bounce, .slot = -1, .next = e->links};
   if (e->links) e->links->previous = link;
   e->links = link;
@@ -302,7 +325,8 @@ static struct fab_uring_link *connect_to(struct fab_uring_endpoint *e, int remot
   link->remote = remote;
   link->hello = hello_to(e, remote);
   link->address = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons(e->config.ports[remote])};
-  link->address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  uint32_t address = address_of(e, remote / FAB_CHANNELS);
+  link->address.sin_addr.s_addr = address ? address : htonl(INADDR_LOOPBACK);
   e->devices[remote / FAB_CHANNELS].links++;
   prepare_connect(link);
   return link;
@@ -334,7 +358,7 @@ static void reconnect(struct fab_uring_link *link)
   }
   close(link->fd);
   link->fd = fd;
-  set_options(fd);
+  set_options(link->endpoint, fd);
   prepare_connect(link);
 }
 
@@ -731,6 +755,16 @@ static struct fab_uring_endpoint *endpoint_new(const struct fab_config *config)
   return NULL;
 }
 
+/* A connection to the first device of every other host, which tells when the host is lost although nobody sends to it. */
+static void watch_hosts(struct fab_uring_endpoint *e)
+{
+  uint32_t own = address_of(e, e->config.device);
+  for (int d = 0; d < e->config.devices; d++) {
+    bool first = d == 0 || address_of(e, d) != address_of(e, d - 1);
+    if (first && address_of(e, d) != own) link_to(e, d * FAB_CHANNELS + (int)e->config.channel);
+  }
+}
+
 static int uring_open(const struct fab_config *config, struct fab_endpoint **endpoint)
 {
   if (config->device < 0 || config->device >= config->devices || !config->ports) return -EINVAL;
@@ -744,6 +778,7 @@ static int uring_open(const struct fab_config *config, struct fab_endpoint **end
     return error;
   }
   e->slots_free = io_uring_register_buffers_sparse(&e->ring, REGISTERED) ? 0 : ~0ull;
+  if (config->watch) watch_hosts(e);
   flush(e);
   *endpoint = &e->base;
   return 0;

@@ -58,8 +58,8 @@ enum { UMA_NUMA_AUTO = 1, UMA_NUMA_NONE, UMA_NUMA_INTERLEAVE };
 enum { UMA_ON_FAILURE_END = 1, UMA_ON_FAILURE_CONTINUE };
 enum { UMA_OFF = 1, UMA_ON };
 
-/* Joins the session that `uma run` or uma_spawn started this process for; without either, starts a session of one device.
- * `config` is used for a session of one device only (elsewhere the launcher has decided); NULL is all defaults.
+/* Joins the session that `uma run`, uma_spawn or a PMIx launcher (mpirun, srun) started this process for; without any, starts a session of one
+ * device. `config` is used for a session of one device, and under a PMIx launcher that of device 0 (elsewhere the launcher has decided); NULL is all defaults.
  * Errors: -EINVAL a bad setting; -EEXIST something is mapped where the windows must go (uma_last_error names it, UMA_BASE
  * is the way out); -EALREADY called twice; -ENOMEM. One thread, once. */
 int uma_init(const struct uma_config *config);
@@ -81,10 +81,17 @@ int uma_spawn(const struct uma_config *config, int devices, int (*function)(void
  * Errors: -EINVAL the session was not started for it; -ENOSPC all devices exist; -EBUSY this process has other threads (streams make one),
  * which a copy would lack; -EAGAIN or -ENOMEM from fork(2). Any device, but one thread. */
 int uma_fork(void);
+bool uma_can_fork(void); /* whether the session was started for it */
 
 /* Waits until a device that uma_fork started has left the session and its process has ended; its number is free again then.
  * Errors: -ECHILD no such device; -EDEADLK this device; -EHOSTDOWN it was lost. */
 int uma_wait_device(int device);
+
+/* For programs that begin as one process, where all devices exist from the beginning: each repeats what device 0 does, up to the point from which
+ * it is needed, and changes nothing by it. From uma_rehearse(true) to uma_rehearse(false) this process has private memory, all zero at first, in
+ * the place of all windows of its domain, and what it stores there is forgotten. Meanwhile only loads, stores, uma_get and uma_put use windows.
+ * Errors: -EOPNOTSUPP not with --coherence page; -EALREADY it does, or does not, rehearse; those of uma_flush. One thread, without streams. */
+int uma_rehearse(bool on);
 
 const char *uma_strerror(int error); /* explains a return value; any sign, never NULL */
 const char *uma_last_error(void);    /* one sentence on the calling thread's last failure in this library, "" when none */
@@ -94,7 +101,7 @@ const char *uma_last_error(void);    /* one sentence on the calling thread's las
 enum uma_path {
   UMA_PATH_SELF = 1, /* this device's own memory */
   UMA_PATH_MAP,      /* mapped: reached by this processor's own load and store */
-  UMA_PATH_RMA,      /* reached by put and get over a network */
+  UMA_PATH_RMA,      /* on another host: reached through coherent caches over a network */
   UMA_PATH_MSG,      /* another coherence domain: reached by messages only */
 };
 

@@ -142,8 +142,9 @@ Test(bench, a_broken_row_is_an_error_that_names_what_was_expected)
 Test(bench, list_names_every_benchmark)
 {
   static const char *const names[] = {
-      "latency.chase", "transfer.read", "transfer.pingpong", "random.gups",       "sync.barrier", "collective",      "stream",
-      "kvpool",        "coherence.hit", "coherence.miss",    "coherence.traffic", "page.miss",    "page.transition", "ofi"};
+      "latency.chase",   "transfer.read", "transfer.pingpong", "random.gups",    "sync.barrier",      "collective",
+      "stream",          "kvpool",        "coherence.hit",     "coherence.miss", "coherence.traffic", "page.miss",
+      "page.transition", "ofi.rma",       "ofi.miss",          "ofi.page",       "ofi.talk"};
   for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) expect_bench("--list", 0, names[i]);
 }
 
@@ -315,13 +316,38 @@ Test(bench, page_faults_and_their_bare_operations_are_measured, .timeout = 120)
 Test(bench, the_fabric_between_hosts_is_measured_beside_bare_libfabric, .timeout = 120)
 {
   static const char *const benches[] = {"ofi.put", "ofi.get"}, *const paths[] = {"rma", "raw", "spin"};
-  struct bench_rows rows = run_into_rows("ofi");
+  struct bench_rows rows = run_into_rows("ofi.rma");
   for (int i = 0; i < 6; i++) {
     const char *bench = benches[i / 3], *path = paths[i % 3];
     cr_expect(bench_rows_find(&rows, bench, path, NULL, 2, 8, "latency"), "%s %s", bench, path);
     cr_expect(bench_rows_find(&rows, bench, path, NULL, 2, 4096, "latency"), "%s %s", bench, path);
     cr_expect(bench_rows_find(&rows, bench, path, NULL, 2, 1 << 20, "bandwidth"), "%s %s", bench, path);
   }
+  bench_rows_free(&rows);
+}
+
+Test(bench, what_other_hosts_hold_is_measured_beside_the_same_messages, .timeout = 120)
+{
+  static const struct wanted_row wanted[] = {
+      {"ofi.miss.read", "line", 2, 64, "latency"},   {"ofi.miss.read", "raw", 2, 64, "latency"},
+      {"ofi.miss.write", "line", 2, 64, "latency"},  {"ofi.miss.write", "raw", 2, 64, "latency"},
+      {"ofi.upgrade", "line", 2, 64, "latency"},     {"ofi.upgrade", "raw", 2, 64, "latency"},
+      {"ofi.turn.read", "line", 2, 64, "latency"},   {"ofi.turn.read", "raw", 2, 64, "latency"},
+      {"ofi.turn.write", "line", 2, 64, "latency"},  {"ofi.turn.write", "raw", 2, 64, "latency"},
+      {"ofi.message", "message", 2, 8, "latency"},   {"ofi.message", "raw", 2, 8, "latency"},
+      {"ofi.barrier", "message", 2, 0, "latency"},   {"ofi.barrier", "raw", 2, 0, "latency"},
+      {"ofi.allreduce", "message", 2, 8, "latency"}, {"ofi.allreduce", "raw", 2, 8, "latency"},
+  };
+  static const struct wanted_row pages[] = {
+      {"ofi.page.read", "page", 2, 4096, "latency"},
+      {"ofi.page.read", "raw", 2, 4096, "latency"},
+      {"ofi.page.turn.write", "page", 2, 4096, "latency"},
+      {"ofi.page.turn.write", "raw", 2, 4096, "latency"},
+      {"ofi.fault", "raw", 2, 4096, "latency"},
+  };
+  struct bench_rows rows = run_into_rows("ofi.miss ofi.page ofi.talk");
+  expect_rows(&rows, wanted, sizeof wanted / sizeof wanted[0]);
+  if (bare_allowed(false)) expect_rows(&rows, pages, sizeof pages / sizeof pages[0]);
   bench_rows_free(&rows);
 }
 

@@ -50,6 +50,17 @@ Test(protocol_command, proof)
   expect("check mesi --random --devices 12 --lines 5 --steps 20000 --lose 3@700", 0, "device 3 lost after step 700: ");
 }
 
+/* A protocol of stable states only. */
+Test(protocol_command, one_transaction_at_a_time)
+{
+#define STABLE "examples/labs/solutions/04-msi-atomic/right-silent/msi.protocol"
+  if (access(STABLE, R_OK)) cr_skip_test("not run in the repository's root");
+  expect("check " STABLE " --atomic", 0, "sharers full, one transaction at a time\n");
+  expect("check " STABLE, 1, "BROKEN");
+  expect("check moesi --atomic", 0, "proved: in every state");
+  expect("check moesi --atomic --random", 2, "do not go with --random");
+}
+
 Test(protocol_command, counterexample_and_page)
 {
   char *path = write_mutant(), *arguments, *said;

@@ -29,7 +29,7 @@ static inline int session_hosts(int devices, int servers)
 {
   const char *text = getenv("UMA_TEST_HOSTS");
   int hosts = text ? atoi(text) : 1;
-  return hosts > 0 && hosts <= devices && (servers == 1 || servers % hosts == 0) ? hosts : 1;
+  return hosts > 0 && hosts <= devices && devices <= 16 && (servers == 1 || servers % hosts == 0) ? hosts : 1;
 }
 
 /* Runs the function as every device and expects all to succeed. */

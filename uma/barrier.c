@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "uma/clock.h"
+#include "uma/coherent.h"
 #include "uma/remote.h"
 #include "uma/session.h"
 #include "uma/wait.h"
@@ -176,6 +177,7 @@ int uma_barrier_wait(const struct uma_barrier *barrier, int count)
   uint64_t round = 0;
   int result = check(barrier);
   if (result) return result;
+  uma_coherent_release();
   uma_crossing();
   if (uma_self.clock) uma_clock_access(barrier->home, FAB_ACCESS_ATOMIC, sizeof(uint32_t));
   result = explain(operate(UMA_BARRIER_ARRIVE, barrier->home, barrier->index, count < 1 ? 0 : (uint64_t)count, &round), barrier);

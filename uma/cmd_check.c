@@ -17,7 +17,7 @@ enum { EXIT_BROKEN = 1, EXIT_USAGE = 2, EXIT_INCOMPLETE = 3 };
 /* Flags as they were given; NULL: not. What is valid depends on --random, so they are read when all are known. */
 struct arguments {
   const char *protocol, *html, *sharers, *caches, *lines, *depth, *memory, *seed, *steps, *devices, *lose;
-  bool random;
+  bool random, atomic;
 };
 
 static void check_arguments(struct argp_state *state, const struct arguments *arguments)
@@ -25,9 +25,10 @@ static void check_arguments(struct argp_state *state, const struct arguments *ar
   const char *sharers = arguments->sharers;
   if (sharers && strcmp(sharers, "full") && strcmp(sharers, "limited") && strcmp(sharers, "coarse"))
     argp_failure(state, EXIT_USAGE, 0, "--sharers: \"%s\" is not valid; expected full, limited or coarse", sharers);
-  if (arguments->random && (arguments->caches || arguments->depth || arguments->memory))
-    argp_failure(state, EXIT_USAGE, 0,
-                 "--caches, --depth and --memory do not go with --random; it takes --devices, --lines, --seed, --steps and --lose");
+  if (arguments->random && (arguments->caches || arguments->depth || arguments->memory || arguments->atomic))
+    argp_failure(
+        state, EXIT_USAGE, 0,
+        "--caches, --depth, --memory and --atomic do not go with --random; it takes --devices, --lines, --seed, --steps and --lose");
   if (!arguments->random && (arguments->seed || arguments->steps || arguments->devices || arguments->lose))
     argp_failure(state, EXIT_USAGE, 0, "--seed, --steps, --devices and --lose go with --random only");
 }
@@ -43,6 +44,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
   case 'm': arguments->memory = text; return 0;
   case 'h': arguments->html = text; return 0;
   case 'r': arguments->random = true; return 0;
+  case 'a': arguments->atomic = true; return 0;
   case 'S': arguments->seed = text; return 0;
   case 'N': arguments->steps = text; return 0;
   case 'D': arguments->devices = text; return 0;
@@ -65,6 +67,7 @@ static struct coh_check_options check_options(const struct arguments *arguments)
       .lines = (int)uma_cmd_number("--lines", arguments->lines, 1, COH_WORLD_LINES, 1),
       .depth = (int)uma_cmd_number("--depth", arguments->depth, 1, 1000000, 0),
       .bytes_most = (size_t)uma_cmd_number("--memory", arguments->memory, 1, 1 << 20, 2048) << 20,
+      .atomic = arguments->atomic,
   };
 }
 
@@ -94,8 +97,8 @@ static void print_result(const struct coh_protocol *protocol, const struct coh_c
                                          "no event is unhandled, and the system can come to rest",
                                          "BROKEN", "nothing is broken as far as this depth; there is more",
                                          "nothing is broken so far, but there is no more room (--memory)"};
-  printf("%s, %d caches, %d line%s, sharers %s\n", protocol->name, options->caches, options->lines, options->lines > 1 ? "s" : "",
-         options->sharers);
+  printf("%s, %d caches, %d line%s, sharers %s%s\n", protocol->name, options->caches, options->lines, options->lines > 1 ? "s" : "",
+         options->sharers, options->atomic ? ", one transaction at a time" : "");
   printf("  %llu states, %llu transitions, the farthest state %d steps away\n", (unsigned long long)result->states,
          (unsigned long long)result->transitions, result->depth);
   printf("  %.2f s, %.0f states/s, %.0f MB\n", seconds, (double)result->states / seconds, (double)result->bytes / 1e6);
@@ -230,6 +233,7 @@ int uma_cmd_check(int argc, char **argv)
       {"sharers", 's', "KIND", 0, "full, limited or coarse sets of sharers (default full)", 0},
       {"depth", 'd', "N", 0, "look at runs of up to N steps only", 0},
       {"memory", 'm', "MIB", 0, "use at most this much memory (default 2048)", 0},
+      {"atomic", 'a', 0, 0, "one transaction at a time: no access while a message is under way, so that stable states are enough", 0},
       {"html", 'h', "FILE", 0, "write a counterexample as a page to step through", 0},
       {"random", 'r', 0, 0, "not all states of a small system, but a random run of a large one", 1},
       {"seed", 'S', "N", 0, "which random run (default 1)", 1},

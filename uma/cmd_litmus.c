@@ -155,6 +155,7 @@ static int run_test(const struct uma_litmus *test, const struct uma_litmus_optio
   struct uma_litmus_outcomes seen;
   uint64_t begin_ns = fab_now_ns();
   int result = uma_litmus_run(test, options, &seen);
+  if (result == UMA_LITMUS_SILENT) return 0;
   if (result) {
     fprintf(stderr, "uma litmus: %s\n", uma_last_error());
     return result == -EINVAL ? EXIT_USAGE : EXIT_UNREADABLE;
@@ -239,6 +240,22 @@ static int do_files(const struct arguments *arguments, FILE *json)
   return status;
 }
 
+/* On the devices of a launcher when there are any. */
+static int run_files(const struct arguments *arguments, FILE *json)
+{
+  int joined = arguments->explain ? 0 : uma_litmus_join(&arguments->options);
+  if (joined < 0) {
+    fprintf(stderr, "uma litmus: %s\n", uma_last_error());
+    return joined == -EINVAL ? EXIT_USAGE : EXIT_UNREADABLE;
+  }
+  int status = do_files(arguments, json);
+  if (joined && uma_finalize() && !status) {
+    fprintf(stderr, "uma litmus: %s\n", uma_last_error());
+    status = EXIT_UNREADABLE;
+  }
+  return status;
+}
+
 static const struct argp_option own_options[] = {
     {"runs", RUNS, "N", 0, "iterations of each test, 1 to 1000000000 (default 100000)", 0},
     {"same-line", SAME_LINE, NULL, 0, "pack all locations into one cache line, not each into its own", 0},
@@ -270,10 +287,12 @@ int uma_cmd_litmus(int argc, char **argv)
       .options = options,
       .parser = parse,
       .args_doc = "FILE.litmus...",
-      .doc = "Runs litmus tests (herd and litmus7 format, X86_64 or X86), each thread on a device of its own, and counts the outcomes.\v"
-             "Exit status: 0 all files ran (what was observed is information); 3 a ~exists was observed, a forall was violated, or with "
-             "--explain a file's statement such as \"SC=forbidden TSO=allowed\" is wrong; 1 a file cannot be read, parsed or run; 2 a bad "
-             "flag.",
+      .doc =
+          "Runs litmus tests (herd and litmus7 format, X86_64 or X86), each thread on a device of its own, and counts the outcomes. A PMIx "
+          "launcher brings the devices onto several hosts: mpirun --host A:2,B:2 uma litmus --coherence line FILE.litmus\v"
+          "Exit status: 0 all files ran (what was observed is information); 3 a ~exists was observed, a forall was violated, or with "
+          "--explain a file's statement such as \"SC=forbidden TSO=allowed\" is wrong; 1 a file cannot be read, parsed or run; 2 a bad "
+          "flag.",
   };
   argp_err_exit_status = EXIT_USAGE;
   argp_parse(&argp, argc, argv, 0, NULL, &arguments);
@@ -286,7 +305,7 @@ int uma_cmd_litmus(int argc, char **argv)
     fprintf(stderr, "uma litmus: --json %s: %s\n", arguments.json, strerror(errno));
     return EXIT_UNREADABLE;
   }
-  int status = do_files(&arguments, json);
+  int status = run_files(&arguments, json);
   if (json && fclose(json)) {
     fprintf(stderr, "uma litmus: --json %s: %s\n", arguments.json, strerror(errno));
     status = EXIT_UNREADABLE;

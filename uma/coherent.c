@@ -328,10 +328,29 @@ int uma_coherent_after_fork(void)
   return result ? result : uma_coherent_serve();
 }
 
+void uma_coherent_release(void)
+{
+  if (uma_self.engine && uma_self.engine->pages) coh_pages_release(uma_self.engine);
+}
+
+int uma_rehearse(bool on)
+{
+  if (!uma_self.joined) return uma_fail(-EINVAL, "uma_rehearse was called outside of a session");
+  if (!uma_self.engine || !uma_self.engine->pages)
+    return uma_fail(-EOPNOTSUPP, "uma_rehearse needs pages in the place of the windows; run with --coherence page");
+  if (on == uma_self.rehearses) return uma_fail(-EALREADY, "this device rehearses %s", on ? "already" : "no more");
+  int result = on ? uma_flush() : 0;
+  if (!result) result = on ? coh_pages_hide(uma_self.engine) : coh_pages_show(uma_self.engine);
+  if (result) return uma_fail(result, "the windows of device %d cannot be exchanged: %s", uma_self.device, strerror(-result));
+  uma_self.rehearses = on;
+  return 0;
+}
+
 bool uma_is_cached(const void *pointer, size_t bytes)
 {
   uintptr_t begin = (uintptr_t)pointer, base = (uintptr_t)uma_window_of(uma_self.domain_first);
-  return uma_self.engine && begin < base + (size_t)uma_self.domain_count * uma_self.shape.memory && begin + bytes > base;
+  return uma_self.engine && !uma_self.rehearses && begin < base + (size_t)uma_self.domain_count * uma_self.shape.memory &&
+         begin + bytes > base;
 }
 
 static uint64_t offset_of(const void *global)

@@ -31,6 +31,9 @@ int uma_coherent_go_on(void);
 int uma_coherent_after_fork(void);
 int uma_coherent_threads(void);
 
+/* This device is about to wait for others that will use what it has used (pages.h). */
+void uma_coherent_release(void);
+
 /* Does any byte lie in a window that is reached through a cache? */
 bool uma_is_cached(const void *pointer, size_t bytes);
 /* Ranges lie in cached windows. 0, or -EHOSTDOWN: a line was lost with the device that worked on it. */

@@ -11,6 +11,7 @@ int uma_cmd_check(int argc, char **argv);
 int uma_cmd_topology(int argc, char **argv);
 int uma_cmd_compare(int argc, char **argv);
 int uma_cmd_trace(int argc, char **argv);
+int uma_cmd_lab(int argc, char **argv);
 
 /* cmd_number.c: the flag's number; `otherwise` when `text` is NULL (the flag was not given). Ends the program with a usage error for anything but
  * a number from `least` to `most`. */

@@ -5,6 +5,7 @@
  * wait for nothing else: who dies before it gave anything is reported by uma_exchange_ended. */
 #include "uma/exchange.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "uma/job.h"
 #include "uma/mailbox.h"
 #include "uma/wire.h"
 
@@ -20,7 +22,20 @@ struct card { /* what a device gives */
   struct fab_contact contacts[FAB_CHANNELS];
 };
 
-/* ---- descriptors over sockets */
+/* ---- sockets */
+
+int uma_listen(struct in_addr where, int *fd, uint16_t *port)
+{
+  struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = where};
+  socklen_t length = sizeof address;
+  char text[INET_ADDRSTRLEN];
+  *fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (*fd < 0 || bind(*fd, (struct sockaddr *)&address, length) || listen(*fd, SOMAXCONN) ||
+      getsockname(*fd, (struct sockaddr *)&address, &length))
+    return uma_fail(-errno, "cannot listen on %s: %s", inet_ntop(AF_INET, &where, text, sizeof text), strerror(errno));
+  *port = ntohs(address.sin_port);
+  return 0;
+}
 
 union control {
   struct cmsghdr header;
@@ -76,10 +91,11 @@ static bool is_complete(const struct card *all)
 int uma_exchange_contacts(const struct uma_inheritance *from)
 {
   struct card mine = {0}, *all = calloc((size_t)uma_self.shape.devices, sizeof *all);
-  int result = all ? 0 : uma_fail(-ENOMEM, "no memory for the contacts of %d devices", uma_self.shape.devices);
-  if (!result) result = uma_mailboxes_contact(mine.contacts);
+  if (!all) return uma_fail(-ENOMEM, "no memory for the contacts of %d devices", uma_self.shape.devices);
+  int result = uma_mailboxes_contact(mine.contacts);
   if (!result) result = uma_wire_contact(uma_self.wire, &mine.contacts[FAB_SERVICE]);
-  if (!result) result = ask_keeper(from->exchange_fd, &mine, all);
+  if (!result && uma_job_joined()) result = uma_job_gather("contacts", &mine, sizeof mine, all);
+  else if (!result) result = ask_keeper(from->exchange_fd, &mine, all);
   if (!result && !is_complete(all)) result = uma_fail(-ENOTCONN, "a device ended without calling uma_init");
   if (!result) result = uma_mailboxes_connect(all->contacts);
   if (!result) result = uma_wire_connect(uma_self.wire, all->contacts);

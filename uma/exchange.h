@@ -1,8 +1,9 @@
 /* How the devices of several hosts learn each other's contacts (struct fab_contact) when a session starts: each gives its own and gets all.
- * Under `uma run` and uma_spawn the keeper collects and distributes them over a socket that each device inherits. */
+ * Under `uma run` and uma_spawn the keeper collects and distributes them over a socket that each device inherits, else PMIx does (job.h). */
 #ifndef UMA_EXCHANGE_H
 #define UMA_EXCHANGE_H
 
+#include <netinet/in.h>
 #include <poll.h>
 
 #include "uma/session.h"
@@ -22,7 +23,10 @@ int uma_exchange_poll_set(const struct uma_exchange *exchange, struct pollfd *fd
 void uma_exchange_forward(struct uma_exchange *exchange);                           /* takes what there is; never waits */
 void uma_exchange_close(struct uma_exchange *exchange);
 
-/* ---- a descriptor over a Unix socket */
+/* ---- sockets */
+/* A listening socket of any port at the address, which is of this host. 0 or -errno with the sentence. */
+int uma_listen(struct in_addr address, int *fd, uint16_t *port);
+/* A descriptor over a Unix socket. */
 int uma_fd_send(int socket, int fd);       /* 0 or -errno */
 int uma_fd_receive(int socket, int flags); /* close-on-exec, or -errno; flags as of recv(2) */
 

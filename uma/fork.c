@@ -173,6 +173,11 @@ static int check_process(void)
   return 0;
 }
 
+bool uma_can_fork(void)
+{
+  return uma_self.joined && uma_self.shape.create;
+}
+
 int uma_fork(void)
 {
   int device = 0;

@@ -88,18 +88,6 @@ static int say_outcome(struct outcome *outcome, int error)
 
 /* ---- what devices inherit */
 
-static int listen_on_loopback(int *fd, uint16_t *port)
-{
-  struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-  socklen_t length = sizeof address;
-  *fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (*fd < 0 || bind(*fd, (struct sockaddr *)&address, length) || listen(*fd, SOMAXCONN) ||
-      getsockname(*fd, (struct sockaddr *)&address, &length))
-    return uma_fail(-errno, "cannot listen on 127.0.0.1: %s", strerror(errno));
-  *port = ntohs(address.sin_port);
-  return 0;
-}
-
 static bool has_sockets(const struct keeper *k)
 {
   return k->shape.domains > 1;
@@ -133,7 +121,7 @@ static int create_listeners(struct keeper *k)
   for (int d = 0; d < k->shape.devices; d++)
     for (int c = 0; c < UMA_MAILBOXES; c++) {
       uint16_t port = 0;
-      int result = listen_on_loopback(&k->listen_fd[d][c], &port);
+      int result = uma_listen((struct in_addr){htonl(INADDR_LOOPBACK)}, &k->listen_fd[d][c], &port);
       if (result) return result;
       publish_port(k, d * FAB_CHANNELS + c, port);
     }

@@ -1,7 +1,7 @@
 /* Litmus tests: a few threads, a few shared locations, and the question whether one outcome can be seen.
  *
  *     uma_litmus_parse    text in the format of herd and litmus7 -> struct uma_litmus
- *     uma_litmus_run      runs it on devices of this host         -> histogram of outcomes
+ *     uma_litmus_run      runs it on devices                      -> histogram of outcomes
  *     uma_litmus_explore  tries every order that a memory model allows -> set of outcomes
  *
  * An instruction becomes one step, or several when the processor does not do it at once (`incq (x)` without lock is load, add, store).
@@ -147,7 +147,11 @@ struct uma_litmus_options {
   uint64_t runs, seed;
   bool same_line; /* all locations in one line, else each in its own and in the window of another device */
 };
-/* Runs the test on thread_count devices. 0 or -errno. */
+/* Where a PMIx launcher started this process: joins its session, which then runs all tests, and returns 1; uma_finalize ends it. Else 0, or -errno. */
+int uma_litmus_join(const struct uma_litmus_options *options);
+/* Runs the test on thread_count devices that it starts; in a session that was joined on its devices, all of which call it, and only device 0
+ * gets the outcomes. 0, UMA_LITMUS_SILENT on the others, or -errno. */
+enum { UMA_LITMUS_SILENT = 1000 }; /* no status of a process */
 int uma_litmus_run(const struct uma_litmus *test, const struct uma_litmus_options *options, struct uma_litmus_outcomes *outcomes);
 
 /* ---- What both the runner and the models do */

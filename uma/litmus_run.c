@@ -1,4 +1,4 @@
-/* Runs a litmus test on this host: each thread is a device, each location lies in a window.
+/* Runs a litmus test: each thread is a device, each location lies in a window.
  *
  * Iterations come in batches. A batch has one instance of every location for each of its iterations, so that nothing has to be reset
  * between two of them: device 0 checks and counts the outcomes when all are done. Before an iteration every thread touches some of its
@@ -8,7 +8,12 @@
  *
  * Where things are: locations in windows, reached by uma_ld, uma_st and the atomics only, so that this file is the same in every
  * access mode; in mode none these are the processor's mov, xchg and lock instructions. All else (the meeting, results) is in the
- * arena, memory shared by fork, so that it does not disturb the caches of the mode under test.
+ * arena, so that it does not disturb the caches of the mode under test. There are two kinds of arenas:
+ *
+ *   near   The devices are processes that this one forks (uma_spawn), and the arena is memory that they share.
+ *   far    A PMIx launcher has started the devices, on any number of hosts, and all of them run every test. Each has an arena of its own;
+ *          they meet by uma_barrier and gather results by uma_allgather. Threads are spread over the devices, so that two threads sit on
+ *          two hosts where there are two; the devices that are left over only meet.
  *
  * Why it is correct: a thread writes only its own row of `results`, and instances only before the meeting that precedes their
  * iteration (all writers the same initial value) or in it. Meetings order all the rest: whoever leaves one (acquire) has seen what every
@@ -22,6 +27,7 @@
 
 #include "uma/config.h"
 #include "uma/litmus.h"
+#include "uma/pmix.h"
 #include "uma/session.h"
 #include "uma/wait.h"
 
@@ -29,6 +35,7 @@
 #define SLOT 8                 /* bytes of a location */
 #define MOST_DELAY 128         /* turns of a loop */
 #define MOST_CACHED_DELAY 4096 /* where a miss takes a microsecond */
+#define MOST_FAR_DELAY 65536   /* where it may go over a network */
 #define WINDOW ((size_t)64 << 20)
 #define PAGED_WINDOW ((size_t)1 << 30) /* room for a page of up to 64 KiB for every instance of every location; costs what is touched */
 
@@ -42,26 +49,44 @@
 #define FENCE_LOAD() atomic_thread_fence(memory_order_acquire)
 #endif
 
+/* Where the locations are; device 0 decides before the first meeting. */
+struct placement {
+  int error;                                      /* there is no room for them */
+  size_t stride;                                  /* from one instance of a location to the next */
+  unsigned char *locations[UMA_LITMUS_LOCATIONS]; /* their first instances */
+};
+
+typedef uint64_t row[BATCH][UMA_LITMUS_OBSERVED]; /* registers of one thread, in the places of the outcome */
+
 struct arena {
-  _Alignas(2 * FAB_CACHE_LINE) _Atomic uint64_t arrived; /* at all meetings so far, by all threads */
-  _Alignas(2 * FAB_CACHE_LINE) size_t stride;            /* from one instance of a location to the next */
-  unsigned char *locations[UMA_LITMUS_LOCATIONS];        /* their first instances; device 0 writes them before the first meeting */
-  uint64_t results[UMA_LITMUS_THREADS][BATCH][UMA_LITMUS_OBSERVED]; /* registers, in the places of the outcome */
+  _Alignas(2 * FAB_CACHE_LINE) _Atomic uint64_t arrived; /* at all meetings so far, by all threads; near arenas only */
+  _Alignas(2 * FAB_CACHE_LINE) struct placement placement;
+  row results[UMA_LITMUS_THREADS + 1]; /* the last one is that of devices without a thread */
+};
+
+struct worker;
+/* All of these are meetings. 0 or -errno. */
+struct arena_ops {
+  int (*meet)(struct worker *w);
+  int (*publish)(struct worker *w); /* from then on all know the placement */
+  int (*collect)(struct worker *w); /* from then on device 0 has all results */
 };
 
 struct job {
   const struct uma_litmus *test;
   const struct uma_litmus_options *options;
+  const struct arena_ops *ops;
   struct arena *arena;
-  int outcomes_fd; /* device 0 writes the histogram here when it is complete */
-  bool crowded;    /* more threads than processors */
-  bool cached;     /* accesses go through caches */
-  size_t batch;    /* iterations of one; a power of two */
+  int outcomes_fd;     /* device 0 writes the histogram here when it is complete */
+  bool crowded;        /* more threads than processors */
+  bool cached;         /* accesses go through caches */
+  uint64_t most_delay; /* in turns of a loop */
+  size_t batch;        /* iterations of one; a power of two */
 };
 
 struct worker {
   const struct job *job;
-  int thread;
+  int thread; /* UMA_LITMUS_THREADS: none */
   uint64_t random, meetings;
   uint32_t touched; /* a bit for each location that the thread uses */
   struct uma_litmus_tally *tally;
@@ -78,7 +103,15 @@ static uint64_t mix(uint64_t *state)
   return z ^ z >> 31;
 }
 
-static void meet(struct worker *w)
+static void delay(uint64_t turns)
+{
+  for (volatile uint64_t left = turns; left; left--) {
+  }
+}
+
+/* ---- Arenas */
+
+static int meet_near(struct worker *w)
 {
   _Atomic uint64_t *arrived = &w->job->arena->arrived;
   uint64_t all = ++w->meetings * (uint64_t)w->job->test->thread_count;
@@ -86,13 +119,38 @@ static void meet(struct worker *w)
   atomic_fetch_add_explicit(arrived, 1, memory_order_acq_rel); /* pairs with the load below, in the other threads */
   while (atomic_load_explicit(arrived, memory_order_acquire) < all)
     if (!uma_wait_step(&waiter)) usleep(50);
+  return 0;
 }
 
-static void delay(uint64_t turns)
+static int meet_far(struct worker *w)
 {
-  for (volatile uint64_t left = turns; left; left--) {
-  }
+  return uma_barrier();
 }
+
+static int publish_far(struct worker *w)
+{
+  return uma_broadcast(&w->job->arena->placement, sizeof w->job->arena->placement, 0);
+}
+
+static int device_of(const struct worker *w, int thread)
+{
+  return thread * uma_device_count() / w->job->test->thread_count;
+}
+
+static int collect_far(struct worker *w)
+{
+  size_t bytes = w->job->batch * sizeof w->job->arena->results[0][0];
+  unsigned char *all = malloc((size_t)uma_device_count() * bytes);
+  if (!all) return -ENOMEM;
+  int result = uma_allgather(all, w->job->arena->results[w->thread], bytes);
+  for (int t = 0; t < w->job->test->thread_count && !result; t++)
+    memcpy(w->job->arena->results[t], all + (size_t)device_of(w, t) * bytes, bytes);
+  free(all);
+  return result;
+}
+
+static const struct arena_ops near_ops = {.meet = meet_near, .publish = meet_near, .collect = meet_near};
+static const struct arena_ops far_ops = {.meet = meet_far, .publish = publish_far, .collect = collect_far};
 
 /* The place of iteration `i` of a batch: each once, in another order in every batch, the same order in all threads. */
 static size_t place_of(const struct worker *w, uint64_t batch, size_t i)
@@ -104,7 +162,8 @@ static size_t place_of(const struct worker *w, uint64_t batch, size_t i)
 
 static void *instance(const struct worker *w, int location, size_t place)
 {
-  return w->job->arena->locations[location] + place * w->job->arena->stride;
+  const struct placement *placement = &w->job->arena->placement;
+  return placement->locations[location] + place * placement->stride;
 }
 
 /* ---- One iteration */
@@ -199,8 +258,9 @@ static void touch(const struct worker *w, void *const *at, uint64_t chance)
   }
 }
 
-static void iterate(struct worker *w, size_t place)
+static int iterate(struct worker *w, size_t place)
 {
+  if (w->thread == UMA_LITMUS_THREADS) return w->job->ops->meet(w);
   const struct uma_litmus *test = w->job->test;
   const struct uma_litmus_thread *thread = &test->threads[w->thread];
   uint64_t registers[UMA_LITMUS_ALL_REGISTERS], chance = mix(&w->random);
@@ -209,14 +269,16 @@ static void iterate(struct worker *w, size_t place)
   for (int l = 0; l < test->location_count; l++) at[l] = instance(w, l, place);
   touch(w, at, chance >> 32);
   bool pauses = (w->job->crowded || w->job->cached) && (chance & 3), yields = w->job->crowded && !(w->job->cached && (chance & 4));
-  uint64_t most = w->job->cached ? MOST_CACHED_DELAY : MOST_DELAY;
+  uint64_t most = w->job->most_delay;
   struct pause pause = {pauses ? (int)(chance >> 16 & 0xff) % (thread->count + 1) : -1, yields ? 0 : 1 + (chance >> 40) % most};
-  meet(w);
+  int result = w->job->ops->meet(w);
+  if (result) return result;
   delay((chance >> 8 & 1) * (chance >> 24) % most);
   take_steps(thread, at, registers, pause);
-  uint64_t *result = w->job->arena->results[w->thread][place];
+  uint64_t *seen = w->job->arena->results[w->thread][place];
   for (int i = 0; i < test->observed_count; i++)
-    if (test->observed[i].thread == w->thread) result[i] = uma_litmus_low(registers[test->observed[i].index], test->observed[i].size);
+    if (test->observed[i].thread == w->thread) seen[i] = uma_litmus_low(registers[test->observed[i].index], test->observed[i].size);
+  return 0;
 }
 
 /* ---- Batches */
@@ -246,20 +308,25 @@ static int count_outcomes(struct worker *w, uint64_t batch, size_t iterations)
   return 0;
 }
 
+static int run_batch(struct worker *w, uint64_t batch, size_t iterations)
+{
+  prepare(w, batch);
+  int result = w->job->ops->meet(w);
+  for (size_t i = 0; i < iterations && !result; i++) result = iterate(w, place_of(w, batch, i));
+  if (!result) result = w->job->ops->collect(w);
+  if (!result && !w->thread) result = count_outcomes(w, batch, iterations);
+  return result ? result : w->job->ops->meet(w); /* nobody prepares what is still being counted */
+}
+
 static int run_batches(struct worker *w)
 {
-  uint64_t left = w->job->options->runs;
-  for (uint64_t batch = 0; left; batch++) {
+  int result = 0;
+  for (uint64_t left = w->job->options->runs, batch = 0; left && !result; batch++) {
     size_t iterations = left < w->job->batch ? left : w->job->batch;
-    prepare(w, batch);
-    meet(w);
-    for (size_t i = 0; i < iterations; i++) iterate(w, place_of(w, batch, i));
-    meet(w);
-    if (!w->thread && count_outcomes(w, batch, iterations)) return -ENOMEM;
-    meet(w); /* nobody prepares what is still being counted */
+    result = run_batch(w, batch, iterations);
     left -= iterations;
   }
-  return 0;
+  return result;
 }
 
 /* ---- Devices */
@@ -267,18 +334,26 @@ static int run_batches(struct worker *w)
 /* Device 0 places the locations: packed into the same lines of its own window, or one by one into the devices' windows in turn. */
 static int place_locations(const struct job *job)
 {
+  struct placement *placement = &job->arena->placement;
   int count = job->test->location_count;
   bool packed = job->options->same_line;
   size_t line = job->cached ? uma_self.shape.line : FAB_CACHE_LINE;
   size_t stride = packed ? ((size_t)count * SLOT + line - 1) / line * line : line;
   unsigned char *block = NULL;
-  job->arena->stride = stride;
+  placement->stride = stride;
   for (int l = 0; l < count; l++) {
     if (!l || !packed) block = uma_memalign_on(packed ? 0 : l % uma_device_count(), line, stride * BATCH);
     if (!block) return -errno;
-    job->arena->locations[l] = packed ? block + (size_t)l * SLOT : block;
+    placement->locations[l] = packed ? block + (size_t)l * SLOT : block;
   }
   return 0;
+}
+
+/* A session may run many tests. */
+static void free_locations(const struct job *job)
+{
+  for (int l = 0; l < job->test->location_count; l++)
+    if (!l || !job->options->same_line) uma_free(job->arena->placement.locations[l]);
 }
 
 static int write_all(int fd, const void *from, size_t bytes)
@@ -300,21 +375,28 @@ static int deliver(struct worker *w)
   return result;
 }
 
+static void become_thread(struct worker *w, int number)
+{
+  const struct uma_litmus_thread *thread = &w->job->test->threads[number];
+  w->thread = number;
+  for (int i = 0; i < thread->count; i++)
+    if (!uma_litmus_is_local(&thread->steps[i])) w->touched |= 1u << thread->steps[i].location;
+  w->random = w->job->options->seed + 0x100000000u * (unsigned)(number + 1);
+}
+
 static int run_device(void *argument)
 {
   const struct job *job = argument;
-  struct worker w = {.job = job, .thread = uma_device()};
-  const struct uma_litmus_thread *thread = &job->test->threads[w.thread];
-  for (int i = 0; i < thread->count; i++)
-    if (!uma_litmus_is_local(&thread->steps[i])) w.touched |= 1u << thread->steps[i].location;
-  w.random = job->options->seed + 0x100000000u * (unsigned)(w.thread + 1);
-  int result = w.thread ? 0 : place_locations(job);
-  if (!result) {
-    meet(&w);
-    result = run_batches(&w);
-  }
+  struct worker w = {.job = job, .thread = UMA_LITMUS_THREADS};
+  for (int t = 0; t < job->test->thread_count; t++)
+    if (device_of(&w, t) == uma_device()) become_thread(&w, t);
+  if (!w.thread) job->arena->placement.error = place_locations(job);
+  int result = job->ops->publish(&w);
+  if (!result) result = job->arena->placement.error;
+  if (!result) result = run_batches(&w);
   if (!result && !w.thread) result = deliver(&w);
-  if (result) fprintf(stderr, "uma litmus: device %d: %s\n", w.thread, uma_strerror(result));
+  if (!result && !w.thread) free_locations(job);
+  if (result) fprintf(stderr, "uma litmus: device %d: %s\n", uma_device(), uma_strerror(result));
   return result ? 1 : 0;
 }
 
@@ -331,20 +413,52 @@ static int read_outcomes(int fd, struct uma_litmus_outcomes *outcomes)
   return 0;
 }
 
-int uma_litmus_run(const struct uma_litmus *test, const struct uma_litmus_options *options, struct uma_litmus_outcomes *outcomes)
+static struct uma_config config_of(const struct uma_litmus_options *options)
 {
   struct uma_config config = options->config;
-  struct job job = {.test = test, .options = options, .crowded = test->thread_count > uma_host_processors()};
   if (!config.memory) config.memory = config.coherence == UMA_COHERENCE_PAGE ? PAGED_WINDOW : WINDOW;
-  job.batch = BATCH;
+  return config;
+}
+
+int uma_litmus_join(const struct uma_litmus_options *options)
+{
+  struct uma_config config = config_of(options);
+  if (!uma_pmix_present()) return 0;
+  int result = uma_init(&config);
+  return result ? result : 1;
+}
+
+static int run_far(struct job *job)
+{
+  int threads = job->test->thread_count, devices = uma_device_count();
+  job->crowded = uma_self.shape.oversubscribed;
+  job->most_delay = MOST_FAR_DELAY;
+  if (threads > devices)
+    return uma_fail(-E2BIG, "%s: %d threads are more than the %d devices that were started", job->test->name, threads, devices);
+  int result = run_device(job);
+  return result || uma_device() == 0 ? result : UMA_LITMUS_SILENT;
+}
+
+static int run_near(struct job *job)
+{
+  struct uma_config config = config_of(job->options);
+  job->crowded = job->test->thread_count > uma_host_processors();
+  job->most_delay = job->cached ? MOST_CACHED_DELAY : MOST_DELAY;
+  return uma_spawn(&config, job->test->thread_count, run_device, job);
+}
+
+int uma_litmus_run(const struct uma_litmus *test, const struct uma_litmus_options *options, struct uma_litmus_outcomes *outcomes)
+{
+  bool far = uma_self.joined;
+  struct job job = {.test = test, .options = options, .ops = far ? &far_ops : &near_ops, .batch = BATCH};
   while (job.batch / 2 >= options->runs) job.batch /= 2;
-  job.cached = config.coherence > UMA_COHERENCE_NONE;
+  job.cached = options->config.coherence > UMA_COHERENCE_NONE;
   job.arena = mmap(NULL, sizeof *job.arena, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (job.arena == MAP_FAILED) return uma_fail(-errno, "cannot map memory for the results: %s", strerror(errno));
   job.outcomes_fd = memfd_create("uma-litmus", MFD_CLOEXEC);
   int result = job.outcomes_fd < 0 ? uma_fail(-errno, "cannot create memory for the outcomes: %s", strerror(errno)) : 0;
-  if (!result) result = uma_spawn(&config, test->thread_count, run_device, &job);
-  if (result > 0) result = uma_fail(-EIO, "%s: a device failed with status %d", test->name, result);
+  if (!result) result = far ? run_far(&job) : run_near(&job);
+  if (result > 0 && result != UMA_LITMUS_SILENT) result = uma_fail(-EIO, "%s: a device failed with status %d", test->name, result);
   if (!result) result = read_outcomes(job.outcomes_fd, outcomes);
   if (job.outcomes_fd >= 0) close(job.outcomes_fd);
   munmap(job.arena, sizeof *job.arena);

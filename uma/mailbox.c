@@ -266,6 +266,25 @@ static void ignore_loss(void *context, int device, bool in_order)
 {
 }
 
+/* Of the copy engine's endpoint, which watches the first devices of other hosts: with one of these its host is lost. At the end of a
+ * session, too, but then nobody waits for anything any more. */
+static void lose_host(void *context, int device, bool in_order)
+{
+  const struct uma_shape *shape = &uma_self.shape;
+  int host = uma_shape_host(shape, device), first = uma_shape_first(shape, host, shape->hosts);
+  int end = device == first ? uma_shape_first(shape, host + 1, shape->hosts) : device + 1;
+  if (host == uma_shape_host(shape, uma_self.device)) return;
+  for (int d = device; d < end; d++) uma_board_lose(uma_self.board, d);
+}
+
+/* Several hosts without caches: there are sockets between them, and nothing else watches. */
+static void watch_by_uring(enum fab_channel channel, struct fab_config *config)
+{
+  config->silence_ns = uma_self.shape.silence_ns;
+  config->watch = channel == FAB_ENGINE && uma_self.shape.hosts > 1;
+  if (config->watch) config->sink.lost = lose_host;
+}
+
 /* ---- moving */
 
 static void free_parcels(struct uma_mailbox *box)
@@ -633,10 +652,12 @@ static int open_box(enum fab_channel channel, const struct uma_inheritance *from
       .wake_fds = from->wake_fds,
       .listen_fd = from->listen_fd[channel],
       .ports = uma_self.board->ports,
+      .addresses = uma_self.board->addresses,
   };
   uma_wire_configure(&config, channel);
   int error = channel == FAB_APPLICATION ? fab_shm.open(&config, &box->shm) : 0;
   if (by_ofi) config.windows = NULL, config.count = 0; /* they are cached: nobody else may touch them */
+  else watch_by_uring(channel, &config);
   if (!error && uma_self.shape.groups > 1) error = (by_ofi ? fab_ofi : fab_uring).open(&config, &box->net);
   *result = box; /* also on an error: closing frees it */
   return error ? uma_fail(error, "cannot open the message endpoint: %s", strerror(-error)) : 0;

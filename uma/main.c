@@ -19,6 +19,7 @@ static const struct command {
     {"topology", "uma topology", uma_cmd_topology, "a machine on paper: its topology and what it costs to cross it"},
     {"compare", "uma compare", uma_cmd_compare, "one program on several machines on paper: where its time goes"},
     {"trace", "uma trace", uma_cmd_trace, "show what coherence cost in a recorded session"},
+    {"lab", "uma lab", uma_cmd_lab, "list, grade, and help with the labs"},
 };
 static const int command_count = sizeof commands / sizeof commands[0];
 

@@ -1,8 +1,8 @@
 /* Joining and leaving a session, and the questions about it.
  *
  * uma_init finds what this process inherited in the variable UMA_SESSION (written by the launcher, launch.c): descriptors of
- * the board, of its group's segment and windows, a lifeline, and listening sockets. Without the variable it makes a
- * session of one device for itself. uma_self is written here only, before any other function of the library may run and after the last has.
+ * the board, of its group's segment and windows, a lifeline, and listening sockets. Without the variable a PMIx launcher may have started the
+ * process (job.c); else it makes a session of one device for itself. uma_self is written here only, before any other function of the library may run and after the last has.
  *
  * The lifeline is the reading end of a pipe that nobody writes to. The kernel is asked to send SIGKILL when it hangs up, so a device ends with its
  * keeper however that dies, without a thread that watches. */
@@ -25,7 +25,9 @@
 #include "uma/config.h"
 #include "uma/exchange.h"
 #include "uma/heap.h"
+#include "uma/job.h"
 #include "uma/mailbox.h"
+#include "uma/pmix.h"
 #include "uma/stream.h"
 #include "uma/wait.h"
 
@@ -301,6 +303,7 @@ int uma_init(const struct uma_config *config)
   struct uma_inheritance from = {0};
   const char *text = getenv("UMA_SESSION");
   if (uma_self.joined) return uma_fail(-EALREADY, "uma_init was called before in this process");
+  if (!text && uma_pmix_present()) return uma_job_join(config);
   if (!text) return join_alone(config);
   int result = inherit(text, &from, lists);
   if (result) return result;
@@ -331,6 +334,7 @@ int uma_finalize(void)
   if (uma_self.lifeline_fd >= 0) close(uma_self.lifeline_fd);
   uma_mutex_identify(0, NULL);
   uma_self = (struct uma_session){0};
+  if (uma_job_joined()) uma_job_leave();
   if (flushed) return flushed;
   return result == -EHOSTDOWN ? 0 : result;
 }

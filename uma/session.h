@@ -103,6 +103,7 @@ struct uma_board {
   _Atomic uint32_t joined_count, absent_count;    /* how many ever joined; how many ended without */
   struct fab_bell ends;                           /* fork.c: rung when a device's process is gone */
   uint16_t ports[UMA_MAX_DEVICES * FAB_CHANNELS]; /* of the uring endpoints; 0 where there are none */
+  uint32_t addresses[UMA_MAX_DEVICES];            /* their IPv4 addresses; 0: the loopback */
   struct uma_member members[UMA_MAX_DEVICES];
 };
 
@@ -143,6 +144,7 @@ void uma_layout_compute(const struct uma_shape *shape, int first, int count, str
 /* This process's view of its session. Written by uma_init and uma_finalize only; read by everybody without a lock. */
 struct uma_session {
   bool joined;
+  bool rehearses; /* private memory is in the place of the windows: uma_rehearse */
   int device, domain, group;
   int first, count;               /* the devices of this group: [first, first + count) */
   int domain_first, domain_count; /* those of this domain */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "uma/clock.h"
+#include "uma/coherent.h"
 #include "uma/mailbox.h"
 #include "uma/meeting.h"
 #include "uma/remote.h"
@@ -49,6 +50,7 @@ static int meet_other_groups(void)
 int uma_barrier(void)
 {
   if (!uma_self.joined) return uma_fail(-EINVAL, "uma_barrier was called outside of a session");
+  uma_coherent_release();
   int result = meet_own_group();
   if (result || uma_self.shape.groups == 1) return result;
   if (uma_self.device == uma_self.first) result = meet_other_groups();
@@ -243,20 +245,31 @@ static bool holds(uint64_t have, enum uma_compare compare, uint64_t want)
   return true;
 }
 
+/* What is lost is an error here, and not the end as for a load. */
+static int look(const uint64_t *word, uint64_t *value)
+{
+  if (uma_self.lines) return uma_get(value, word, sizeof *value);
+  *value = uma_ld(word);
+  return 0;
+}
+
 static int wait_for_word(const uint64_t *word, int home, enum uma_compare compare, uint64_t value)
 {
+  uint64_t have;
+  int result;
   struct uma_waiter waiter = {0};
   struct fab_bell *bell =
       bell_of(uma_is_local(home) ? home : uma_self.device); /* that of another host is out of reach: looks now and then */
-  while (!holds(uma_ld(word), compare, value)) {
+  while (!(result = look(word, &have)) && !holds(have, compare, value)) {
     if (uma_wait_step(&waiter)) continue;
     uint32_t rings = fab_bell_begin(bell);
-    if (!holds(uma_ld(word), compare, value)) fab_bell_sleep(bell, rings, PLAIN_STORE_NS);
+    result = look(word, &have);
+    if (!result && !holds(have, compare, value)) fab_bell_sleep(bell, rings, PLAIN_STORE_NS);
     fab_bell_end(bell);
     if (uma_any_lost()) return lost_device();
   }
   uma_crossing();
-  return 0;
+  return result;
 }
 
 int uma_wait_until(const uint64_t *word, enum uma_compare compare, uint64_t value)

@@ -203,6 +203,15 @@ static void complete(void *context, int device, int channel, const struct fab_he
   wire->queue_end = &letter->next;
 }
 
+/* Nobody speaks for controllers of another host than its own; devices of this host pass on what was for them. */
+static bool may_speak(const struct uma_wire *wire, const struct letter *letter, const struct coh_message *message)
+{
+  size_t home = letter->header.a / wire->engine->window_lines, source = message->source >= 0 ? (size_t)message->source : home;
+  if (uma_is_local(letter->from)) return true;
+  return source < (size_t)uma_self.domain_count &&
+         uma_shape_group(&uma_self.shape, uma_self.domain_first + (int)source) == uma_shape_group(&uma_self.shape, letter->from);
+}
+
 /* What is no message at all gets a type that there is none of, so the engine counts it with what else it refuses. */
 static void deliver(struct uma_wire *wire, const struct letter *letter)
 {
@@ -210,7 +219,7 @@ static void deliver(struct uma_wire *wire, const struct letter *letter)
   size_t line_bytes = wire->engine->shape.line_bytes;
   struct coh_message message = unpack(header);
   bool good = header->kind == WIRE_MESSAGE && header->tag >= 0 && header->tag <= UINT8_MAX &&
-              (header->bytes == 0 || header->bytes == line_bytes) && uma_is_near(letter->from);
+              (header->bytes == 0 || header->bytes == line_bytes) && may_speak(wire, letter, &message);
   if (!good) message.type = UINT8_MAX;
   if (header->kind == WIRE_REFUSAL) coh_refused(wire->engine, header->a);
   else if (header->kind == WIRE_LOSS) coh_lose(wire->engine, header->a);

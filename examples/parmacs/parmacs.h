@@ -21,7 +21,7 @@
 void parmacs_begin(void);
 int parmacs_process(void);
 
-/* CREATE: one new process; or all of `processes`, of which the caller is one. They run the function and exit. */
+/* CREATE: one new process, a copy or one that has rehearsed; or all of `processes`, of which the caller is one. They run the function and exit. */
 void parmacs_create(void (*function)(void));
 void parmacs_create_all(void (*function)(void), long processes);
 void parmacs_wait_for_end(void); /* of all that this process has created */

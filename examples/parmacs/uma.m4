@@ -5,15 +5,30 @@ PARMACS on libuma: classic shared-memory programs run on devices, unchanged.
     cc -Iexamples/parmacs program.c -Lbuild -lparmacs -luma -lm
     uma run -n N --create ./program ...     with N at least the number of processes that the program is told
 
+or, over several hosts, with all N processes from the beginning:
+
+    mpirun -x UMA_COHERENCE=page --host A:2,B:2 ./program ...
+    uma run -n N --hosts H --coherence page ./program ...
+
 A process is a device, and CREATE copies the calling one: what was set before it, globals too, is seen by the new process, what is set
 later is not; what all are to see lies in G_MALLOC memory, at one address everywhere. A program made for threads, which changes globals
 after CREATE for all to see, computes something else.
 
+Where all processes exist from the beginning nothing can be copied. There every process runs main() by itself: the first for good, the others
+as a rehearsal, which ends at the CREATE that is theirs. Until then they get the same addresses, locks and barriers as the first one, but
+private memory in their place, and from MAIN_INITENV on their output goes nowhere. So what main() sets before CREATE is the same
+everywhere, and what it writes into G_MALLOC memory the first process alone writes. For that a program must keep to these rules:
+  - until CREATE main() does the same in every process: it does not depend on time, process numbers, addresses of its own, or random
+    numbers without a fixed seed, does not read standard input, and writes no files
+  - main() creates processes before it waits for any of them, or for a lock, and only once; only main() creates processes
+  - there are at least as many devices as processes; those that are left over exit
+Who breaks the first rule is told so when the order of G_MALLOC, LOCKINIT, BARINIT, CREATE differs.
+
     MAIN_ENV EXTERN_ENV             the header parmacs.h
     MAIN_INITENV(...) MAIN_END      uma_init; exit(0), with uma_finalize on the way
-    CREATE(f)                       uma_fork; the new process calls f and exits
+    CREATE(f)                       uma_fork, or the end of a rehearsal; the new process calls f and exits
     CREATE(f, p)                    that p - 1 times, then the caller calls f too
-    WAIT_FOR_END(p)                 uma_wait_device for all that this process has created, whatever p is
+    WAIT_FOR_END(p)                 uma_wait_device, or a message, for all that this process has created, whatever p is
     G_MALLOC(n) G_MALLOC(n, home)   uma_memalign_on the devices by turns, or on one; whole pages from one page on, else cache lines
     NU_MALLOC(n, home)              the same; also G_MALLOC_F, NU_MALLOC_F, which are expressions; G_FREE NU_FREE: uma_free
     LOCKDEC LOCKINIT LOCK UNLOCK    struct uma_lock, outside of the windows; also NLOCK...

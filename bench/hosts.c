@@ -1,0 +1,304 @@
+/* What it costs that memory is on another host: misses of the coherent caches there, barrier, message and all-reduce, each beside the same
+ * messages by bare libfabric (bare_link.h). Two hosts of one device each, over loopback; protocol MESI.
+ *
+ *   ofi.miss.read       home has the line clean, and nobody has a copy: GetS, Data-E, Unblock
+ *   ofi.miss.write      the same, a store: GetM, Data, Unblock
+ *   ofi.upgrade         a store to a line that both have for reading: GetM, Data and Inv-Ack, Unblock
+ *   ofi.turn.read       home's own cache has it modified; what that says to its home stays on the host: GetS, Data, Unblock
+ *   ofi.turn.write      the same, a store: GetM, Data, Unblock
+ *   ofi.page.*          the same of pages of 4 KiB
+ *   ofi.fault           what a page's miss needs besides: a read fault served by bare kernel operations (bare.h)
+ *
+ * Device 0 accesses, device 1 is home. A message is a header of 64 B, with the line behind it in an answer that has data. The last message
+ * (Unblock) is not waited for, but sent and received in both.
+ */
+#include "bench/harness.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "bench/bare.h"
+#include "bench/bare_link.h"
+#include "bench/lines.h"
+
+#define PROTOCOL "mesi"
+#define PAGE (4 * KiB)
+#define HEADER ((size_t)64)
+enum { LINES = 64 };
+
+/* Who has the lines when device 0 comes. */
+enum owner { NOBODY, BOTH, HOME };
+
+struct miss {
+  const char *bench, *page_bench;
+  bool stores;
+  enum owner owner;
+};
+static const struct miss misses[] = {
+    {"ofi.miss.read", "ofi.page.read", false, NOBODY},     {"ofi.miss.write", "ofi.page.write", true, NOBODY},
+    {"ofi.upgrade", "ofi.page.upgrade", true, BOTH},       {"ofi.turn.read", "ofi.page.turn.read", false, HOME},
+    {"ofi.turn.write", "ofi.page.turn.write", true, HOME},
+};
+enum { MISSES = sizeof misses / sizeof misses[0] };
+
+/* Shared by both devices. */
+struct meeting {
+  struct bare_contact contacts[2];
+  unsigned char windows[2][64]; /* nobody reads or writes them */
+  struct bare bare;
+  bool paged;
+};
+
+struct lab {
+  const struct miss *miss;
+  const struct lines *lines;
+  uint64_t *written; /* the value that all lines hold */
+  struct bare_link *link;
+  struct bare *bare;
+  int answers; /* of the bare loop */
+};
+
+/* ---- misses */
+
+static void store_all(struct lab *lab)
+{
+  size_t line = 0;
+  for (size_t i = 0; i < lab->lines->count; i++, line = lines_next(lab->lines, line)) uma_st(lines_word(lab->lines, line), *lab->written);
+}
+
+static void load_all(const struct lab *lab)
+{
+  size_t wrong = 0, line = 0;
+  for (size_t i = 0; i < lab->lines->count; i++, line = lines_next(lab->lines, line))
+    wrong += uma_ld(lines_word(lab->lines, line)) != *lab->written;
+  bench_require(!wrong, "%s: %zu of %zu lines do not hold what was written last", lab->miss->bench, wrong, lab->lines->count);
+}
+
+static void prepare(void *context)
+{
+  struct lab *lab = context;
+  bool home = uma_device() == 1;
+  bench_flush();
+  bench_barrier();
+  ++*lab->written;
+  if (home) store_all(lab);
+  if (home && lab->miss->owner != HOME) bench_flush();
+  bench_barrier();
+  if (lab->miss->owner == BOTH) load_all(lab);
+  if (lab->miss->stores) ++*lab->written;
+}
+
+static void make(void *context, long count)
+{
+  struct lab *lab = context;
+  if (uma_device()) return;
+  if (lab->miss->stores) store_all(lab);
+  else load_all(lab);
+}
+
+/* ---- the same messages, bare */
+
+static const unsigned char message[HEADER + PAGE];
+
+static void ask(struct lab *lab)
+{
+  bare_send(lab->link, message, HEADER);
+  for (int i = 0; i < lab->answers; i++) bare_receive(lab->link);
+  bare_send(lab->link, message, HEADER);
+}
+
+static void reply(struct lab *lab)
+{
+  bare_receive(lab->link);
+  if (lab->answers > 1) bare_send(lab->link, message, HEADER);
+  bare_send(lab->link, message, HEADER + lab->lines->bytes);
+  bare_receive(lab->link);
+}
+
+static void trips(void *context, long count)
+{
+  struct lab *lab = context;
+  for (size_t i = 0; i < (size_t)count * lab->lines->count; i++)
+    if (uma_device()) reply(lab);
+    else ask(lab);
+  bare_settle(lab->link);
+}
+
+static void prepare_fault(void *context)
+{
+  struct lab *lab = context;
+  bare_drop(lab->bare);
+  if (uma_device()) memset(lab->bare->home, 1, lab->bare->bytes);
+}
+
+static void fault(void *context, long count)
+{
+  struct lab *lab = context;
+  size_t page = 0, wrong = 0;
+  const struct lines lines = {lab->bare->window, LINES, PAGE};
+  if (uma_device()) return;
+  bare_serve(lab->bare, BARE_READ);
+  for (size_t i = 0; i < LINES; i++, page = lines_next(&lines, page)) wrong += *(lines.first + page * PAGE) != 1;
+  bare_rest();
+  bench_require(!wrong, "%zu of %d bare pages do not hold what their home does", wrong, LINES);
+}
+
+/* ---- cases */
+
+static struct bench_variant variant(const char *bench, const char *path, struct lab *lab)
+{
+  bool raw = !strcmp(path, "raw");
+  return (struct bench_variant){.bench = bench,
+                                .path = path,
+                                .mode = raw ? "-" : NULL,
+                                .bytes = lab->lines->bytes,
+                                .metrics = BENCH_LATENCY,
+                                .operations = (double)lab->lines->count,
+                                .prepare = raw ? NULL : prepare,
+                                .step = raw ? trips : make,
+                                .context = lab};
+}
+
+static void compare_miss(struct lab *lab, const char *bench, const char *path)
+{
+  struct bench_variant variants[] = {variant(bench, path, lab), variant(bench, "raw", lab), variant("ofi.fault", "raw", lab)};
+  variants[2].prepare = prepare_fault;
+  variants[2].step = fault;
+  bench_compare(variants, lab->bare ? 3 : 2);
+  bench_barrier();
+  load_all(lab);
+}
+
+static void miss_body(void *context)
+{
+  struct meeting *meeting = context;
+  struct bare bare = meeting->bare;
+  struct bare_link link;
+  size_t bytes = meeting->paged ? PAGE : 64;
+  struct lines lines = {lines_memory(LINES * bytes, bytes), LINES, bytes};
+  struct lab lab = {.lines = &lines, .written = &(uint64_t){0}, .link = &link, .bare = meeting->paged ? &bare : NULL};
+  if (meeting->paged) bare_join(&bare);
+  bare_link_open(&link, FI_WAIT_FD, meeting->windows[uma_device()], sizeof meeting->windows[0], meeting->contacts);
+  bare_listen(&link);
+  bench_barrier();
+  for (int i = 0; i < MISSES; i++) {
+    lab.miss = &misses[i];
+    lab.answers = misses[i].owner == BOTH ? 2 : 1;
+    compare_miss(&lab, meeting->paged ? misses[i].page_bench : misses[i].bench, meeting->paged ? "page" : "line");
+  }
+  bench_barrier();
+  bare_link_close(&link);
+}
+
+static const struct bench_session two_hosts = {
+    .devices = 2, .mode = UMA_MODE_SUPERNODE, .hosts = 2, .memory = 16 * MiB, .protocol = PROTOCOL};
+
+static int run_with(const struct bench_session *session, void (*body)(void *))
+{
+  struct meeting *meeting = bench_map(sizeof *meeting);
+  if (!meeting) return -EIO;
+  meeting->paged = session->paged;
+  int result = session->paged ? bare_open(&meeting->bare, LINES * PAGE) : 0;
+  if (!result) result = bench_spawn(session, body, meeting);
+  if (session->paged) bare_close(&meeting->bare);
+  bench_unmap(meeting, sizeof *meeting);
+  return result;
+}
+
+static int run_miss(void)
+{
+  return run_with(&two_hosts, miss_body);
+}
+
+static int run_page(void)
+{
+  struct bench_session session = two_hosts;
+  session.paged = true;
+  return bare_allowed(false) ? run_with(&session, miss_body) : 0;
+}
+
+/* ---- what is said between hosts without windows */
+
+struct talk {
+  struct bare_link *link;
+  size_t bytes; /* of the bare messages, without header */
+};
+
+static void meet(void *context, long count)
+{
+  for (long i = 0; i < count; i++) bench_barrier();
+}
+
+static void pass_message(void *context, long count)
+{
+  uint64_t word = 7;
+  struct uma_status status;
+  for (long i = 0; i < count; i++) {
+    if (!uma_device()) bench_check(uma_send(1, 1, &word, sizeof word), "uma_send");
+    bench_check(uma_recv(1 - uma_device(), 1, &word, sizeof word, &status), "uma_recv");
+    if (uma_device()) bench_check(uma_send(0, 1, &word, sizeof word), "uma_send");
+  }
+  bench_require(word == 7, "a message of 8 B came changed");
+}
+
+static void add_up(void *context, long count)
+{
+  double own = uma_device() + 1, sum = 0;
+  for (long i = 0; i < count; i++) bench_check(uma_allreduce(&sum, &own, 1, UMA_FLOAT64, UMA_SUM), "uma_allreduce");
+  bench_require(!count || sum == 3, "1 and 2 make %g", sum);
+}
+
+static void pass_bare(void *context, long count)
+{
+  struct talk *talk = context;
+  for (long i = 0; i < count; i++) {
+    if (!uma_device()) bare_send(talk->link, message, HEADER + talk->bytes);
+    bare_receive(talk->link);
+    if (uma_device()) bare_send(talk->link, message, HEADER + talk->bytes);
+  }
+  bare_settle(talk->link);
+}
+
+/* Both send, then both wait. */
+static void exchange_bare(void *context, long count)
+{
+  struct talk *talk = context;
+  for (long i = 0; i < count; i++) {
+    bare_send(talk->link, message, HEADER + talk->bytes);
+    bare_receive(talk->link);
+  }
+  bare_settle(talk->link);
+}
+
+static void talk_body(void *context)
+{
+  struct meeting *meeting = context;
+  struct bare_link link;
+  struct talk byte = {&link, 1}, word = {&link, 8};
+  bare_link_open(&link, FI_WAIT_FD, meeting->windows[uma_device()], sizeof meeting->windows[0], meeting->contacts);
+  bare_listen(&link);
+  const struct bench_variant variants[] = {
+      {"ofi.barrier", "message", NULL, 0, BENCH_LATENCY, 1, NULL, meet, NULL, NULL},
+      {"ofi.barrier", "raw", "-", 0, BENCH_LATENCY, 1, NULL, exchange_bare, &byte, NULL},
+      {"ofi.message", "message", NULL, 8, BENCH_LATENCY, 2, NULL, pass_message, NULL, NULL},
+      {"ofi.message", "raw", "-", 8, BENCH_LATENCY, 2, NULL, pass_bare, &word, NULL},
+      {"ofi.allreduce", "message", NULL, 8, BENCH_LATENCY, 1, NULL, add_up, NULL, NULL},
+      {"ofi.allreduce", "raw", "-", 8, BENCH_LATENCY, 1, NULL, exchange_bare, &word, NULL},
+  };
+  bench_barrier();
+  bench_compare(variants, sizeof variants / sizeof variants[0]);
+  bench_barrier();
+  bare_link_close(&link);
+}
+
+static int run_talk(void)
+{
+  return run_with(&two_hosts, talk_body);
+}
+
+const struct bench_case bench_hosts_cases[] = {
+    {"ofi.miss", "a line of another host: read, written, upgraded, taken; beside the same messages by bare libfabric", run_miss},
+    {"ofi.page", "the same of a page of 4 KiB; beside the messages and a bare fault", run_page},
+    {"ofi.talk", "barrier, message and all-reduce between two hosts; beside bare libfabric", run_talk},
+    {NULL, NULL, NULL},
+};

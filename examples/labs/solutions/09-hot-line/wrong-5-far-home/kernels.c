@@ -1,0 +1,120 @@
+/* Wrong: all rows on device 0. */
+#include <string.h>
+#include <uma.h>
+
+#include "kernels.h"
+
+/* ---- The histogram: each device counts in private; once, at the end, what it has goes to the shared bins -------------- */
+
+struct histogram {
+  int bins;
+  uint64_t counts[MOST_BINS];
+};
+
+static uint64_t added[MOST_BINS];
+
+void *histogram_create(int devices, int bins)
+{
+  struct histogram *histogram = uma_calloc_on(0, 1, sizeof *histogram);
+  if (histogram) uma_st(&histogram->bins, bins);
+  return histogram;
+}
+
+void histogram_add(void *histogram, int bin)
+{
+  added[bin]++;
+}
+
+void histogram_finish(void *histogram)
+{
+  struct histogram *shared = histogram;
+  int bins = uma_ld(&shared->bins);
+  for (int b = 0; b < bins; b++)
+    if (added[b]) uma_fetch_add(&shared->counts[b], added[b]);
+}
+
+uint64_t histogram_read(void *histogram, int bin)
+{
+  return uma_ld(&((struct histogram *)histogram)->counts[bin]);
+}
+
+/* ---- The counters: each in a line of its own, at home with who counts ------------------------------------------------- */
+
+enum { LINE = 64 };
+
+void *counters_create(int devices)
+{
+  uint64_t **counters = uma_calloc_on(0, (size_t)devices, sizeof *counters);
+  for (int d = 0; counters && d < devices; d++) {
+    uint64_t *counter = uma_memalign_on(d, LINE, LINE);
+    uma_st(counter, 0);
+    uma_st(&counters[d], counter);
+  }
+  return counters;
+}
+
+void counters_count(void *counters, uint64_t amount)
+{
+  uint64_t *mine = uma_ld((uint64_t **)counters + uma_device());
+  uma_st(mine, uma_ld(mine) + amount);
+}
+
+uint64_t counters_read(void *counters, int device)
+{
+  return uma_ld(uma_ld((uint64_t **)counters + device));
+}
+
+/* ---- The embedding bag: rows at home with who uses them most, uses apart from values and counted in private ------------ */
+
+struct bag {
+  int rows;
+  uint32_t *values[MOST_ROWS];
+  uint64_t uses[MOST_ROWS];
+};
+
+static uint64_t used[MOST_ROWS];
+
+void *bag_create(int devices, int rows, const uint32_t *values, const int *user)
+{
+  struct bag *bag = uma_calloc_on(0, 1, sizeof *bag);
+  if (!bag) return NULL;
+  uma_st(&bag->rows, rows);
+  for (int r = 0; r < rows; r++) {
+    uint32_t *row = uma_memalign_on(0, 64, DIMENSION * sizeof *row);
+    uma_put(row, values + r * DIMENSION, DIMENSION * sizeof *row);
+    uma_st(&bag->values[r], row);
+  }
+  return bag;
+}
+
+/* Where a row is never changes: each device looks it up once. */
+static const uint32_t *find(struct bag *bag, int row)
+{
+  static const uint32_t *found[MOST_ROWS];
+  if (!found[row]) found[row] = uma_ld(&bag->values[row]);
+  return found[row];
+}
+
+void bag_sum(void *bag, const int *rows, int count, uint32_t *sum)
+{
+  uint32_t row[DIMENSION];
+  memset(sum, 0, sizeof row);
+  for (int i = 0; i < count; i++) {
+    uma_get(row, find(bag, rows[i]), sizeof row);
+    for (int d = 0; d < DIMENSION; d++) sum[d] += row[d];
+    used[rows[i]]++;
+  }
+}
+
+void bag_finish(void *bag)
+{
+  struct bag *shared = bag;
+  int rows = uma_ld(&shared->rows);
+  for (int r = 0; r < rows; r++)
+    if (used[r]) uma_fetch_add(&shared->uses[r], used[r]);
+}
+
+uint64_t bag_uses(void *bag, int row)
+{
+  return uma_ld(&((struct bag *)bag)->uses[row]);
+}
