@@ -565,12 +565,13 @@ static bool gives_up(const struct transaction *t, const struct coh_patience *pat
   return false;
 }
 
-/* Nobody is to wait for the rest of it; where the home is here, take_back sees to that. */
+/* Nobody is to wait for the rest of it: also not where the directory is at work for another device, which has given up before. */
 static void give_up(struct transaction *t)
 {
   const struct coh_wire *wire = t->engine->wire;
   t->error = -EHOSTDOWN;
-  if (!is_here(t->engine, t->home)) wire->lose(wire->context, t->home, t->line);
+  if (is_here(t->engine, t->home)) coh_lose(t->engine, t->line);
+  else wire->lose(wire->context, t->home, t->line);
 }
 
 /* Until nothing is under way any more, or nothing ever will be. */

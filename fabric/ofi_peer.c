@@ -23,6 +23,7 @@
 #include "fabric/futex.h"
 
 #define LOOK_NS 100000000ull /* between looks for who is silent; who has been since the last one is probed */
+#define LATE_NS 500000000ull
 #define SILENCE_NS 20000000000ull
 #define GRACE_NS 1000000000ull
 #define PART_NS 2000000000ull /* how long close waits for others to read what was sent */
@@ -187,10 +188,12 @@ void fab_ofi_tick(struct fab_ofi_endpoint *e)
 {
   uint64_t now_ns = fab_now_ns();
   if (now_ns < e->tick_ns) return;
-  bool late = now_ns > e->tick_ns + LOOK_NS; /* nobody has called for a while: that is not the others' silence */
+  /* While nobody called for a while nobody was probed: that is not the others' silence. Shorter delays count, or a busy host would never
+   * find out; what has come meanwhile was heard before this. */
+  uint64_t late_ns = now_ns > e->tick_ns + LATE_NS ? now_ns - e->tick_ns - LATE_NS : 0;
   e->tick_ns = now_ns + LOOK_NS;
   for (int i = 0; i < e->numbers; i++) {
-    if (late) e->peers[i].heard = true;
+    e->peers[i].silent_since_ns += late_ns;
     look_at(e, &e->peers[i], now_ns);
   }
 }
