@@ -231,4 +231,4 @@ format:
 clean:
 	rm -rf build
 
--include $(shell find $B/obj -name '*.d' 2>/dev/null)
+-include $(shell find $B/obj $B/fuzz/obj -name '*.d' 2>/dev/null)
