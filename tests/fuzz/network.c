@@ -138,17 +138,23 @@ void network_complete(unsigned index, int error)
   enqueue((struct completion){.entry = {.op_context = operation.context, .len = operation.bytes}, .error = error});
 }
 
-bool network_writes_to(const void *memory)
+/* A long loan is read piece by piece. */
+static bool reads_into(const struct network_operation *operation, const void *memory, size_t bytes)
+{
+  return operation->what == NETWORK_READ && (uintptr_t)operation->memory - (uintptr_t)memory < bytes;
+}
+
+bool network_writes_to(const void *memory, size_t bytes)
 {
   for (unsigned i = 0; i < network.pending_count; i++)
-    if (network.pending[i].what == NETWORK_READ && network.pending[i].memory == memory) return true;
+    if (reads_into(&network.pending[i], memory, bytes)) return true;
   return false;
 }
 
-void network_forget(const void *memory)
+void network_forget(const void *memory, size_t bytes)
 {
   for (unsigned i = 0; i < network.pending_count; i++)
-    if (network.pending[i].what == NETWORK_READ && network.pending[i].memory == memory) network.pending[i].memory = NULL;
+    if (reads_into(&network.pending[i], memory, bytes)) network.pending[i].memory = NULL;
 }
 
 /* ---- Objects ----------------------------------------------------------------------------------------------------- */

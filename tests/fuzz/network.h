@@ -45,8 +45,8 @@ void network_refuse_memory(unsigned count, int error);
 
 unsigned network_pending(void); /* operations; by their age */
 const struct network_operation *network_operation(unsigned index);
-void network_complete(unsigned index, int error); /* a read or atomic that ends well writes its memory now */
-bool network_writes_to(const void *memory);       /* is a read into it pending? */
-void network_forget(const void *memory);          /* a read into it will write nothing */
+void network_complete(unsigned index, int error);         /* a read or atomic that ends well writes its memory now */
+bool network_writes_to(const void *memory, size_t bytes); /* is a read into it pending? */
+void network_forget(const void *memory, size_t bytes);    /* a read into it will write nothing */
 
 #endif

@@ -108,9 +108,9 @@ static void complete(void *context, int device, int channel, const struct fab_he
   struct arrived *arrived = cookie;
   FUZZ_CHECK(arrived == &h.arrived[device * FAB_CHANNELS + channel] && arrived->open && !h.closing);
   FUZZ_CHECK(!error || error == -EHOSTDOWN);
-  if (network_writes_to(arrived->memory)) {
+  if (network_writes_to(arrived->memory, arrived->room)) {
     FUZZ_CHECK(error && h.late);
-    network_forget(arrived->memory);
+    network_forget(arrived->memory, arrived->room);
   }
   free(arrived->memory);
   arrived->open = false;
