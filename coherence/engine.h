@@ -226,14 +226,6 @@ void coh_buffer_give(struct coh_engine *engine, unsigned char *buffer);
 int coh_access_line(struct coh_engine *engine, uint64_t line, struct coh_access *access);
 /* Gives the line up. 0, -EHOSTDOWN when it is lost, -EAGAIN while it is at work. */
 int coh_evict(struct coh_engine *engine, uint64_t line);
-/* Offsets are bytes from the first window. Not atomic as a whole: each line is. */
-int coh_get(struct coh_engine *engine, void *local, uint64_t offset, size_t bytes);
-int coh_put(struct coh_engine *engine, uint64_t offset, const void *local, size_t bytes);
-/* A naturally aligned word of 1, 2, 4 or 8 bytes. */
-int coh_atomic(struct coh_engine *engine, enum fab_atomic op, uint64_t offset, unsigned bytes, uint64_t operand, uint64_t expected,
-               uint64_t *old);
-/* Gives up all that this device's cache holds; modified lines go home. 0, or -EHOSTDOWN when a line is lost (the others were flushed). */
-int coh_flush(struct coh_engine *engine);
 /* A message came by the wire for a controller of this host; data as the message's type says. -EINVAL: it is none that could be meant for it, and was
  * counted and dropped. Any thread, without a lock. */
 int coh_deliver(struct coh_engine *engine, const struct coh_message *message, uint64_t line, const void *data);
@@ -245,6 +237,17 @@ void coh_lose(struct coh_engine *engine, uint64_t line);    /* likewise */
 void coh_forget_parked(struct coh_engine *engine);          /* when it closes: nobody waits for them any more */
 /* All of the line's controllers at one moment at which no device is inside the engine: NULL, or the invariant that does not hold. */
 const struct coh_invariant *coh_engine_broken(struct coh_engine *engine, uint64_t line, struct coh_breach *breach);
+
+/* ---- range.c ------------------------------------------------------------------------------------------------------ */
+
+/* Offsets are bytes from the first window. Not atomic as a whole: each line is. */
+int coh_get(struct coh_engine *engine, void *local, uint64_t offset, size_t bytes);
+int coh_put(struct coh_engine *engine, uint64_t offset, const void *local, size_t bytes);
+/* A naturally aligned word of 1, 2, 4 or 8 bytes. */
+int coh_atomic(struct coh_engine *engine, enum fab_atomic op, uint64_t offset, unsigned bytes, uint64_t operand, uint64_t expected,
+               uint64_t *old);
+/* Gives up all that this device's cache holds; modified lines go home. 0, or -EHOSTDOWN when a line is lost (the others were flushed). */
+int coh_flush(struct coh_engine *engine);
 
 /* ---- line_cache.c ------------------------------------------------------------------------------------------------ */
 

@@ -143,13 +143,18 @@ static int fit_to_host(const struct uma_config *given, struct uma_shape *shape, 
 static int agree(const struct uma_config *config, struct decision *agreed)
 {
   struct decision mine = {0}, *all = calloc((size_t)job.size, sizeof *all);
-  if (!all) return uma_fail(-ENOMEM, "no memory to start a session");
+  if (!all) {
+    uma_fail(-ENOMEM, "no memory to start a session");
+    return -ENOMEM;
+  }
   if (device_of[job.rank] == 0) decide(config, &mine);
   int result = uma_job_gather("settings", &mine, sizeof mine, all);
   if (!result && all[0].error) result = uma_fail(all[0].error, "%s", all[0].sentence);
   if (!result) *agreed = all[0];
-  if (!result && (agreed->shape.devices != job.size || agreed->shape.hosts < 1 || agreed->shape.groups < 1))
-    result = uma_fail(-EINVAL, "the settings of device 0 are of another version of libuma");
+  if (!result && (agreed->shape.devices < 1 || agreed->shape.devices != job.size || agreed->shape.hosts < 1 || agreed->shape.groups < 1)) {
+    uma_fail(-EINVAL, "the settings of device 0 are of another version of libuma");
+    result = -EINVAL;
+  }
   free(all);
   return result;
 }
