@@ -607,7 +607,7 @@ static bool is_settled(struct transaction *t)
 static void await(struct transaction *t)
 {
   const struct coh_wire *wire = t->engine->wire;
-  struct coh_patience patience = {0};
+  struct coh_patience patience = {.far = true};
   while (!t->error && !is_settled(t)) {
     wire->progress(wire->context);
     coh_wait_turn(&patience);

@@ -274,6 +274,7 @@ static inline unsigned char *coh_frame_data(const struct coh_engine *engine, con
 /* Waiting: a spin, then giving way to others; says so once when it takes long. */
 struct coh_patience {
   unsigned turns;
+  bool far; /* for another host: a turn is long, and who answers here may need this processor */
   uint64_t since_ns;
 };
 void coh_wait_turn(struct coh_patience *patience);

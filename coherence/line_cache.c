@@ -18,17 +18,18 @@
 #include "coherence/engine.h"
 #include "coherence/tally.h"
 
-enum { SPINS = 100, LOOK_EVERY = 256 };
+enum { SPINS = 100, FAR_SPINS = 8, LOOK_EVERY = 256 };
 #define LONG_WAIT_NS 10000000000u
 
 void coh_wait_turn(struct coh_patience *patience)
 {
-  if (++patience->turns < SPINS) {
+  unsigned turns = ++patience->turns;
+  if (patience->far ? turns % FAR_SPINS : turns < SPINS) {
     fab_pause();
     return;
   }
   sched_yield();
-  if (patience->turns % LOOK_EVERY) return;
+  if (turns % LOOK_EVERY) return;
   uint64_t now = fab_now_ns();
   if (!patience->since_ns) patience->since_ns = now;
   if (patience->since_ns == UINT64_MAX || now - patience->since_ns < LONG_WAIT_NS) return;

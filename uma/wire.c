@@ -22,6 +22,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "uma/coherent.h"
 #include "uma/session.h"
@@ -30,6 +32,8 @@
 enum wire_kind { WIRE_MESSAGE = 1, WIRE_REFUSAL, WIRE_LOSS };
 #define POOL_BYTES ((size_t)64 << 10) /* by which a pool grows */
 #define STALLED_SLEEP_MS 1
+#define TURNS 1000
+#define SLICE_NS 100000 /* the shortest that there is */
 
 struct letter {
   struct letter *next;
@@ -62,7 +66,19 @@ struct uma_wire {
   pthread_t thread;
   bool running;
   _Atomic bool stopping;
+  _Atomic unsigned looks;      /* of threads that wait */
+  _Atomic unsigned deliveries; /* batches of letters, by whomever */
 };
+
+/* Whoever has the mutex has it for a microsecond or two; to sleep for it would take fifty. */
+static void lock(struct uma_wire *wire)
+{
+  for (int turn = 0; turn < TURNS; turn++) {
+    if (!pthread_mutex_trylock(&wire->mutex)) return;
+    sched_yield();
+  }
+  pthread_mutex_lock(&wire->mutex);
+}
 
 /* ---- pools */
 
@@ -136,7 +152,7 @@ static int dispatch(struct uma_wire *wire, int device, const struct fab_header *
 {
   int to = uma_self.domain_first + device, result = 0;
   uma_crossing();
-  pthread_mutex_lock(&wire->mutex);
+  lock(wire);
   if (uma_is_lost(to)) {
     result = -EHOSTDOWN;
   } else {
@@ -246,10 +262,11 @@ static struct letter *receive(struct uma_wire *wire)
 static bool deliver_all(struct uma_wire *wire, struct letter *letters)
 {
   if (!letters) return false;
+  atomic_fetch_add_explicit(&wire->deliveries, 1, memory_order_relaxed);
   uma_crossing();
   for (struct letter *letter = letters; letter; letter = letter->next) deliver(wire, letter);
   uma_crossing();
-  pthread_mutex_lock(&wire->mutex);
+  lock(wire);
   for (struct letter *next; letters; letters = next) {
     next = letters->next;
     discard(wire, letters);
@@ -268,38 +285,65 @@ static bool step(struct uma_wire *wire)
   return coh_retry(wire->engine) || any;
 }
 
-static void wire_progress(void *context)
-{
-  step(context);
-}
-
 void uma_wire_help(struct uma_wire *wire)
 {
+  atomic_fetch_add_explicit(&wire->looks, 1, memory_order_relaxed);
   step(wire);
+}
+
+static void wire_progress(void *context)
+{
+  uma_wire_help(context);
 }
 
 static void rest(struct uma_wire *wire)
 {
   struct fab_endpoint *endpoint = wire->endpoint;
   struct pollfd arrival = {.fd = endpoint->ops->descriptor(endpoint), .events = POLLIN};
-  pthread_mutex_lock(&wire->mutex);
+  lock(wire);
   endpoint->ops->sleep_begin(endpoint);
   struct letter *letters = receive(wire);
   pthread_mutex_unlock(&wire->mutex);
   if (!deliver_all(wire, letters)) poll(&arrival, 1, coh_stalls(wire->engine) ? STALLED_SLEEP_MS : (int)(UMA_SLEEP_NS / 1000000));
-  pthread_mutex_lock(&wire->mutex);
+  lock(wire);
   endpoint->ops->sleep_end(endpoint);
   pthread_mutex_unlock(&wire->mutex);
 }
 
-/* Gives way at once, always: it is not the one who waits for an answer. */
+/* It runs for microseconds at a time. Since Linux 6.12 a thread with short slices gets its turn earlier, and gives up less by yielding; older
+ * ones ignore it. */
+static void ask_for_short_slices(void)
+{
+  struct { /* the kernel's struct sched_attr, whose header does not go together with libc's */
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+  } attributes = {.size = sizeof attributes, .policy = SCHED_OTHER, .runtime = SLICE_NS};
+  syscall(SYS_sched_setattr, 0, &attributes, 0);
+}
+
+static unsigned now(_Atomic unsigned *count)
+{
+  return atomic_load_explicit(count, memory_order_relaxed);
+}
+
+/* Gives way at once, always: it is not the one who waits for an answer; and while such a one looks it does not look itself. It stays awake while
+ * letters come, whoever takes them: to be woken by each would cost who sends it, and who waits for it, more than the letter does. */
 static void *serve(void *context)
 {
   struct uma_wire *wire = context;
   struct uma_waiter fresh = {.steps = UMA_EAGER_LOOKS + UMA_PATIENT_LOOKS}, waiter = fresh;
+  unsigned looks = 0, deliveries = 0;
+  ask_for_short_slices();
   while (!atomic_load_explicit(&wire->stopping, memory_order_acquire)) {
-    if (step(wire)) waiter = fresh;
-    else if (!uma_wait_step(&waiter)) rest(wire);
+    bool helped = now(&wire->looks) != looks;
+    looks = now(&wire->looks);
+    if (!helped) step(wire);
+    if (now(&wire->deliveries) != deliveries) waiter = fresh;
+    deliveries = now(&wire->deliveries);
+    if (!uma_wait_step(&waiter)) rest(wire);
   }
   return NULL;
 }
