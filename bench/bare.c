@@ -54,26 +54,41 @@ static void protect(const struct bare *bare, size_t at, int device, bool on)
   must(!ioctl(bare->uffds[device], UFFDIO_WRITEPROTECT, &change));
 }
 
-/* The other device may be writing: it is stopped before its page is read. */
-static void take_from_other(const struct bare *bare, size_t at)
+/* The device may be writing: it is stopped before its page is read. */
+static void copy_from(const struct bare *bare, size_t at, int device, void *page)
 {
-  unsigned char page[PAGE];
-  int other = !uma_device();
-  off_t place = (off_t)((size_t)other * bare->bytes + at);
-  protect(bare, at, other, true);
-  must(pread(bare->frames, page, PAGE, place) == (ssize_t)PAGE);
-  must(!fallocate(bare->frames, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, place, (off_t)PAGE));
-  fill(bare, at, page);
+  protect(bare, at, device, true);
+  must(pread(bare->frames, page, PAGE, (off_t)((size_t)device * bare->bytes + at)) == (ssize_t)PAGE);
+}
+
+static void take_from(const struct bare *bare, size_t at, int device, void *page)
+{
+  copy_from(bare, at, device, page);
+  must(!fallocate(bare->frames, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)((size_t)device * bare->bytes + at), (off_t)PAGE));
+}
+
+void bare_share(const struct bare *bare, size_t at, void *page)
+{
+  copy_from(bare, at, uma_device(), page);
+}
+
+void bare_yield(const struct bare *bare, size_t at, void *page)
+{
+  take_from(bare, at, uma_device(), page);
 }
 
 static void on_fault(int number, siginfo_t *info, void *context)
 {
   const struct bare *bare = served;
+  unsigned char page[PAGE];
   size_t at = ((uintptr_t)info->si_addr & ~(PAGE - 1)) - (uintptr_t)bare->window;
   must(at < bare->bytes);
   switch (deed) {
   case BARE_UPGRADE: protect(bare, at, uma_device(), false); return;
-  case BARE_TURN: take_from_other(bare, at); break;
+  case BARE_TURN:
+    take_from(bare, at, !uma_device(), page);
+    fill(bare, at, page);
+    break;
   case BARE_READ:
   case BARE_WRITE: fill(bare, at, bare->home + at); break;
   }

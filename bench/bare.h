@@ -37,5 +37,8 @@ void bare_join(struct bare *bare);
 void bare_serve(struct bare *bare, enum bare_deed deed);
 void bare_rest(void);
 void bare_drop(struct bare *bare); /* this device holds no page any more */
+/* This device's own page at byte `at`, which it may write, is copied to `page`: it may only read it from now on, or has it no more. */
+void bare_share(const struct bare *bare, size_t at, void *page);
+void bare_yield(const struct bare *bare, size_t at, void *page);
 
 #endif

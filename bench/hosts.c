@@ -7,10 +7,10 @@
  *   ofi.turn.read       home's own cache has it modified; what that says to its home stays on the host: GetS, Data, Unblock
  *   ofi.turn.write      the same, a store: GetM, Data, Unblock
  *   ofi.page.*          the same of pages of 4 KiB
- *   ofi.fault           what a page's miss needs besides: a read fault served by bare kernel operations (bare.h)
+ *   ofi.fault.*         what a page's miss needs besides: that fault served by bare kernel operations (bare.h)
  *
  * Device 0 accesses, device 1 is home. A message is a header of 64 B, with the line behind it in an answer that has data. The last message
- * (Unblock) is not waited for, but sent and received in both.
+ * (Unblock) is not waited for, but sent and received in both. Where home has the page modified, it takes it from itself by bare kernel operations, too.
  */
 #include "bench/harness.h"
 
@@ -24,7 +24,7 @@
 #define PROTOCOL "mesi"
 #define PAGE (4 * KiB)
 #define HEADER ((size_t)64)
-enum { LINES = 64 };
+enum { LINES = 64, WARM_UPS = 8 };
 
 /* Who has the lines when device 0 comes. */
 enum owner { NOBODY, BOTH, HOME };
@@ -33,11 +33,15 @@ struct miss {
   const char *bench, *page_bench;
   bool stores;
   enum owner owner;
+  const char *fault_bench;
+  enum bare_deed deed;
 };
 static const struct miss misses[] = {
-    {"ofi.miss.read", "ofi.page.read", false, NOBODY},     {"ofi.miss.write", "ofi.page.write", true, NOBODY},
-    {"ofi.upgrade", "ofi.page.upgrade", true, BOTH},       {"ofi.turn.read", "ofi.page.turn.read", false, HOME},
-    {"ofi.turn.write", "ofi.page.turn.write", true, HOME},
+    {"ofi.miss.read", "ofi.page.read", false, NOBODY, "ofi.fault.read", BARE_READ},
+    {"ofi.miss.write", "ofi.page.write", true, NOBODY, "ofi.fault.write", BARE_WRITE},
+    {"ofi.upgrade", "ofi.page.upgrade", true, BOTH, "ofi.fault.upgrade", BARE_UPGRADE},
+    {"ofi.turn.read", "ofi.page.turn.read", false, HOME, "ofi.fault.read", BARE_READ},
+    {"ofi.turn.write", "ofi.page.turn.write", true, HOME, "ofi.fault.write", BARE_WRITE},
 };
 enum { MISSES = sizeof misses / sizeof misses[0] };
 
@@ -98,7 +102,7 @@ static void make(void *context, long count)
 
 /* ---- the same messages, bare */
 
-static const unsigned char message[HEADER + PAGE];
+static unsigned char message[HEADER + PAGE];
 
 static void ask(struct lab *lab)
 {
@@ -107,9 +111,11 @@ static void ask(struct lab *lab)
   bare_send(lab->link, message, HEADER);
 }
 
-static void reply(struct lab *lab)
+/* About the page at byte `at` of the bare window, where there is one. */
+static void reply(struct lab *lab, size_t at)
 {
   bare_receive(lab->link);
+  if (lab->bare && lab->miss->owner == HOME) (lab->miss->stores ? bare_yield : bare_share)(lab->bare, at, message + HEADER);
   if (lab->answers > 1) bare_send(lab->link, message, HEADER);
   bare_send(lab->link, message, HEADER + lab->lines->bytes);
   bare_receive(lab->link);
@@ -118,29 +124,48 @@ static void reply(struct lab *lab)
 static void trips(void *context, long count)
 {
   struct lab *lab = context;
-  for (size_t i = 0; i < (size_t)count * lab->lines->count; i++)
-    if (uma_device()) reply(lab);
+  for (size_t i = 0, line = 0; i < lab->lines->count; i++, line = lines_next(lab->lines, line))
+    if (uma_device()) reply(lab, line * lab->lines->bytes);
     else ask(lab);
   bare_settle(lab->link);
 }
 
+/* Every page once, faults served like this. */
+static void touch_bare(const struct lab *lab, enum bare_deed deed)
+{
+  const struct lines lines = {lab->bare->window, LINES, PAGE};
+  size_t page = 0, wrong = 0;
+  bare_serve(lab->bare, deed);
+  for (size_t i = 0; i < LINES; i++, page = lines_next(&lines, page)) {
+    unsigned char *byte = lines.first + page * PAGE;
+    if (deed == BARE_READ) wrong += *byte != 1;
+    else *byte = 1;
+  }
+  bare_rest();
+  bench_require(!wrong, "%zu of %d bare pages do not hold what their home does", wrong, LINES);
+}
+
+static void prepare_trips(void *context)
+{
+  const struct lab *lab = context;
+  if (!lab->bare || lab->miss->owner != HOME) return;
+  bare_drop(lab->bare);
+  if (uma_device()) touch_bare(lab, BARE_WRITE);
+}
+
 static void prepare_fault(void *context)
 {
-  struct lab *lab = context;
+  const struct lab *lab = context;
   bare_drop(lab->bare);
   if (uma_device()) memset(lab->bare->home, 1, lab->bare->bytes);
+  bench_barrier();
+  if (!uma_device() && lab->miss->deed == BARE_UPGRADE) touch_bare(lab, BARE_READ);
 }
 
 static void fault(void *context, long count)
 {
-  struct lab *lab = context;
-  size_t page = 0, wrong = 0;
-  const struct lines lines = {lab->bare->window, LINES, PAGE};
-  if (uma_device()) return;
-  bare_serve(lab->bare, BARE_READ);
-  for (size_t i = 0; i < LINES; i++, page = lines_next(&lines, page)) wrong += *(lines.first + page * PAGE) != 1;
-  bare_rest();
-  bench_require(!wrong, "%zu of %d bare pages do not hold what their home does", wrong, LINES);
+  const struct lab *lab = context;
+  if (!uma_device()) touch_bare(lab, lab->miss->deed);
 }
 
 /* ---- cases */
@@ -154,19 +179,31 @@ static struct bench_variant variant(const char *bench, const char *path, struct 
                                 .bytes = lab->lines->bytes,
                                 .metrics = BENCH_LATENCY,
                                 .operations = (double)lab->lines->count,
-                                .prepare = raw ? NULL : prepare,
+                                .prepare = raw ? prepare_trips : prepare,
                                 .step = raw ? trips : make,
                                 .context = lab};
 }
 
 static void compare_miss(struct lab *lab, const char *bench, const char *path)
 {
-  struct bench_variant variants[] = {variant(bench, path, lab), variant(bench, "raw", lab), variant("ofi.fault", "raw", lab)};
+  struct bench_variant variants[] = {variant(bench, path, lab), variant(bench, "raw", lab), variant(lab->miss->fault_bench, "raw", lab)};
   variants[2].prepare = prepare_fault;
   variants[2].step = fault;
   bench_compare(variants, lab->bare ? 3 : 2);
   bench_barrier();
   load_all(lab);
+}
+
+/* Connections are made by the first messages. */
+static void warm_up(struct lab *lab)
+{
+  lab->miss = &misses[0];
+  for (int i = 0; i < WARM_UPS; i++) {
+    prepare(lab);
+    bench_barrier();
+    make(lab, 1);
+    bench_barrier();
+  }
 }
 
 static void miss_body(void *context)
@@ -181,6 +218,7 @@ static void miss_body(void *context)
   bare_link_open(&link, FI_WAIT_FD, meeting->windows[uma_device()], sizeof meeting->windows[0], meeting->contacts);
   bare_listen(&link);
   bench_barrier();
+  warm_up(&lab);
   for (int i = 0; i < MISSES; i++) {
     lab.miss = &misses[i];
     lab.answers = misses[i].owner == BOTH ? 2 : 1;

@@ -316,14 +316,15 @@ static void never_slower_than_mpi(struct list *list, const struct side *ours, co
     judge(target, spread.least >= 1, "%.2f×, the least at %s", spread.least, bench_size_text(spread.least_at, size, sizeof size));
 }
 
-/* Against the same messages by bare libfabric, and of pages a bare fault. */
-static void miss_between_hosts(struct list *list, const char *what, const char *bench, const char *path, size_t bytes)
+/* Against the same messages by bare libfabric, and of pages a bare fault (NULL: of lines). */
+static void miss_between_hosts(struct list *list, const char *what, const char *bench, const char *fault)
 {
   char text[80], ours_text[32], raw_text[32];
-  bool paged = !strcmp(path, "page");
+  const char *path = fault ? "page" : "line";
+  size_t bytes = fault ? 4096 : 64;
   double ours = median(list, bench, path, NULL, 2, bytes, "latency"), raw = median(list, bench, "raw", NULL, 2, bytes, "latency");
-  if (paged) raw += median(list, "ofi.fault", "raw", NULL, 2, bytes, "latency");
-  snprintf(text, sizeof text, "Between hosts: %s against its bare messages%s", what, paged ? " and a bare fault" : "");
+  if (fault) raw += median(list, fault, "raw", NULL, 2, bytes, "latency");
+  snprintf(text, sizeof text, "Between hosts: %s against its bare messages%s", what, fault ? " and a bare fault" : "");
   struct bench_target *target = add(list, text, AT_MOST, "1.5×");
   if (isnan(ours) || isnan(raw)) return;
   judge(target, ours / raw <= 1.5, "%.2f× (%s; bare %s)", ours / raw, bench_value_text(ours, "ns", ours_text, sizeof ours_text),
@@ -332,13 +333,13 @@ static void miss_between_hosts(struct list *list, const char *what, const char *
 
 static void misses_between_hosts(struct list *list)
 {
-  miss_between_hosts(list, "read miss of a line", "ofi.miss.read", "line", 64);
-  miss_between_hosts(list, "write miss of a line", "ofi.miss.write", "line", 64);
-  miss_between_hosts(list, "upgrade of a line", "ofi.upgrade", "line", 64);
-  miss_between_hosts(list, "line that the other has modified", "ofi.turn.write", "line", 64);
-  miss_between_hosts(list, "read miss of a page", "ofi.page.read", "page", 4096);
-  miss_between_hosts(list, "write miss of a page", "ofi.page.write", "page", 4096);
-  miss_between_hosts(list, "page that the other has modified", "ofi.page.turn.write", "page", 4096);
+  miss_between_hosts(list, "read miss of a line", "ofi.miss.read", NULL);
+  miss_between_hosts(list, "write miss of a line", "ofi.miss.write", NULL);
+  miss_between_hosts(list, "upgrade of a line", "ofi.upgrade", NULL);
+  miss_between_hosts(list, "line that the other has modified", "ofi.turn.write", NULL);
+  miss_between_hosts(list, "read miss of a page", "ofi.page.read", "ofi.fault.read");
+  miss_between_hosts(list, "write miss of a page", "ofi.page.write", "ofi.fault.write");
+  miss_between_hosts(list, "page that the other has modified", "ofi.page.turn.write", "ofi.fault.write");
 }
 
 static void talk_between_hosts(struct list *list)

@@ -343,7 +343,7 @@ Test(bench, what_other_hosts_hold_is_measured_beside_the_same_messages, .timeout
       {"ofi.page.read", "raw", 2, 4096, "latency"},
       {"ofi.page.turn.write", "page", 2, 4096, "latency"},
       {"ofi.page.turn.write", "raw", 2, 4096, "latency"},
-      {"ofi.fault", "raw", 2, 4096, "latency"},
+      {"ofi.fault.write", "raw", 2, 4096, "latency"},
   };
   struct bench_rows rows = run_into_rows("ofi.miss ofi.page ofi.talk");
   expect_rows(&rows, wanted, sizeof wanted / sizeof wanted[0]);
