@@ -10,9 +10,11 @@
  * All of it belongs to whoever has the caller's serialisation (FI_THREAD_DOMAIN); the upcalls run in it. Threads and descriptors
  * of the provider are those of the process that opens: open after fork.
  *
- * Sleeping. poll_fd is readable when the provider has something (FI_WAIT_FD) or a timer is due: soon while sends wait for room,
+ * Sleeping. poll_fd is readable when something new has come to the provider (FI_WAIT_FD) or a timer is due: soon while sends wait for room,
  * at once when the provider refuses to let us sleep (fi_trywait), every millisecond when it has no descriptor, else with the next look for
- * silent peers. progress sets the timer while anybody sleeps, hence the rule to call it between sleep_begin and sleep.
+ * silent peers. progress sets the timer while anybody sleeps, hence the rule to call it between sleep_begin and sleep. Something new: since
+ * sleep_begin (EPOLLET); what came before is the business of progress. A descriptor may stay readable for ever (`net` of libfabric 1.17 never
+ * takes its signal back).
  *
  * Errors. A completion with an error means that the device at the other end is lost: see ofi_peer.c.
  */
@@ -132,7 +134,10 @@ int fab_ofi_progress(struct fab_endpoint *endpoint)
 
 static void ofi_sleep_begin(struct fab_endpoint *endpoint)
 {
-  ((struct fab_ofi_endpoint *)endpoint)->sleepers++;
+  struct fab_ofi_endpoint *e = (struct fab_ofi_endpoint *)endpoint;
+  struct epoll_event seen[2];
+  epoll_wait(e->poll_fd, seen, 2, 0);
+  e->sleepers++;
 }
 
 static void ofi_sleep(struct fab_endpoint *endpoint, long timeout_ns)
@@ -152,9 +157,9 @@ static int ofi_descriptor(struct fab_endpoint *endpoint)
   return ((struct fab_ofi_endpoint *)endpoint)->poll_fd;
 }
 
-static int watch(int poll_fd, int fd)
+static int watch(int poll_fd, int fd, uint32_t events)
 {
-  struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+  struct epoll_event event = {.events = events, .data.fd = fd};
   return epoll_ctl(poll_fd, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
 }
 
@@ -163,8 +168,8 @@ static int open_descriptors(struct fab_ofi_endpoint *e)
   e->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
   e->poll_fd = epoll_create1(EPOLL_CLOEXEC);
   if (e->timer_fd < 0 || e->poll_fd < 0) return -errno;
-  int error = watch(e->poll_fd, e->timer_fd);
-  if (!error && e->wait_fd >= 0) error = watch(e->poll_fd, e->wait_fd);
+  int error = watch(e->poll_fd, e->timer_fd, EPOLLIN);
+  if (!error && e->wait_fd >= 0) error = watch(e->poll_fd, e->wait_fd, EPOLLIN | EPOLLET);
   return error;
 }
 
