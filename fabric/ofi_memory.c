@@ -207,8 +207,7 @@ static int move(struct fab_ofi_endpoint *e, enum access access, int device, uint
   if (!error) error = local_memory(e, local, bytes, &mr, &request.registration);
   if (error) return error;
   for (size_t done = 0; done < bytes && !error; done += request.bytes) {
-    size_t most = e->info->ep_attr->max_msg_size;
-    request.bytes = bytes - done < most ? bytes - done : most;
+    request.bytes = fab_ofi_piece(e, bytes - done);
     request.local = (unsigned char *)local + done;
     request.address = peer->memory_address + offset + done;
     error = carry_out(e, peer, &request);

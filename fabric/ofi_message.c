@@ -272,7 +272,7 @@ static void store(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, const u
 /* Fetches the next piece of the loan; again later when the provider does not take it now. */
 static void pull(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer)
 {
-  size_t bytes = least(peer->rest, e->info->ep_attr->max_msg_size);
+  size_t bytes = fab_ofi_piece(e, peer->rest);
   void *registration = peer->pull_mr ? fi_mr_desc(peer->pull_mr) : NULL;
   peer->pull = (struct fab_ofi_op){.use = FAB_OFI_PULL, .peer = fab_ofi_number(e, peer)};
   ssize_t error = fi_read(e->ep, peer->target + peer->stored, bytes, registration, peer->address, peer->loan.address + peer->stored,
