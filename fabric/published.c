@@ -363,7 +363,7 @@ int fab_published_print(FILE *out, bool html)
   struct fab_published rows[FAB_PUBLISHED_ROWS] = {0};
   struct fab_table table = {.out = out, .html = html, .count = 6, .columns = columns};
   int count = fab_published_rows(rows, stderr);
-  for (int i = 0; i < count; i++)
+  for (int i = 0; i < count && rows[i].group; i++)
     if (!i || !same_group(&rows[i], &rows[i - 1]))
       print_group(&table, &rows[i], count - i, fab_published_error(rows, count, rows[i].group));
   return count < 0 ? count : 0;
