@@ -1,11 +1,11 @@
-/* The model against what others measured and published: no number of a profile is fitted to a row, but where a row says so. */
+/* The model against what others measured and published: no number is fitted to a row, but where a row says so. */
 #ifndef FAB_PUBLISHED_H
 #define FAB_PUBLISHED_H
 
 #include <stdbool.h>
 #include <stdio.h>
 
-enum { FAB_PUBLISHED_ROWS = 40 };
+enum { FAB_PUBLISHED_ROWS = 128 };
 
 struct fab_published {
   const char *group; /* what belongs together, and is averaged */
@@ -13,7 +13,7 @@ struct fab_published {
   const char *profile; /* a shipped one */
   const char *unit;
   double published, modelled;
-  bool input;                  /* a number of the profile was taken from it, so that it proves nothing */
+  bool input;                  /* a number of the model was taken from it, so that it proves nothing */
   const char *source, *remark; /* remark: what to know of the group */
 };
 

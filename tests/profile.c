@@ -65,7 +65,9 @@ Test(profile, numbers_are_what_was_published)
       {"h20-8", "accelerators.0.flops.bf16", 148e12},
       {"a100-pcie-8", "accelerators.0.power", 300},
       {"gb200-nvl72", "scale_up.rack.lanes", 18},
+      {"gb200-nvl72", "accelerators.0.power", 1200},
       {"cloudmatrix384", "links.ub.bandwidth", 28e9},
+      {"scalex640", "links.bus.bandwidth", 224e9},
       {"mixed-h100-s5000", "accelerators.1.memory", 80e9},
   };
   for (size_t i = 0; i < sizeof facts / sizeof facts[0]; i++) {
@@ -75,6 +77,34 @@ Test(profile, numbers_are_what_was_published)
     cr_expect(fabs(quantity->value / facts[i].value - 1) < 1e-9, "%s %s: %g", facts[i].profile, facts[i].name, quantity->value);
     fab_profile_free(profile);
   }
+}
+
+/* The README of the profiles has a row for each of these. */
+Test(profile, numbers_that_nobody_verified_say_so)
+{
+  static const struct {
+    const char *profile, *name;
+  } quoted[] = {
+      {"h100-8", "links.ndr.bandwidth"},  {"h200-8", "links.ndr.bandwidth"},       {"h20-8", "links.ndr.bandwidth"},
+      {"h800-8", "links.ndr.bandwidth"},  {"h20-8", "accelerators.0.flops.bf16"},  {"h20-8", "host.pcie_bandwidth"},
+      {"mtlink2-c256", "levels.rack.of"}, {"mtlink2-c256", "levels.supernode.of"}, {"huashan-next", "levels.supernode.of"},
+      {"br20x", "levels.supernode.of"},
+  };
+  enum { QUOTED = sizeof quoted / sizeof *quoted };
+  int found = 0;
+  for (int i = 0; fab_shipped_profile(i); i++) {
+    struct fab_profile *profile = fab_profile_load(fab_shipped_profile(i), stderr);
+    for (int j = 0; j < profile->quantity_count; j++) {
+      const char *document = profile->quantity[j].quantity->document, *name = profile->quantity[j].name;
+      if (!document || !strstr(document, "document not reached")) continue;
+      bool known = false;
+      for (int k = 0; k < QUOTED; k++) known = known || (!strcmp(quoted[k].profile, profile->name) && !strcmp(quoted[k].name, name));
+      cr_expect(known, "%s %s", profile->name, name);
+      found++;
+    }
+    fab_profile_free(profile);
+  }
+  cr_expect_eq(found, QUOTED, "%d", found);
 }
 
 Test(profile, units)
