@@ -34,7 +34,8 @@ static bool change(struct fab_profile *profile, char *text, FILE *report)
   name = trim(name);
   struct fab_quantity *quantity = fab_profile_find(profile, name);
   if (!quantity) {
-    fprintf(report, "%s: it has no number \"%s\"; expected one that `uma topology %s --numbers` lists\n", profile->name, name, profile->name);
+    fprintf(report, "%s: it has no number \"%s\"; expected one that `uma topology %s --numbers` lists\n", profile->name, name,
+            profile->name);
     return true;
   }
   char *number = trim(equals + 1);
