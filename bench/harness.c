@@ -15,6 +15,7 @@
 
 #include "bench/bare_link.h"
 #include "fabric/futex.h"
+#include "fabric/profile.h"
 
 struct bench_run bench_run;
 
@@ -91,7 +92,7 @@ struct bench_series *bench_series(const struct bench_row *identity)
   for (int i = 0; i < board->series_count; i++)
     if (bench_row_same(&board->series[i].row, identity)) return &board->series[i];
   if (board->series_count == BENCH_SERIES) return NULL;
-  board->series[board->series_count].row = *identity;
+  board->series[board->series_count] = (struct bench_series){.row = *identity}; /* one may have been there and given up */
   return &board->series[board->series_count++];
 }
 
@@ -129,9 +130,9 @@ struct bench_row bench_row_of(const char *bench, const char *path, const char *m
 
 void bench_row_model(struct bench_row *row, const char *profile)
 {
-  const char *slash = strrchr(profile, '/');
+  const char *slash = memrchr(profile, '/', fab_profile_base(profile));
   snprintf(row->clock, sizeof row->clock, "modelled");
-  snprintf(row->profile, sizeof row->profile, "%s", slash ? slash + 1 : profile);
+  snprintf(row->profile, sizeof row->profile, bench_run.end ? "%s (%s)" : "%s", slash ? slash + 1 : profile, bench_run.end);
 }
 
 /* ---- progress */
@@ -208,7 +209,9 @@ int bench_spawn(const struct bench_session *session, void (*function)(void *argu
 {
   struct body body = {function, argument};
   struct uma_config config = {.mode = session->mode,
-                              .servers = session->mode == UMA_MODE_STACKED ? 2 : 1,
+                              .servers = session->servers                    ? session->servers
+                                         : session->mode == UMA_MODE_STACKED ? 2
+                                                                             : 1,
                               .hosts = session->hosts ? session->hosts : 1,
                               .provider = session->hosts ? BARE_PROVIDER : NULL,
                               .memory = session->memory ? session->memory : 256 * MiB,

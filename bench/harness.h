@@ -22,7 +22,7 @@
 #include "uma.h"
 
 #define BENCH_SAMPLES 128
-#define BENCH_SERIES 4096
+#define BENCH_SERIES 65536
 #define BENCH_VARIANTS 8
 
 #define KiB ((size_t)1 << 10)
@@ -34,6 +34,7 @@ struct bench_options {
   const char *trace;  /* for kvpool; NULL: its own generator */
   char **profiles;    /* machines that are modelled as well; NULL: none, and ended by it */
   bool modelled_only; /* nothing is measured */
+  bool sensitivity;   /* also with each assumed number of the profiles at its low and its high */
   char **names;       /* prefixes of the cases to run; none: all */
   int name_count;
 };
@@ -61,6 +62,7 @@ struct bench_run {
   bool terminal; /* progress is shown */
   int rounds, passes;
   const char *profile;   /* of the machine that this pass models; NULL: it measures */
+  const char *end;       /* at which end of its range a number of that profile is, "low" or "high"; NULL: none is */
   int pass, done, total; /* progress: which pass, cases done and to do in all passes */
   double stretch_ns;     /* how long one timed stretch should last */
   double limit_ns;       /* how long all rounds of one comparison may last, roughly */
@@ -90,6 +92,7 @@ extern const struct bench_case bench_session_cases[];
 extern const struct bench_case bench_kvpool_cases[];
 extern const struct bench_case bench_ofi_cases[];
 extern const struct bench_case bench_hosts_cases[];
+extern const struct bench_case bench_program_cases[]; /* on modelled machines only */
 
 /* ---- suite.c */
 void bench_list(FILE *out);
@@ -106,7 +109,8 @@ void bench_progress_end(void);
 /* A session of devices, each pinned to a core (device modulo cores), that run body(argument). */
 struct bench_session {
   int devices;
-  int mode;             /* UMA_MODE_SUPERNODE, or UMA_MODE_STACKED: two servers of half the devices each */
+  int mode;             /* UMA_MODE_SUPERNODE or UMA_MODE_STACKED */
+  int servers;          /* 0: in mode stacked two, of half the devices each, else one */
   int hosts;            /* that share no memory, and talk by libfabric over loopback; 0: 1 */
   size_t memory;        /* of a window; 0: 256 MiB */
   int hugepages;        /* 0: never */
@@ -138,6 +142,11 @@ int bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 struct bench_series *bench_series(const struct bench_row *identity);
 void bench_record(const struct bench_row *identity, double sample);
 void bench_record_row(const struct bench_row *row); /* a row that another program measured */
+
+/* ---- sensitivity.c: in this process. Runs the modelled pass again for each assumed number of the profile, at its low and at its high, and keeps the rows of
+ * those that change one of its rows. `run`: a pass on that machine, returns how many of its cases failed. 0 or -errno. */
+int bench_sway(const char *profile, int (*run)(const char *profile));
+int bench_sway_count(const char *profile); /* how many passes that will be */
 
 /* ---- child.c: another program, with a line of its standard output at a time */
 struct bench_child {

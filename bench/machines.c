@@ -1,6 +1,7 @@
 /* Machines on paper in the report: nothing here was measured; all of it follows from the profiles that come with the library. */
 #include "bench/report.h"
 #include "fabric/published.h"
+#include "fabric/sensitivity.h"
 #include "fabric/topology_print.h"
 #include "fabric/walls.h"
 
@@ -19,6 +20,7 @@ static int write_machine(FILE *html, const char *name)
     fab_print_power(html, true, profile, &topology);
     fab_print_parts(html, true, profile, &topology);
     fab_print_efficiency(html, true, profile, NULL);
+    fab_print_sensitivity(html, true, profile, topology.devices);
   }
   fab_profile_free(profile);
   return result;
@@ -30,7 +32,9 @@ int bench_machines(FILE *html)
       html,
       "<h2>Machines on paper</h2>\n<p class=\"note\">Modelled, not measured: computed from profiles of real systems, each number with its "
       "source (<code>uma topology NAME --numbers</code>). Where nobody has published a number it is assumed; "
-      "<code>uma topology NAME --sensitivity</code> says how much hangs on it.</p>\n");
+      "<code>uma topology NAME --sensitivity</code> says how much hangs on it, <code>uma bench --profile NAME --sensitivity</code> of "
+      "whole "
+      "programs.</p>\n");
   int result = fab_print_machines(html, true);
   if (!result) fprintf(html, "<h2>The model against published measurements</h2>\n");
   if (!result) result = fab_published_print(html, true);

@@ -1,4 +1,4 @@
-/* The page: the wall in a sentence, figures, targets, the cache of keys and values, machines on paper, the host, every row, and how to read it all.
+/* The page: the wall in a sentence, figures, targets, the cache of keys and values, programs and machines on paper, the host, every row, and how to read it all.
  * One file without references to anything outside of it; written beside the old one and renamed, so that no reader sees half a page. */
 #include "bench/report.h"
 
@@ -182,6 +182,8 @@ static int write_page(FILE *html, const struct bench_rows *rows, const char *fro
   int result = bench_figures(html, rows);
   write_kvpool(html, rows);
   write_targets(html, rows);
+  bench_programs_section(html, rows);
+  bench_sensitivity_print(html, true, rows);
   if (!result) result = bench_machines(html);
   fputs(how_to_read, html);
   write_host(html, from);

@@ -14,6 +14,13 @@ void bench_html(FILE *html, const char *text); /* escaped */
 /* ---- wall.c. The wall in one sentence; false when the rows for it are missing. */
 bool bench_wall_sentence(const struct bench_rows *rows, char *text, size_t room);
 
+/* ---- sensitivity.c. How results change with each assumed number of the machines, the strongest first; nothing without such rows. Returns how many
+ * results there are. */
+int bench_sensitivity_print(FILE *out, bool html, const struct bench_rows *rows);
+
+/* ---- parts.c. Programs on machines on paper: stacked bars, and tables; nothing without such rows. */
+void bench_programs_section(FILE *html, const struct bench_rows *rows);
+
 /* ---- host.c. The host as rows of a table. */
 void bench_host_table(FILE *html);
 

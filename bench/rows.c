@@ -170,9 +170,15 @@ int bench_rows_save(const struct bench_rows *rows, const char *file)
   return result;
 }
 
-static bool is_modelled(const struct bench_row *row)
+bool bench_row_modelled(const struct bench_row *row)
 {
   return !strcmp(row->clock, "modelled");
+}
+
+bool bench_row_varied(const struct bench_row *row)
+{
+  const char *end = strrchr(row->profile, ' ');
+  return end && (!strcmp(end, " (low)") || !strcmp(end, " (high)"));
 }
 
 static bool fits(const char *wanted, const char *text)
@@ -186,7 +192,7 @@ const struct bench_row *bench_rows_find(const struct bench_rows *rows, const cha
   for (size_t i = 0; i < rows->count; i++) {
     const struct bench_row *row = &rows->row[i];
     if ((devices < 0 || row->devices == devices) && (bytes == BENCH_ANY || row->bytes == bytes) && fits(bench, row->bench) &&
-        fits(path, row->path) && fits(mode, row->mode) && fits(metric, row->metric) && !is_modelled(row))
+        fits(path, row->path) && fits(mode, row->mode) && fits(metric, row->metric) && !bench_row_modelled(row))
       return row;
   }
   return NULL;
@@ -232,6 +238,12 @@ static int wide(const char *text, int columns)
   return columns + (strstr(text, "µ") ? 1 : 0);
 }
 
+/* Programs and what numbers sway have tables of their own (parts.h, report.h). */
+static bool has_own_table(const struct bench_row *row)
+{
+  return bench_row_varied(row) || !strncmp(row->bench, "program.", 8);
+}
+
 /* The machines of modelled rows, in the order in which they come; returns their number. */
 enum { MOST_MACHINES = 8 };
 static int find_machines(const struct bench_rows *rows, const char *machines[MOST_MACHINES])
@@ -239,7 +251,7 @@ static int find_machines(const struct bench_rows *rows, const char *machines[MOS
   int count = 0;
   for (size_t i = 0; i < rows->count; i++) {
     int known = 0;
-    if (!is_modelled(&rows->row[i])) continue;
+    if (!bench_row_modelled(&rows->row[i]) || has_own_table(&rows->row[i])) continue;
     while (known < count && strcmp(machines[known], rows->row[i].profile)) known++;
     if (known == count && count < MOST_MACHINES) machines[count++] = rows->row[i].profile;
   }
@@ -279,9 +291,9 @@ void bench_rows_print(const struct bench_rows *rows, FILE *out)
   for (int m = 0; m < count; m++) fprintf(out, "  %16s", machines[m]);
   fprintf(out, "%s\n", count ? "  (modelled)" : "");
   for (size_t i = 0; i < rows->count; i++) {
-    const struct bench_row *row = &rows->row[i], *measured = is_modelled(row) ? counterpart(rows, row, NULL) : row;
-    bool first = !is_modelled(row) || !measured;
-    for (int m = 0; m < count && first && is_modelled(row);
+    const struct bench_row *row = &rows->row[i], *measured = bench_row_modelled(row) ? counterpart(rows, row, NULL) : row;
+    bool first = !has_own_table(row) && (!bench_row_modelled(row) || !measured);
+    for (int m = 0; m < count && first && bench_row_modelled(row);
          m++) { /* of those that were only modelled the first machine's row stands for all */
       const struct bench_row *other = counterpart(rows, row, machines[m]);
       if (other) {

@@ -8,11 +8,11 @@
 
 /* A row is identified by everything up to `unit`. Fixed text fields, so that a row may be copied and may lie in shared memory. */
 struct bench_row {
-  char bench[48];   /* family.name */
-  char path[16];    /* direct, line, rma, copy, message, atomic, raw, mpi, oshmem ...; a protocol */
-  char mode[16];    /* supernode, stacked, or - where neither means anything */
-  char clock[16];   /* measured or modelled */
-  char profile[48]; /* of the modelled machine, or - */
+  char bench[48];    /* family.name */
+  char path[16];     /* direct, line, rma, copy, message, atomic, raw, mpi, oshmem ...; a protocol */
+  char mode[16];     /* supernode, stacked, or - where neither means anything */
+  char clock[16];    /* measured or modelled */
+  char profile[192]; /* of the modelled machine, or - */
   int devices;
   size_t bytes;    /* of one operation */
   char metric[16]; /* latency, bandwidth, rate, time, hit_rate, acks, messages, bytes */
@@ -34,6 +34,9 @@ struct bench_statistics {
 /* `samples` is not changed. n is at least 1; the median of an even number is the mean of the middle two. */
 void bench_statistics(const double *samples, int n, struct bench_statistics *statistics);
 
+bool bench_row_modelled(const struct bench_row *row);
+/* Of a machine with one assumed number at an end of its range, from bench/sensitivity.c: its profile is "MACHINE:NUMBER=VALUE (low)" or "(high)". */
+bool bench_row_varied(const struct bench_row *row);
 bool bench_row_same(const struct bench_row *a, const struct bench_row *b); /* the same identity? */
 int bench_row_write(FILE *out, const struct bench_row *row);               /* 0 or -EIO */
 /* 0, or -EINVAL with what was wrong, and what was expected, in `why`. */

@@ -1,7 +1,9 @@
 /* The suite: which cases there are, and in which order they run.
  *
  * One pass runs every chosen case once, each family followed by its peers; several passes add samples to the same series, so that
- * a drift of the host's speed meets all of them. The round trip of one line between two cores is measured before and after everything. */
+ * a drift of the host's speed meets all of them. The round trip of one line between two cores is measured before and after everything.
+ * Then comes a pass for each machine that is modelled. Programs (programs.c) are only modelled: on the machines that --profile names, else on three that
+ * stand for a supernode, for stacked servers, and for stacked servers whose messages are staged in host memory. */
 #include "bench/harness.h"
 
 #include <errno.h>
@@ -9,7 +11,7 @@
 static const struct bench_case *const families[] = {
     bench_session_cases, bench_latency_cases,    bench_transfer_cases,  bench_message_cases,    bench_stream_cases,  bench_random_cases,
     bench_sync_cases,    bench_collective_cases, bench_coherence_cases, bench_transition_cases, bench_traffic_cases, bench_page_cases,
-    bench_kernel_cases,  bench_kvpool_cases,     bench_ofi_cases,       bench_hosts_cases,
+    bench_kernel_cases,  bench_kvpool_cases,     bench_ofi_cases,       bench_hosts_cases,      bench_program_cases,
 };
 static const size_t family_count = sizeof families / sizeof families[0];
 #define MOST_CASES 64
@@ -59,10 +61,19 @@ static void tell(const char *what)
   atomic_store(&board->failed, 0);
 }
 
+static char *const default_machines[] = {"scalex640", "h100-8", "mtt-s4000-kuae", NULL};
+
+/* Programs in the passes of machines; everything else in those that measure, and on machines that were asked for. */
+static bool belongs(size_t family, const char *profile)
+{
+  bool program = families[family] == bench_program_cases;
+  return profile ? program || bench_run.options.profiles != NULL : !program;
+}
+
 static void run_family(size_t family, int *index)
 {
   for (const struct bench_case *one = families[family]; one->name; one++, ++*index) {
-    if (!bench_selected(one->name) || failed[*index]) continue;
+    if (!belongs(family, bench_run.profile) || !bench_selected(one->name) || failed[*index]) continue;
     bench_progress("%s", one->name);
     failed[*index] = one->run() != 0;
     if (failed[*index]) tell(one->name);
@@ -82,11 +93,12 @@ static int run_pass(void)
   return failures + peers_failed;
 }
 
-static int count_selected(void)
+/* How many cases a pass on that machine (NULL: one that measures) has. */
+static int count_cases(const char *profile)
 {
   int count = 0;
   for (size_t f = 0; f < family_count; f++)
-    for (const struct bench_case *one = families[f]; one->name; one++) count += bench_selected(one->name);
+    for (const struct bench_case *one = families[f]; one->name; one++) count += belongs(f, profile) && bench_selected(one->name);
   return count;
 }
 
@@ -119,22 +131,43 @@ static int choose_peers(void)
   return 0;
 }
 
+/* Returns how many failed so far. */
+static int run_pass_on(const char *profile)
+{
+  bench_run.profile = profile;
+  int failures = run_pass();
+  bench_run.profile = NULL;
+  bench_run.pass++;
+  return failures;
+}
+
+static void plan(int measured, char *const *machines)
+{
+  bench_run.passes = measured;
+  bench_run.total = measured * count_cases(NULL);
+  for (; *machines; machines++) {
+    int passes = 1 + (bench_run.options.sensitivity ? bench_sway_count(*machines) : 0);
+    bench_run.passes += passes;
+    bench_run.total += passes * count_cases(*machines);
+  }
+}
+
 static int run_all(void)
 {
-  int failures = 0, machines = 0, result = 0, measured;
-  while (bench_run.options.profiles && bench_run.options.profiles[machines]) machines++;
-  measured = bench_run.options.modelled_only ? 0 : bench_run.passes;
-  bench_run.passes = measured + machines;
-  bench_run.total = bench_run.passes * count_selected();
+  static char *const none[] = {NULL};
+  char *const *machines = bench_run.options.profiles ? bench_run.options.profiles : default_machines;
+  int failures = 0, result = 0, measured = bench_run.options.modelled_only || !count_cases(NULL) ? 0 : bench_run.passes;
+  if (!count_cases(*machines)) machines = none;
+  plan(measured, machines);
   if (measured) result = bench_line_round_trip("host.line.start");
-  for (; bench_run.pass < bench_run.passes && !result; bench_run.pass++) {
-    bench_run.profile = bench_run.pass < measured ? NULL : bench_run.options.profiles[bench_run.pass - measured];
-    failures = run_pass();
-  }
-  bench_run.profile = NULL;
+  for (int i = 0; i < measured && !result; i++) failures = run_pass_on(NULL);
   if (measured && !result) result = bench_line_round_trip("host.line.end");
+  for (; *machines && !result; machines++) {
+    failures = run_pass_on(*machines);
+    if (bench_run.options.sensitivity) result = bench_sway(*machines, run_pass_on);
+  }
   bench_progress_end();
-  if (result) tell("host.line");
+  if (result) tell("the suite");
   if (failures) fprintf(stderr, "uma bench: %d failed; the rows of the others are complete\n", failures);
   return result ? result : failures ? -EIO : 0;
 }

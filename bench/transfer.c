@@ -5,6 +5,8 @@
  * its lines are the home's, and the walk visits slots of the operation's size in a scattered order. Reads are chained: where the next
  * one begins depends on the bytes of the last, so that a small one shows latency and not how many the processor overlaps. Every slot
  * carries the number of the walk, and is checked. The same in stacked mode, where the operations are carried out by messages.
+ * The modelled clock sees no plain loads and stores: in its passes what is direct goes by uma_ld and uma_st, or, where many words are under way at once,
+ * by the one uma_get or uma_put that moves the same bytes.
  * transfer.get.hot and put.hot use one address again and again: the cost of the call itself. */
 #include "bench/harness.h"
 
@@ -115,10 +117,18 @@ ALWAYS uint64_t by_memcpy(unsigned char *local, unsigned char *remote, size_t by
   return word_at(local);
 }
 
+/* by_load by calls that are charged. */
+ALWAYS uint64_t by_charged(unsigned char *local, unsigned char *remote, size_t bytes)
+{
+  return bytes < LINE ? uma_ld((uint64_t *)remote) : by_get(local, remote, bytes);
+}
+
 static void read_direct(void *context, long count)
 {
   struct walk *walk = context;
-  if (!uma_device()) read_walk(walk, by_load, walk->bytes < LINE ? 1 : walk->bytes / 8);
+  if (uma_device()) return;
+  if (bench_run.profile) read_walk(walk, by_charged, 1);
+  else read_walk(walk, by_load, walk->bytes < LINE ? 1 : walk->bytes / 8);
 }
 
 static void read_get(void *context, long count)
@@ -188,9 +198,19 @@ static void rewrite_all(void *context)
   write_all(context);
 }
 
+/* store_to by calls that are charged. */
+ALWAYS uint64_t charged_to(unsigned char *local, unsigned char *remote, size_t bytes)
+{
+  if (bytes >= LINE) return put_to(local, remote, bytes);
+  uma_st((uint64_t *)remote, word_at(local));
+  return 0;
+}
+
 static void write_direct(void *context, long count)
 {
-  if (!uma_device()) write_walk(context, store_to);
+  if (uma_device()) return;
+  if (bench_run.profile) write_walk(context, charged_to);
+  else write_walk(context, store_to);
 }
 
 static void write_put(void *context, long count)

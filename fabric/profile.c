@@ -523,6 +523,7 @@ void fab_profile_free(struct fab_profile *profile)
   if (!profile) return;
   config_destroy(profile->config);
   free(profile->config);
+  free(profile->changes);
   free(profile);
 }
 
@@ -572,7 +573,7 @@ static void report_unknown(const char *name, int error, FILE *report)
   fputc('\n', report);
 }
 
-struct fab_profile *fab_profile_load(const char *name_or_path, FILE *report)
+static struct fab_profile *load(const char *name_or_path, FILE *report)
 {
   char own[4096];
   const char *path = name_or_path, *shipped;
@@ -589,6 +590,21 @@ struct fab_profile *fab_profile_load(const char *name_or_path, FILE *report)
   struct fab_profile *profile = fab_profile_parse(text, path, report);
   error = errno;
   free(text);
+  errno = error;
+  return profile;
+}
+
+struct fab_profile *fab_profile_load(const char *name_or_path, FILE *report)
+{
+  size_t length = fab_profile_base(name_or_path);
+  char *name = strndup(name_or_path, length);
+  struct fab_profile *profile = name ? load(name, report) : NULL;
+  int error = name ? errno : ENOMEM;
+  free(name);
+  if (profile && name_or_path[length] && (error = -fab_profile_change(profile, name_or_path + length + 1, report))) {
+    fab_profile_free(profile);
+    profile = NULL;
+  }
   errno = error;
   return profile;
 }

@@ -134,11 +134,12 @@ struct fab_profile {
   /* All quantities that the file gives, in the order of the file: for tables and sensitivity */
   int quantity_count;
   struct fab_named_quantity quantity[FAB_PROFILE_QUANTITIES];
-  void *config; /* owns the texts */
+  void *config;  /* owns the texts */
+  char *changes; /* and this those of what was changed; NULL: nothing */
 };
 
 /* ---- profile.c. Reads the profile of that name (one of the user's own, else one that comes with the library) or path (a name with a / or
- * .conf). Every mistake is reported on its own line, "FILE:LINE: what, and what was expected". Returns the profile, or NULL with errno
+ * .conf); behind either ":NAME=NUMBER UNIT;..." replaces numbers of it (profile_change.c). Every mistake is reported on its own line, "FILE:LINE: what, and what was expected". Returns the profile, or NULL with errno
  * (EINVAL after mistakes; why the file cannot be read, after a message; ENOMEM). */
 struct fab_profile *fab_profile_load(const char *name_or_path, FILE *report);
 struct fab_profile *fab_profile_parse(const char *text, const char *file, FILE *report); /* `file` is what mistakes are reported against */
@@ -148,6 +149,11 @@ struct fab_quantity *fab_profile_find(struct fab_profile *profile, const char *n
 /* Where a profile of the user's own lies: $UMA_PROFILES, or $XDG_CONFIG_HOME/uma, or $HOME/.config/uma; then /NAME.conf. 0, -ENOENT when
  * none of these is set, or -ENAMETOOLONG. */
 int fab_profile_path(const char *name, char *path, size_t room);
+
+/* ---- profile_change.c */
+size_t fab_profile_base(const char *name); /* how many characters come before the changes, if there are any */
+/* "links.nvlink.latency=100 ns;...": 0, or -EINVAL after a line on `report` for each mistake, or -ENOMEM. Once for a profile: it owns the texts. */
+int fab_profile_change(struct fab_profile *profile, const char *changes, FILE *report);
 
 /* ---- profile_quantity.c */
 extern const char *const fab_dtype_names[FAB_DTYPES];

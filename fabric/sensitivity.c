@@ -56,10 +56,11 @@ static int by_strength(const void *a, const void *b)
   return difference > 0 ? 1 : difference < 0 ? -1 : 0;
 }
 
-/* A count says what the machine is, not how fast its parts are; with another one the topology would not add up. */
-static bool is_swayed(const struct fab_quantity *quantity)
+bool fab_is_swayed(const struct fab_quantity *quantity)
 {
-  return quantity->status == FAB_ASSUMED && quantity->dimension != FAB_COUNT && quantity->low < quantity->high;
+  static const bool timed[FAB_DIMENSIONS] = {
+      [FAB_BYTES] = true, [FAB_BYTES_PER_SECOND] = true, [FAB_DURATION] = true, [FAB_OPERATIONS] = true};
+  return quantity->status == FAB_ASSUMED && timed[quantity->dimension] && quantity->low < quantity->high;
 }
 
 int fab_sensitivity(struct fab_profile *profile, uint64_t n, enum fab_measure measure, struct fab_sway *sways, int room)
@@ -69,7 +70,7 @@ int fab_sensitivity(struct fab_profile *profile, uint64_t n, enum fab_measure me
   int count = 0, result = measure_with(profile, n, measure, profile->quantity[0].quantity, profile->quantity[0].quantity->value, &as_is);
   for (int i = 0; i < profile->quantity_count && !result && as_is > 0; i++) {
     struct fab_quantity *quantity = profile->quantity[i].quantity;
-    if (!is_swayed(quantity)) continue;
+    if (!fab_is_swayed(quantity)) continue;
     result = measure_with(profile, n, measure, quantity, quantity->low, &low);
     if (!result) result = measure_with(profile, n, measure, quantity, quantity->high, &high);
     struct fab_sway sway = {&profile->quantity[i], low / as_is, high / as_is};

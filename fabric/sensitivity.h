@@ -17,6 +17,10 @@ extern const char *const fab_measure_names[FAB_MEASURES];
 /* 0 and ticks, or -errno. */
 int fab_measure(const struct fab_topology *topology, enum fab_measure measure, uint64_t *ticks);
 
+/* Whether it is assumed, with a range, and a number that a clock can depend on: no count, power, energy or ratio. Counts say what the machine is,
+ * not how fast its parts are; with another one the topology would not add up. */
+bool fab_is_swayed(const struct fab_quantity *quantity);
+
 struct fab_sway {
   const struct fab_named_quantity *quantity;
   double low, high; /* the measure with the number at that end : with the number as it is */

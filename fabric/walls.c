@@ -229,26 +229,71 @@ double fab_efficiency(const struct fab_profile *profile, const double run[FAB_FA
   return product;
 }
 
-void fab_print_efficiency(FILE *out, bool html, const struct fab_profile *profile, const double run[FAB_FACTORS])
+enum { GENERALITY, CHIP, NODE, CLUSTER, STABILITY };
+
+/* All but the network and the waiting that goes with it. */
+static double within_of(const struct fab_run *run)
+{
+  double both = run->scale_up + run->network;
+  return run->local + run->scale_up + run->waiting * (both > 0 ? run->scale_up / both : 1);
+}
+
+static double time_of(const struct fab_run *run)
+{
+  return run->local + run->scale_up + run->network + run->waiting;
+}
+
+void fab_run_factors(const struct fab_run *run, double factors[FAB_FACTORS])
+{
+  for (int i = 0; i < FAB_FACTORS; i++) factors[i] = NAN;
+  if (!(run->operations > 0) || !(run->work > 0) || !(run->local > 0)) return;
+  factors[CHIP] = run->operations / run->work;
+  factors[NODE] = run->work / within_of(run);
+  factors[CLUSTER] = within_of(run) / time_of(run);
+}
+
+/* "this run: 12.4 us of operations at the stated rate : 13.1 us of work" */
+static void run_source(const struct fab_run *run, int factor, char *text, size_t room)
+{
+  const double over[FAB_FACTORS] = {[CHIP] = run->operations, [NODE] = run->work, [CLUSTER] = within_of(run)};
+  const double under[FAB_FACTORS] = {[CHIP] = run->work, [NODE] = within_of(run), [CLUSTER] = time_of(run)};
+  static const char *const names[FAB_FACTORS][2] = {[CHIP] = {"operations at the stated rate", "work"},
+                                                    [NODE] = {"work", "time but for the network"},
+                                                    [CLUSTER] = {"time but for the network", "all time"}};
+  char first[40], second[40];
+  snprintf(text, room, "this run: %s of %s : %s of %s", fab_text_ticks(fab_ticks_of_ns(over[factor]), first, sizeof first),
+           names[factor][0], fab_text_ticks(fab_ticks_of_ns(under[factor]), second, sizeof second), names[factor][1]);
+}
+
+static void print_factor(const struct fab_table *table, const struct fab_factor *factor, const struct fab_run *run, int index)
+{
+  char cells[6][FAB_CELL];
+  bool ran = factor->status && !factor->quantity;
+  snprintf(cells[0], FAB_CELL, "%s", factor->name);
+  snprintf(cells[1], FAB_CELL, "%.1f %%", 100 * factor->value);
+  cells[2][0] = cells[5][0] = 0;
+  if (factor->low < factor->high) snprintf(cells[2], FAB_CELL, "%.1f to %.1f %%", 100 * factor->low, 100 * factor->high);
+  snprintf(cells[3], FAB_CELL, "%s", ran ? "modelled" : factor->status ? fab_status_names[factor->status] : "not given");
+  snprintf(cells[4], FAB_CELL, "%s", factor->meaning);
+  if (ran) run_source(run, index, cells[5], FAB_CELL);
+  else if (factor->quantity) fab_source_text(factor->quantity, cells[5], FAB_CELL);
+  fab_table_row(table, cells);
+}
+
+void fab_print_efficiency(FILE *out, bool html, const struct fab_profile *profile, const struct fab_run *run)
 {
   static const struct fab_column columns[] = {{"factor", -12}, {"value", 8},          {"range", 16},
                                               {"status", -10}, {"what it says", -46}, {"source", -40}};
   struct fab_table table = {.out = out, .html = html, .count = 6, .columns = columns};
   struct fab_factor factors[FAB_FACTORS];
   char title[200], cells[6][FAB_CELL];
-  double product = fab_efficiency(profile, run, factors), low = 1, high = 1;
+  double by_run[FAB_FACTORS], low = 1, high = 1;
+  if (run) fab_run_factors(run, by_run);
+  double product = fab_efficiency(profile, run ? by_run : NULL, factors);
   snprintf(title, sizeof title, "Efficiency of %s: generality x chip x node x cluster x stability", profile->name);
   fab_table_begin(&table, title, NULL);
   for (int i = 0; i < FAB_FACTORS; i++) {
-    snprintf(cells[0], FAB_CELL, "%s", factors[i].name);
-    snprintf(cells[1], FAB_CELL, "%.1f %%", 100 * factors[i].value);
-    cells[2][0] = 0;
-    if (factors[i].low < factors[i].high) snprintf(cells[2], FAB_CELL, "%.1f to %.1f %%", 100 * factors[i].low, 100 * factors[i].high);
-    snprintf(cells[3], FAB_CELL, "%s", factors[i].status ? fab_status_names[factors[i].status] : "not given");
-    snprintf(cells[4], FAB_CELL, "%s", factors[i].meaning);
-    if (factors[i].quantity) fab_source_text(factors[i].quantity, cells[5], FAB_CELL);
-    else snprintf(cells[5], FAB_CELL, "%s", factors[i].status ? "this run" : "");
-    fab_table_row(&table, cells);
+    print_factor(&table, &factors[i], run, i);
     low *= factors[i].low, high *= factors[i].high;
   }
   snprintf(cells[0], FAB_CELL, "product");

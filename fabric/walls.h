@@ -38,12 +38,29 @@ struct fab_factor {
 /* `run`: what a run measured instead, by factor; NaN: the profile's number. NULL: all from the profile. Returns the product. */
 double fab_efficiency(const struct fab_profile *profile, const double run[FAB_FACTORS], struct fab_factor factors[FAB_FACTORS]);
 
+/* A run on the machine: where the modelled time of its devices went (their sum or their mean, ns), and what it computed.
+ *   local       computing, and device memory
+ *   scale_up    the network of loads and stores
+ *   network     staging copies, NICs, and what is between servers
+ *   waiting     for others: goes with scale_up and network as these stand to each other, and with local where both are 0
+ *   work        of local, what computing took; operations: what it would have taken at the card's stated rate */
+struct fab_run {
+  double operations, work, local, scale_up, network, waiting;
+};
+/* What the run says of each factor; NaN: nothing.
+ *   chip     operations : work
+ *   node     work : all but the network and the waiting that goes with it
+ *   cluster  all but the network and the waiting that goes with it : all time
+ * Their product is what of the stated rate the run reached: its model FLOPs utilisation. Nothing when it computed nothing. */
+void fab_run_factors(const struct fab_run *run, double factors[FAB_FACTORS]);
+
 /* ---- Tables. */
 void fab_print_coverage(FILE *out, bool html, const struct fab_topology *topology);
 void fab_print_power(FILE *out, bool html, const struct fab_profile *profile, const struct fab_topology *topology);
 void fab_print_parts(FILE *out, bool html, const struct fab_profile *profile, const struct fab_topology *topology);
 /* All shipped profiles, a row each: size, memory, reach, power, parts, what a byte and a load to the farthest device cost. 0 or -errno. */
 int fab_print_machines(FILE *out, bool html);
-void fab_print_efficiency(FILE *out, bool html, const struct fab_profile *profile, const double run[FAB_FACTORS]);
+/* run NULL: all from the profile. */
+void fab_print_efficiency(FILE *out, bool html, const struct fab_profile *profile, const struct fab_run *run);
 
 #endif

@@ -451,15 +451,17 @@ enum uma_dtype { UMA_FP64 = 1, UMA_FP32, UMA_TF32, UMA_BF16, UMA_FP16, UMA_FP8, 
  * has no such type. */
 int uma_compute(double flops, double bytes, enum uma_dtype dtype);
 
-/* A device's virtual time since the session began, and where it went; the parts add up to it. */
+/* A device's virtual time since the session began, and where it went; the six parts add up to it. */
 struct uma_modelled {
   double ns;
-  double compute_ns;  /* uma_compute, bound by operations */
-  double memory_ns;   /* device memory: of accesses, and uma_compute bound by bytes */
-  double scale_up_ns; /* the network of loads and stores, with its software */
-  double staging_ns;  /* PCIe and buffers in host memory */
-  double network_ns;  /* NICs and the network between servers */
-  double waiting_ns;  /* for other devices, and in queues */
+  double compute_ns;    /* uma_compute, bound by operations */
+  double memory_ns;     /* device memory: of accesses, and uma_compute bound by bytes */
+  double scale_up_ns;   /* the network of loads and stores, with its software */
+  double staging_ns;    /* PCIe and buffers in host memory */
+  double network_ns;    /* NICs and the network between servers */
+  double waiting_ns;    /* for other devices, and in queues */
+  double work_ns;       /* no part: all that uma_compute charged, whether operations or bytes bound it */
+  double operations_ns; /* no part: what its operations alone would take at the peak */
 };
 /* Any device's. -EINVAL no such device; -ENODATA no machine is modelled. */
 int uma_modelled(int device, struct uma_modelled *modelled);

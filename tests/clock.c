@@ -362,3 +362,21 @@ Test(clock, refuses_wrong_calls_and_stops_at_a_year)
   cr_assert_eq(uma_spawn(&config, 1, wrong_calls, NULL), 0);
   run_on(MACHINE, 1, (struct uma_config){0}, wrong_calls, "profile");
 }
+
+/* Work is what computing took, by whatever bounded it; operations are what of it they would have taken alone. */
+static int compute_some(void *argument)
+{
+  struct uma_modelled told;
+  struct fab_topology topology = machine(MACHINE, uma_device_count());
+  uint64_t operations, bytes;
+  CHECK(!fab_compute_ticks(&topology, 0, 1e12, 1, FAB_BF16, &operations) && !fab_compute_ticks(&topology, 0, 1, 1e10, FAB_BF16, &bytes));
+  CHECK(!uma_compute(1e12, 1, UMA_BF16) && !uma_compute(1, 1e10, UMA_BF16) && !uma_modelled(uma_device(), &told));
+  CHECK(agrees(told.work_ns, operations + bytes) && agrees(told.operations_ns, operations));
+  CHECK(told.compute_ns > 0 && told.memory_ns > 0);
+  return 0;
+}
+
+Test(clock, tells_work_and_operations_apart)
+{
+  run_on(MACHINE, 1, (struct uma_config){0}, compute_some, NULL);
+}

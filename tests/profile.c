@@ -1,4 +1,5 @@
-/* The shipped profiles load, say of each number where it is from, and are found by name, by path and among the user's own. */
+/* The shipped profiles load, say of each number where it is from, are found by name, by path and among the user's own,
+ * and single numbers of them can be replaced. */
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <math.h>
@@ -154,4 +155,41 @@ Test(profile, of_the_users_own_comes_first)
   cr_expect(strstr(said, "\"/dev/zero\" is neither a profile nor a file that can be read (File too large)"), "%s", said);
   free(said);
   unlink(path), rmdir(folder);
+}
+
+Test(profile, a_number_is_replaced_where_the_profile_is_named)
+{
+  struct fab_profile *profile = fab_profile_load("h100-8:links.nvlink.latency=123ns; scale_out.nic_latency = 2 us", stderr);
+  cr_assert(profile);
+  const struct fab_quantity *link = fab_profile_find(profile, "links.nvlink.latency"),
+                            *nic = fab_profile_find(profile, "scale_out.nic_latency");
+  cr_expect(link->value == 123 && link->low == 123 && link->high == 123 && link->status == FAB_ASSUMED && !strcmp(link->text, "123ns"));
+  cr_expect(nic->value == 2000 && !strcmp(nic->text, "2 us"));
+  cr_expect_str_eq(profile->name, "h100-8");
+  fab_profile_free(profile);
+  cr_expect_eq(fab_profile_base("h100-8:a=1;b=2"), 6);
+  cr_expect_eq(fab_profile_base("./my:odd.conf"), 13);
+}
+
+Test(profile, what_cannot_be_replaced_is_named)
+{
+  static const char *const wrong[][2] = {
+      {"h100-8:links.nvlink.latency=7 GB", "h100-8: links.nvlink.latency: \"7 GB\" has a unit of another dimension"},
+      {"h100-8:links.nvlink.latency=", "h100-8: links.nvlink.latency: \"\" is not a number with a unit"},
+      {"h100-8:links.nvlink.latency=1 ns;", "h100-8: \"\" changes no number; expected NAME=NUMBER UNIT"},
+      {"h100-8:=1 ns", "h100-8: it has no number \"\""},
+      {"h100-8:nvlink=1 ns;x=2",
+       "it has no number \"nvlink\"; expected one that `uma topology h100-8 --numbers` lists\nh100-8: it has no number \"x\""},
+      {"h100-8:scale_out.nics=3 nics", "the topology does not add up"},
+      {"h1000:scale_out.nics=3 nics", "\"h1000\" is neither a profile nor a file"},
+  };
+  for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+    char *said;
+    size_t size;
+    FILE *report = open_memstream(&said, &size);
+    cr_expect_null(fab_profile_load(wrong[i][0], report), "%s", wrong[i][0]);
+    fclose(report);
+    cr_expect(strstr(said, wrong[i][1]), "%s: %s", wrong[i][0], said);
+    free(said);
+  }
 }

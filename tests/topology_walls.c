@@ -95,3 +95,22 @@ Test(topology_walls, efficiency)
   cr_expect_null(factors[3].quantity);
   fab_profile_free(profile);
 }
+
+Test(topology_walls, factors_of_a_run)
+{
+  double factors[FAB_FACTORS];
+  struct fab_run run = {.operations = 40, .work = 50, .local = 60, .scale_up = 10, .network = 30, .waiting = 20};
+  fab_run_factors(&run, factors);
+  expect_near(factors[1], 0.8, "chip: operations of work");
+  expect_near(factors[2], 50 / 75.0, "node: work of local, scale-up and a quarter of the waiting");
+  expect_near(factors[3], 75 / 120.0, "cluster: of all time");
+  expect_near(factors[1] * factors[2] * factors[3], 40 / 120.0, "their product is what was reached");
+  cr_expect(isnan(factors[0]) && isnan(factors[4]), "generality and stability no run tells");
+  run.scale_up = run.network = 0;
+  fab_run_factors(&run, factors);
+  expect_near(factors[2], 50 / 80.0, "waiting goes with the node where nobody talked");
+  expect_near(factors[3], 1, "and costs no cluster");
+  run.operations = 0;
+  fab_run_factors(&run, factors);
+  cr_expect(isnan(factors[1]) && isnan(factors[2]) && isnan(factors[3]), "who computes nothing has no efficiency");
+}

@@ -24,7 +24,8 @@ enum { UMA_CLOCK_SIGNALS = 4096 };
 struct uma_device_clock {
   _Alignas(FAB_CACHE_LINE) _Atomic uint64_t now;
   _Atomic uint64_t parts[UMA_PARTS_OF_TIME];
-  _Atomic uint64_t met[2]; /* when it came to the meetings of even and of odd number */
+  _Atomic uint64_t work, operations; /* no parts: what uma_compute charged, and what its operations alone would take */
+  _Atomic uint64_t met[2];           /* when it came to the meetings of even and of odd number */
 };
 
 /* When a resource is busy, the latest times of it, in order and apart. What was before the first is not kept: then it is idle. */

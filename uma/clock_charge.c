@@ -168,12 +168,16 @@ int uma_compute(double flops, double bytes, enum uma_dtype dtype)
   if (!uma_self.clock) return 0;
   const struct fab_topology *topology = &uma_self.clock->topology;
   enum fab_dtype type = (enum fab_dtype)(dtype - UMA_FP64);
-  uint64_t ticks, moving;
+  uint64_t ticks, moving, operating;
   int result = fab_compute_ticks(topology, (uint64_t)uma_self.device, flops, bytes, type, &ticks);
   if (result)
     return uma_fail(result, "uma_compute: %s of %s has no %s", fab_topology_kind(topology, (uint64_t)uma_self.device)->name, topology->name,
                     fab_dtype_names[type]);
   fab_compute_ticks(topology, (uint64_t)uma_self.device, 0, bytes, type, &moving);
+  fab_compute_ticks(topology, (uint64_t)uma_self.device, flops, 0, type, &operating);
+  struct uma_device_clock *clock = &uma_self.clock->devices[uma_self.device][uma_own_channel()];
+  atomic_fetch_add_explicit(&clock->work, ticks, memory_order_relaxed);
+  atomic_fetch_add_explicit(&clock->operations, operating, memory_order_relaxed);
   uma_clock_spend(moving < ticks ? UMA_COMPUTING : UMA_MEMORY, ticks);
   return 0;
 }
@@ -188,7 +192,9 @@ void uma_clock_tell(const struct uma_device_clock *clock, struct uma_modelled *m
                                     .scale_up_ns = ns[UMA_SCALE_UP],
                                     .staging_ns = ns[UMA_STAGING],
                                     .network_ns = ns[UMA_NETWORK],
-                                    .waiting_ns = ns[UMA_WAITING]};
+                                    .waiting_ns = ns[UMA_WAITING],
+                                    .work_ns = fab_ns_of_ticks(atomic_load(&clock->work)),
+                                    .operations_ns = fab_ns_of_ticks(atomic_load(&clock->operations))};
 }
 
 int uma_modelled(int device, struct uma_modelled *modelled)

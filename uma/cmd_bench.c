@@ -5,11 +5,12 @@
 #include <unistd.h>
 
 #include "bench/harness.h"
+#include "bench/parts.h"
 #include "bench/report.h"
 #include "uma/clock.h"
 #include "uma/commands.h"
 
-enum { LIST = 256, QUICK, JSON, REPORT, FROM, PEERS, NO_PEERS, TRACE, PROFILE, MODE };
+enum { LIST = 256, QUICK, JSON, REPORT, FROM, PEERS, NO_PEERS, TRACE, PROFILE, MODE, SENSITIVITY };
 
 static const struct argp_option options[] = {
     {"list", LIST, NULL, 0, "name the benchmarks and stop", 0},
@@ -21,6 +22,8 @@ static const struct argp_option options[] = {
     {"no-peers", NO_PEERS, NULL, 0, "without them", 0},
     {"profile", PROFILE, "P[,Q...]", 0, "model these machines as well (uma topology lists them; or files)", 0},
     {"mode", MODE, "both|modelled", 0, "with --profile: rows of both clocks (the default), or modelled ones only", 0},
+    {"sensitivity", SENSITIVITY, NULL, 0,
+     "with --profile: modelled results with each assumed number at its low and its high (without NAME: of program.*)", 0},
     {"trace", TRACE, "FILE", 0, "the request trace for kvpool (default: a generated one)", 0},
     {0}};
 
@@ -42,6 +45,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
   case FROM: arguments->from = text; break;
   case PEERS: arguments->bench.peers = 1; break;
   case NO_PEERS: arguments->bench.peers = 0; break;
+  case SENSITIVITY: arguments->bench.sensitivity = true; break;
   case TRACE: arguments->bench.trace = text; break;
   case PROFILE: arguments->profiles = text; break;
   case MODE:
@@ -82,7 +86,23 @@ static int split_profiles(struct arguments *arguments)
     names[count++] = name;
   }
   arguments->bench.profiles = names;
-  arguments->bench.modelled_only = arguments->mode && !strcmp(arguments->mode, "modelled");
+  arguments->bench.modelled_only = arguments->bench.sensitivity || (arguments->mode && !strcmp(arguments->mode, "modelled"));
+  return 0;
+}
+
+/* A pass for each assumed number takes a while: of programs, when nothing was chosen. 0 or -EINVAL. */
+static int choose_sensitivity(struct arguments *arguments)
+{
+  static char *programs[] = {"program.", NULL};
+  if (!arguments->bench.sensitivity) return 0;
+  if (!arguments->profiles || (arguments->mode && strcmp(arguments->mode, "modelled"))) {
+    fprintf(stderr, "uma bench: --sensitivity is of modelled results: expected --profile with it%s\n",
+            arguments->mode ? ", and --mode modelled" : "");
+    return -EINVAL;
+  }
+  if (arguments->bench.name_count) return 0;
+  arguments->bench.names = programs;
+  arguments->bench.name_count = 1;
   return 0;
 }
 
@@ -101,19 +121,28 @@ static int prepare(const struct arguments *arguments)
   return 0;
 }
 
-/* Rows to files, the table to people. Machines that read standard output get rows. */
+static void print_tables(const struct bench_rows *rows)
+{
+  struct bench_program *programs = calloc(BENCH_PROGRAMS, sizeof *programs);
+  int count = programs ? bench_programs_find(rows, programs) : 0;
+  char sentence[600];
+  bench_rows_print(rows, stdout);
+  if (bench_wall_sentence(rows, sentence, sizeof sentence)) printf("\n%s\n", sentence);
+  if (count) putchar('\n');
+  bench_programs_table(stdout, false, programs, count);
+  bench_programs_efficiency(stdout, false, programs, count);
+  bench_sensitivity_print(stdout, false, rows);
+  free(programs);
+}
+
+/* Rows to files, the tables to people. Machines that read standard output get rows. */
 static int deliver(const struct arguments *arguments, const struct bench_rows *rows)
 {
   bool people = isatty(STDOUT_FILENO) || arguments->report;
-  char sentence[600];
   int result = 0;
   if (arguments->json) result = bench_rows_save(rows, arguments->json);
-  if (people && (!arguments->json || strcmp(arguments->json, "-"))) {
-    bench_rows_print(rows, stdout);
-    if (bench_wall_sentence(rows, sentence, sizeof sentence)) printf("\n%s\n", sentence);
-  } else if (!people && !arguments->json) {
-    result = bench_rows_save(rows, "-");
-  }
+  if (people && (!arguments->json || strcmp(arguments->json, "-"))) print_tables(rows);
+  else if (!people && !arguments->json) result = bench_rows_save(rows, "-");
   if (arguments->report && !result) result = bench_report(rows, arguments->report, arguments->from);
   return result;
 }
@@ -132,7 +161,8 @@ int uma_cmd_bench(int argc, char **argv)
     fprintf(stderr, "uma bench: --mode %s: expected --profile with it\n", arguments.mode);
     return EXIT_FAILURE;
   }
-  result = arguments.profiles ? split_profiles(&arguments) : 0;
+  result = choose_sensitivity(&arguments);
+  if (!result && arguments.profiles) result = split_profiles(&arguments);
   if (!result) result = prepare(&arguments);
   if (result) return EXIT_FAILURE;
   result = arguments.from ? bench_rows_load(&rows, arguments.from) : bench_suite(&arguments.bench, &rows);
