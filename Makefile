@@ -16,6 +16,7 @@ NEED_TEST := $(NEED) criterion=libcriterion-dev !mpirun=openmpi-bin !ip=iproute2
 NEED_FUZZ := $(NEED) !clang=clang /usr/lib/llvm-*/lib/clang/*/include/fuzzer=libclang-rt-14-dev
 NEED_DEMO := $(NEED) !gnuplot=gnuplot-nox
 NEED_PAGES := $(NEED_TEST) !chromium=chromium !npm=npm
+NEED_SLURM := $(NEED_TEST) !srun=slurm-client !slurmctld=slurmctld !slurmd=slurmd /usr/lib/*/slurm*/mpi_pmix.so=slurm-wlm-basic-plugins
 
 CFLAGS  ?= -O2 -g
 WARN    := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wno-unused-parameter
@@ -54,7 +55,7 @@ TEST_O    := $(patsubst %.c,$B/obj/%.o,$(wildcard tests/*.c) $(FUZZ_C))
 # Open MPI and OpenSHMEM as peers of the benchmarks, where their compilers are installed
 PEERS     := $(if $(shell command -v mpicc),$B/peers/mpi) $(if $(shell command -v oshcc),$B/peers/oshmem)
 
-.PHONY: all demo test test-pages bench fuzz install tidy format clean help have-needs have-fuzzer
+.PHONY: all demo test test-pages test-slurm bench fuzz install tidy format clean help have-needs have-fuzzer
 all: $B/uma $B/libuma.so $B/libuma.a $B/libparmacs.a $(EXAMPLES:%=$B/examples/%) $(PARMACS:%=$B/%) $(PEERS)
 
 help:
@@ -63,6 +64,7 @@ help:
 	@echo "make test       install what is missing, build, run all tests   (SAN=address|undefined|thread; LONG=1 for many more runs)"
 	@echo "make fuzz       arbitrary bytes to what reads the network and texts, by clang's libFuzzer   (FUZZ_SECONDS=60 a target; tests/fuzz/)"
 	@echo "make test-pages walk through the labs' pages in headless Chromium; installs it, and puppeteer-core from npm into build/pages/"
+	@echo "make test-slurm start sessions by srun, in a cluster of namespaces (needs root); installs Slurm, and touches no cluster of this machine"
 	@echo "make bench      the whole benchmark suite, into build/bench/"
 	@echo "make install    into PREFIX=$(PREFIX)"
 	@echo "make tidy       clang-tidy, cppcheck, format"
@@ -203,6 +205,12 @@ test-pages:
 	npm install --silent --no-audit --no-fund --prefix $B/pages puppeteer-core@24
 	@$(MAKE) --no-print-directory -j$$(nproc) all $B/tests/all
 	env UMA_BUILD=$B $B/tests/all --timeout 300 --filter 'labs_pages/*'
+
+# Slurm's packages bring services, so `make test` does without where they are missing.
+test-slurm:
+	$(call provide,$(NEED_SLURM),install)
+	@$(MAKE) --no-print-directory -j$$(nproc) all $B/tests/all $(PROGRAMS:%=$B/%)
+	env UMA_BUILD=$B $B/tests/all --timeout 300 --filter 'launchers/*'
 
 bench: all
 	$B/uma bench --json $B/bench/rows.json --report $B/bench

@@ -1,4 +1,4 @@
-/* For tests of programs that mpirun starts, on this host or over two. All of them run in the root of the repository. */
+/* For tests of programs that a PMIx launcher starts, on this host or over two. All of them run in the root of the repository. */
 #ifndef TESTS_HOSTS_H
 #define TESTS_HOSTS_H
 
@@ -24,6 +24,17 @@ static inline int hosts_run(const char *line, char **said)
   if (status == HOSTS_CANNOT) cr_skip_test("%s", *said);
   return status;
 }
+
+/* It ends with the status, and says all that is wanted. */
+static inline void hosts_expect(const char *line, int status, const char *const *wanted)
+{
+  char *said;
+  int result = hosts_run(line, &said);
+  cr_expect_eq(result, status, "%s: %d instead of %d: %s", line, result, status, said);
+  for (; *wanted; wanted++) cr_expect(strstr(said, *wanted), "%s: \"%s\" is missing in: %s", line, *wanted, said);
+  free(said);
+}
+#define HOSTS_WANTED(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 /* The same with mpirun's options, on this host. Files of mpirun's go to a folder that is removed. */
 static inline int hosts_run_on_one(const char *line, char **said)

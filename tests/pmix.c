@@ -71,6 +71,26 @@ Test(pmix, without_the_library)
   free(said);
 }
 
+Test(pmix, a_launcher_without_pmix)
+{
+  static const char *const sizes[] = {"SLURM_STEP_NUM_TASKS", "PMI_SIZE"};
+  char line[256], *said;
+  for (int i = 0; i < 2; i++) {
+    snprintf(line, sizeof line, "env %s=3 %s/examples/hello", sizes[i], session_build());
+    cr_expect_eq(command_run(line, &said), 1, "%s: %s", line, said);
+    snprintf(line, sizeof line, "a launcher started 3 processes (%s) that do not know of each other", sizes[i]);
+    expect_said(sizes[i], said, line);
+    expect_said(sizes[i], said, "expected srun --mpi=pmix, the mpirun of Open MPI, prterun, or `uma run`");
+    free(said);
+    snprintf(line, sizeof line, "env %s=1 %s/examples/hello", sizes[i], session_build());
+    cr_expect_eq(command_run(line, &said), 0, "%s: %s", line, said);
+    free(said);
+    snprintf(line, sizeof line, "env %s=3 %s/uma run -n 2 %s/examples/hello", sizes[i], session_build(), session_build());
+    cr_expect_eq(command_run(line, &said), 0, "%s: %s", line, said);
+    free(said);
+  }
+}
+
 Test(pmix, one_host)
 {
   expect_right(1, "layout");
@@ -94,6 +114,13 @@ Test(pmix, opens_again)
   expect_right(2, "again");
 }
 
+Test(pmix, processors_are_those_of_all)
+{
+  expect_right(1, "bound");
+  expect_right(2, "bound");
+  expect_right(4, "bound");
+}
+
 Test(pmix, beside_mpi)
 {
   expect_right(2, "around_mpi");
@@ -113,33 +140,29 @@ Test(pmix, one_ends_all)
 
 static void expect_over_two(const char *options, const char *part, int status, const char *const *wanted)
 {
-  char line[256], *said;
+  char line[256];
   snprintf(line, sizeof line, "%s " HOSTS_SANITIZED "%s/tests/programs/job %s", options, session_build(), part);
-  int result = hosts_run(line, &said);
-  cr_expect_eq(result, status, "%s: %d instead of %d: %s", line, result, status, said);
-  for (; *wanted; wanted++) expect_said(line, said, *wanted);
-  free(said);
+  hosts_expect(line, status, wanted);
 }
-#define WANTED(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 Test(pmix, two_hosts)
 {
   expect_over_two(
       "", "layout", 0,
-      WANTED("rank 0 of 4 on host 0 of 2", "rank 1 of 4 on host 0 of 2", "rank 2 of 4 on host 1 of 2", "rank 3 of 4 on host 1 of 2"));
-  expect_over_two("--devices 1", "again", 0, WANTED("rank 0 of 2 on host 0 of 2", "rank 1 of 2 on host 1 of 2"));
-  expect_over_two("--devices 3", "gather", 0, WANTED("gather is right"));
+      HOSTS_WANTED("rank 0 of 4 on host 0 of 2", "rank 1 of 4 on host 0 of 2", "rank 2 of 4 on host 1 of 2", "rank 3 of 4 on host 1 of 2"));
+  expect_over_two("--devices 1", "again", 0, HOSTS_WANTED("rank 0 of 2 on host 0 of 2", "rank 1 of 2 on host 1 of 2"));
+  expect_over_two("--devices 3", "gather", 0, HOSTS_WANTED("gather is right"));
 }
 
 Test(pmix, one_ends_all_on_two_hosts)
 {
-  expect_over_two("", "stop", 7, WANTED("uma: the last rank gives up"));
+  expect_over_two("", "stop", 7, HOSTS_WANTED("uma: the last rank gives up"));
 }
 
 Test(pmix, the_link_between_two_hosts_is_cut)
 {
   expect_over_two("--cut \"cut now\"", "cut", 0,
-                  WANTED("rank 0 saw the link cut", "rank 1 saw the link cut", "rank 2 saw the link cut", "rank 3 saw the link cut"));
+                  HOSTS_WANTED("rank 0 saw the link cut", "rank 1 saw the link cut", "rank 2 saw the link cut", "rank 3 saw the link cut"));
 }
 
 Test(pmix, two_hosts_are_bounded_in_time_and_told_what_is_wrong)
@@ -148,7 +171,10 @@ Test(pmix, two_hosts_are_bounded_in_time_and_told_what_is_wrong)
   cr_expect_eq(hosts_run("--seconds 1 sleep 1000", &said), 124, "%s", said);
   free(said);
   cr_expect_eq(hosts_run("--device 2 true", &said), 2);
-  expect_said("--device", said, "--device: unknown; --devices, --seconds and --cut are known");
+  expect_said("--device", said, "--device: unknown; --launcher, --devices, --seconds and --cut are known");
+  free(said);
+  cr_expect_eq(hosts_run("--launcher ssh true", &said), 2);
+  expect_said("--launcher ssh", said, "--launcher ssh: unknown; mpirun, prterun and srun are known");
   free(said);
   cr_expect_eq(hosts_run("--devices 0 true", &said), 2);
   expect_said("--devices 0", said, "\"0\" is not a number from 1");

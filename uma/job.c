@@ -16,6 +16,7 @@
 #include <ifaddrs.h>
 #include <limits.h>
 #include <net/if.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -80,11 +81,12 @@ int uma_job_gather(const char *what, const void *mine, size_t bytes, void *all)
 
 /* ---- the shape */
 
-struct decision { /* device 0's */
+struct decision { /* device 0's, but for the last */
   int error;
   char sentence[600];
   struct uma_shape shape;
   unsigned char key[FAB_KEY_BYTES];
+  cpu_set_t processors; /* on which the process may run */
 };
 
 /* On several hosts no setting is needed to say how many; on one it may ask for more, to force the boundary. */
@@ -130,14 +132,27 @@ static int choose_interface(char *name, size_t room)
 }
 
 /* What may differ from host to host. */
-static int fit_to_host(const struct uma_config *given, struct uma_shape *shape, int count)
+static int fit_to_host(const struct uma_config *given, struct uma_shape *shape)
 {
   struct uma_config config = given ? *given : (struct uma_config){0};
   int result = uma_config_resolve(&config);
   if (result) return result;
-  shape->oversubscribed = count > uma_host_processors();
   snprintf(shape->interface, sizeof shape->interface, "%s", config.interface);
   return job.hosts > 1 && !*shape->interface ? choose_interface(shape->interface, sizeof shape->interface) : 0;
+}
+
+/* Launchers bind processes to processors: a host has for us what all of its processes have together. */
+static bool is_oversubscribed(const struct decision *all)
+{
+  cpu_set_t processors;
+  int processes = 0;
+  CPU_ZERO(&processors);
+  for (int r = 0; r < job.size; r++) {
+    if (job.host_of[r] != job.host) continue;
+    CPU_OR(&processors, &processors, &all[device_of[r]].processors);
+    processes++;
+  }
+  return processes > CPU_COUNT(&processors);
 }
 
 static int agree(const struct uma_config *config, struct decision *agreed)
@@ -148,6 +163,7 @@ static int agree(const struct uma_config *config, struct decision *agreed)
     return -ENOMEM;
   }
   if (device_of[job.rank] == 0) decide(config, &mine);
+  if (sched_getaffinity(0, sizeof mine.processors, &mine.processors)) CPU_ZERO(&mine.processors);
   int result = uma_job_gather("settings", &mine, sizeof mine, all);
   if (!result && all[0].error) result = uma_fail(all[0].error, "%s", all[0].sentence);
   if (!result) *agreed = all[0];
@@ -155,6 +171,7 @@ static int agree(const struct uma_config *config, struct decision *agreed)
     uma_fail(-EINVAL, "the settings of device 0 are of another version of libuma");
     result = -EINVAL;
   }
+  if (!result) agreed->shape.oversubscribed = is_oversubscribed(all);
   free(all);
   return result;
 }
@@ -378,7 +395,7 @@ int uma_job_join(const struct uma_config *config)
     device = device_of[job.rank];
     result = share_open(&agreed.shape, device, &share);
   }
-  if (!result) result = fit_to_host(config, &agreed.shape, share.count);
+  if (!result) result = fit_to_host(config, &agreed.shape);
   if (!result) result = obtain_share(&share, device, agreed.key);
   joined = !result;
   if (!result) result = join(&agreed, &share, device);

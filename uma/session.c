@@ -278,6 +278,22 @@ static int inherit(const char *text, struct uma_inheritance *from, int *lists)
   return i >= fields ? 0 : uma_fail(-EINVAL, "UMA_SESSION holds %d numbers; expected %d or more", i, fields);
 }
 
+/* Several sessions of one device each are hardly what somebody wants who starts a program by srun, and forgets --mpi=pmix. */
+static int check_alone(void)
+{
+  static const char *const sizes[] = {"SLURM_STEP_NUM_TASKS", "PMI_SIZE"};
+  for (int i = 0; i < 2; i++) {
+    const char *size = getenv(sizes[i]);
+    if (size && atoi(size) > 1)
+      return uma_fail(
+          -EINVAL,
+          "a launcher started %s processes (%s) that do not know of each other, as it does not speak PMIx to them; expected srun "
+          "--mpi=pmix, the mpirun of Open MPI, prterun, or `uma run`",
+          size, sizes[i]);
+  }
+  return 0;
+}
+
 static int join_alone(const struct uma_config *config)
 {
   struct uma_config resolved = config ? *config : (struct uma_config){0};
@@ -285,7 +301,8 @@ static int join_alone(const struct uma_config *config)
       .device = 0, .frames_fd = -1, .spool_fd = -1, .lifeline_fd = -1, .lend_fd = -1, .exchange_fd = -1, .listen_fd = {-1, -1}};
   struct uma_shape shape;
   struct uma_board *board;
-  int result = uma_config_resolve(&resolved);
+  int result = check_alone();
+  if (!result) result = uma_config_resolve(&resolved);
   if (!result) result = uma_config_shape(&resolved, 1, &shape);
   if (!result && shape.traced)
     result = uma_fail(-EINVAL, "trace: \"%s\": only a session that `uma run` or uma_spawn started is traced", resolved.trace);

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <ifaddrs.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,6 +92,22 @@ static void again(void)
     layout();
     gather();
   }
+}
+
+/* Each on one processor, as launchers bind processes: a session is not taken for crowded because its processes are. */
+static void bound(void)
+{
+  cpu_set_t all, one;
+  int mine = 0;
+  CHECK(!sched_getaffinity(0, sizeof all, &all));
+  for (int left = job.rank % CPU_COUNT(&all); left || !CPU_ISSET(mine, &all); mine++) left -= CPU_ISSET(mine, &all);
+  CPU_ZERO(&one);
+  CPU_SET(mine, &one);
+  CHECK(!sched_setaffinity(0, sizeof one, &one));
+  uma_pmix_close();
+  CHECK(!uma_init(NULL));
+  CHECK(uma_self.shape.oversubscribed == (job.size > CPU_COUNT(&all)));
+  CHECK(!uma_finalize());
 }
 
 static void stop(void)
@@ -189,7 +206,7 @@ static void cut(void)
 static const struct {
   const char *name;
   void (*run)(void);
-} parts[] = {{"layout", layout}, {"gather", gather},         {"mistakes", mistakes},     {"again", again},
+} parts[] = {{"layout", layout}, {"gather", gather},         {"mistakes", mistakes},     {"again", again}, {"bound", bound},
              {"stop", stop},     {"around_mpi", around_mpi}, {"within_mpi", within_mpi}, {"cut", cut}};
 
 int main(int argc, char **argv)
