@@ -23,7 +23,7 @@ static const struct argp_option options[] = {
     {"profile", PROFILE, "P[,Q...]", 0, "model these machines as well (uma topology lists them; or files)", 0},
     {"mode", MODE, "both|modelled", 0, "with --profile: rows of both clocks (the default), or modelled ones only", 0},
     {"sensitivity", SENSITIVITY, NULL, 0,
-     "with --profile: modelled results with each assumed number at its low and its high (without NAME: of program.*)", 0},
+     "modelled results with each assumed number of the machines at its low and its high (without NAME: of program.*)", 0},
     {"trace", TRACE, "FILE", 0, "the request trace for kvpool (default: a generated one)", 0},
     {0}};
 
@@ -86,7 +86,7 @@ static int split_profiles(struct arguments *arguments)
     names[count++] = name;
   }
   arguments->bench.profiles = names;
-  arguments->bench.modelled_only = arguments->bench.sensitivity || (arguments->mode && !strcmp(arguments->mode, "modelled"));
+  arguments->bench.modelled_only |= (arguments->mode && !strcmp(arguments->mode, "modelled"));
   return 0;
 }
 
@@ -95,11 +95,13 @@ static int choose_sensitivity(struct arguments *arguments)
 {
   static char *programs[] = {"program.", NULL};
   if (!arguments->bench.sensitivity) return 0;
-  if (!arguments->profiles || (arguments->mode && strcmp(arguments->mode, "modelled"))) {
-    fprintf(stderr, "uma bench: --sensitivity is of modelled results: expected --profile with it%s\n",
-            arguments->mode ? ", and --mode modelled" : "");
+  if (arguments->mode && strcmp(arguments->mode, "modelled")) {
+    fprintf(stderr, "uma bench: --sensitivity --mode %s: only modelled results hang on assumed numbers; expected --mode modelled\n",
+            arguments->mode);
     return -EINVAL;
   }
+  arguments->bench.modelled_only = true;
+  if (!arguments->profiles) arguments->bench.profiles = bench_default_machines;
   if (arguments->bench.name_count) return 0;
   arguments->bench.names = programs;
   arguments->bench.name_count = 1;
@@ -127,11 +129,11 @@ static void print_tables(const struct bench_rows *rows)
   int count = programs ? bench_programs_find(rows, programs) : 0;
   char sentence[600];
   bench_rows_print(rows, stdout);
-  if (bench_wall_sentence(rows, sentence, sizeof sentence)) printf("\n%s\n", sentence);
-  if (count) putchar('\n');
+  putchar('\n');
   bench_programs_table(stdout, false, programs, count);
   bench_programs_efficiency(stdout, false, programs, count);
   bench_sensitivity_print(stdout, false, rows);
+  if (bench_wall_sentence(rows, sentence, sizeof sentence)) printf("%s\n", sentence);
   free(programs);
 }
 
