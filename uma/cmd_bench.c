@@ -72,7 +72,7 @@ static const struct argp parser = {
     NULL,
     NULL};
 
-/* The names between the commas, each of a machine that can be modelled; NULL-ended, for as long as the process lives. 0 or -EINVAL. */
+/* The names between the commas, each of a machine that can be modelled; NULL-ended, the caller's. 0 or -EINVAL. */
 static int split_profiles(struct arguments *arguments)
 {
   char **names = calloc(strlen(arguments->profiles) / 2 + 2, sizeof *names), *rest = arguments->profiles;
@@ -82,7 +82,10 @@ static int split_profiles(struct arguments *arguments)
   for (char *name; (name = strsep(&rest, ","));) {
     int result = uma_clock_check(name, 1, &bytes);
     if (result) fprintf(stderr, "uma bench: --profile: %s\n", uma_last_error());
-    if (result) return result;
+    if (result) {
+      free(names);
+      return result;
+    }
     names[count++] = name;
   }
   arguments->bench.profiles = names;
@@ -149,11 +152,25 @@ static int deliver(const struct arguments *arguments, const struct bench_rows *r
   return result;
 }
 
+/* Measures, or reads, and delivers; 0 or what failed. */
+static int bench(const struct arguments *arguments)
+{
+  struct bench_rows rows = {0};
+  int result = prepare(arguments), delivered = 0;
+  if (result) return result;
+  result = arguments->from ? bench_rows_load(&rows, arguments->from) : bench_suite(&arguments->bench, &rows);
+  if (rows.count) delivered = deliver(arguments, &rows);
+  if (!result && !rows.count) {
+    fprintf(stderr, "uma bench: no rows\n");
+    result = 1;
+  }
+  bench_rows_free(&rows);
+  return result ? result : delivered;
+}
+
 int uma_cmd_bench(int argc, char **argv)
 {
   struct arguments arguments = {.bench.peers = -1};
-  struct bench_rows rows = {0};
-  int result, delivered = 0;
   argp_parse(&parser, argc, argv, 0, NULL, &arguments);
   if (arguments.list) {
     bench_list(stdout);
@@ -163,16 +180,9 @@ int uma_cmd_bench(int argc, char **argv)
     fprintf(stderr, "uma bench: --mode %s: expected --profile with it\n", arguments.mode);
     return EXIT_FAILURE;
   }
-  result = choose_sensitivity(&arguments);
+  int result = choose_sensitivity(&arguments);
   if (!result && arguments.profiles) result = split_profiles(&arguments);
-  if (!result) result = prepare(&arguments);
-  if (result) return EXIT_FAILURE;
-  result = arguments.from ? bench_rows_load(&rows, arguments.from) : bench_suite(&arguments.bench, &rows);
-  if (rows.count) delivered = deliver(&arguments, &rows);
-  if (!result && !rows.count) {
-    fprintf(stderr, "uma bench: no rows\n");
-    result = 1;
-  }
-  bench_rows_free(&rows);
-  return result || delivered ? EXIT_FAILURE : EXIT_SUCCESS;
+  if (!result) result = bench(&arguments);
+  if (arguments.profiles) free(arguments.bench.profiles);
+  return result ? EXIT_FAILURE : EXIT_SUCCESS;
 }
