@@ -95,6 +95,7 @@ extern const struct bench_case bench_hosts_cases[];
 extern const struct bench_case bench_program_cases[]; /* on modelled machines only */
 
 /* ---- suite.c */
+extern char *bench_default_machines[]; /* on which programs are modelled when no others are named; ended by NULL */
 void bench_list(FILE *out);
 /* The chosen cases with their peers, as rows. 0, or -errno after a message on standard error; rows of what was completed are kept. */
 int bench_suite(const struct bench_options *options, struct bench_rows *rows);

@@ -252,8 +252,7 @@ void bench_programs_table(FILE *out, bool html, const struct bench_program *prog
   struct fab_column columns[COLUMNS] = {WORK_COLUMNS, {"time", 9}};
   struct fab_table table = {.out = out, .html = html, .count = COLUMNS, .columns = columns};
   char cells[COLUMNS][FAB_CELL];
-  for (int i = 0; i < BENCH_PARTS; i++)
-    columns[WORK_CELLS + 1 + i] = (struct fab_column){bench_parts[i].metric, 8};
+  for (int i = 0; i < BENCH_PARTS; i++) columns[WORK_CELLS + 1 + i] = (struct fab_column){bench_parts[i].metric, 8};
   if (!count) return;
   fab_table_begin(&table, "Where the modelled time goes", "Mean of the devices; the shares add up to the time.");
   for (int p = 0; p < count; p++) {

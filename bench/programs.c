@@ -284,7 +284,7 @@ static int run_program(const char *bench)
 {
   const struct program *program = programs;
   struct fab_profile *profile = NULL;
-  struct fab_topology topology;
+  struct fab_topology topology = {0};
   while (strcmp(program->bench, bench)) program++;
   int result = open_machine(&profile, &topology);
   if (!result) result = run_job(program, profile, &topology);
@@ -336,7 +336,7 @@ static int run_kvpool(void)
 {
   char uma[600], example[600], devices_text[16];
   struct fab_profile *profile = NULL;
-  struct fab_topology topology;
+  struct fab_topology topology = {0};
   size_t bytes = 64 * KiB;
   snprintf(uma, sizeof uma, "%s/uma", bench_run.directory);
   snprintf(example, sizeof example, "%s/examples/kvpool", bench_run.directory);

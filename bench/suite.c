@@ -3,7 +3,8 @@
  * One pass runs every chosen case once, each family followed by its peers; several passes add samples to the same series, so that
  * a drift of the host's speed meets all of them. The round trip of one line between two cores is measured before and after everything.
  * Then comes a pass for each machine that is modelled. Programs (programs.c) are only modelled: on the machines that --profile names, else on three that
- * stand for a supernode, for stacked servers, and for stacked servers whose messages are staged in host memory. */
+ * stand for a supernode, for stacked servers, and for stacked servers whose messages are staged in host memory. A whole run ends with what hangs on assumed
+ * numbers (sensitivity.c), of one program on one machine; --sensitivity says it of others. */
 #include "bench/harness.h"
 
 #include <errno.h>
@@ -61,7 +62,8 @@ static void tell(const char *what)
   atomic_store(&board->failed, 0);
 }
 
-static char *const default_machines[] = {"scalex640", "h100-8", "mtt-s4000-kuae", NULL};
+char *bench_default_machines[] = {"scalex640", "h100-8", "mtt-s4000-kuae", NULL};
+static char *const swayed_machine = "mtt-s4000-kuae", *swayed_program = "program.layer";
 
 /* Programs in the passes of machines; everything else in those that measure, and on machines that were asked for. */
 static bool belongs(size_t family, const char *profile)
@@ -141,6 +143,22 @@ static int run_pass_on(const char *profile)
   return failures;
 }
 
+/* A run of everything has an example of what hangs on assumed numbers. */
+static bool has_example(void)
+{
+  return !bench_run.options.profiles && !bench_run.options.name_count;
+}
+
+static int run_example(void)
+{
+  char *names[] = {swayed_program};
+  bench_run.options.names = names;
+  bench_run.options.name_count = 1;
+  int result = bench_sway(swayed_machine, run_pass_on);
+  bench_run.options.name_count = 0;
+  return result;
+}
+
 static void plan(int measured, char *const *machines)
 {
   bench_run.passes = measured;
@@ -150,12 +168,15 @@ static void plan(int measured, char *const *machines)
     bench_run.passes += passes;
     bench_run.total += passes * count_cases(*machines);
   }
+  int example = has_example() ? bench_sway_count(swayed_machine) : 0; /* of one case each */
+  bench_run.passes += example;
+  bench_run.total += example;
 }
 
 static int run_all(void)
 {
   static char *const none[] = {NULL};
-  char *const *machines = bench_run.options.profiles ? bench_run.options.profiles : default_machines;
+  char *const *machines = bench_run.options.profiles ? bench_run.options.profiles : bench_default_machines;
   int failures = 0, result = 0, measured = bench_run.options.modelled_only || !count_cases(NULL) ? 0 : bench_run.passes;
   if (!count_cases(*machines)) machines = none;
   plan(measured, machines);
@@ -166,6 +187,7 @@ static int run_all(void)
     failures = run_pass_on(*machines);
     if (bench_run.options.sensitivity) result = bench_sway(*machines, run_pass_on);
   }
+  if (has_example() && !result) result = run_example();
   bench_progress_end();
   if (result) tell("the suite");
   if (failures) fprintf(stderr, "uma bench: %d failed; the rows of the others are complete\n", failures);

@@ -268,7 +268,7 @@ static void run_source(const struct fab_run *run, int factor, char *text, size_t
 static void print_factor(const struct fab_table *table, const struct fab_factor *factor, const struct fab_run *run, int index)
 {
   char cells[6][FAB_CELL];
-  bool ran = factor->status && !factor->quantity;
+  bool ran = run && factor->status && !factor->quantity;
   snprintf(cells[0], FAB_CELL, "%s", factor->name);
   snprintf(cells[1], FAB_CELL, "%.1f %%", 100 * factor->value);
   cells[2][0] = cells[5][0] = 0;

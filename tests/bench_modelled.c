@@ -281,8 +281,7 @@ Test(bench_modelled, each_assumed_number_is_tried_at_both_ends, .timeout = 300)
 
 Test(bench_modelled, wrong_arguments_are_named)
 {
-  expect_bench("--sensitivity latency.hot", 1, "--sensitivity is of modelled results: expected --profile");
-  expect_bench("--sensitivity --profile h100-8 --mode both latency.hot", 1, "--mode modelled");
+  expect_bench("--sensitivity --profile h100-8 --mode both latency.hot", 1, "--sensitivity --mode both: only modelled results");
   expect_bench("--profile h100-8:links.nvlink.latency=7 latency.hot", 1, "links.nvlink.latency: \"7\" has no unit");
   expect_bench("--profile h100-8:links.none.latency=7ns latency.hot", 1, "it has no number \"links.none.latency\"");
 }

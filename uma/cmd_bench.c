@@ -23,7 +23,7 @@ static const struct argp_option options[] = {
     {"profile", PROFILE, "P[,Q...]", 0, "model these machines as well (uma topology lists them; or files)", 0},
     {"mode", MODE, "both|modelled", 0, "with --profile: rows of both clocks (the default), or modelled ones only", 0},
     {"sensitivity", SENSITIVITY, NULL, 0,
-     "with --profile: modelled results with each assumed number at its low and its high (without NAME: of program.*)", 0},
+     "modelled results with each assumed number of the machines at its low and its high (without NAME: of program.*)", 0},
     {"trace", TRACE, "FILE", 0, "the request trace for kvpool (default: a generated one)", 0},
     {0}};
 
@@ -72,7 +72,7 @@ static const struct argp parser = {
     NULL,
     NULL};
 
-/* The names between the commas, each of a machine that can be modelled; NULL-ended, for as long as the process lives. 0 or -EINVAL. */
+/* The names between the commas, each of a machine that can be modelled; NULL-ended, the caller's. 0 or -EINVAL. */
 static int split_profiles(struct arguments *arguments)
 {
   char **names = calloc(strlen(arguments->profiles) / 2 + 2, sizeof *names), *rest = arguments->profiles;
@@ -82,11 +82,14 @@ static int split_profiles(struct arguments *arguments)
   for (char *name; (name = strsep(&rest, ","));) {
     int result = uma_clock_check(name, 1, &bytes);
     if (result) fprintf(stderr, "uma bench: --profile: %s\n", uma_last_error());
-    if (result) return result;
+    if (result) {
+      free(names);
+      return result;
+    }
     names[count++] = name;
   }
   arguments->bench.profiles = names;
-  arguments->bench.modelled_only = arguments->bench.sensitivity || (arguments->mode && !strcmp(arguments->mode, "modelled"));
+  arguments->bench.modelled_only |= (arguments->mode && !strcmp(arguments->mode, "modelled"));
   return 0;
 }
 
@@ -95,11 +98,13 @@ static int choose_sensitivity(struct arguments *arguments)
 {
   static char *programs[] = {"program.", NULL};
   if (!arguments->bench.sensitivity) return 0;
-  if (!arguments->profiles || (arguments->mode && strcmp(arguments->mode, "modelled"))) {
-    fprintf(stderr, "uma bench: --sensitivity is of modelled results: expected --profile with it%s\n",
-            arguments->mode ? ", and --mode modelled" : "");
+  if (arguments->mode && strcmp(arguments->mode, "modelled")) {
+    fprintf(stderr, "uma bench: --sensitivity --mode %s: only modelled results hang on assumed numbers; expected --mode modelled\n",
+            arguments->mode);
     return -EINVAL;
   }
+  arguments->bench.modelled_only = true;
+  if (!arguments->profiles) arguments->bench.profiles = bench_default_machines;
   if (arguments->bench.name_count) return 0;
   arguments->bench.names = programs;
   arguments->bench.name_count = 1;
@@ -127,11 +132,11 @@ static void print_tables(const struct bench_rows *rows)
   int count = programs ? bench_programs_find(rows, programs) : 0;
   char sentence[600];
   bench_rows_print(rows, stdout);
-  if (bench_wall_sentence(rows, sentence, sizeof sentence)) printf("\n%s\n", sentence);
-  if (count) putchar('\n');
+  putchar('\n');
   bench_programs_table(stdout, false, programs, count);
   bench_programs_efficiency(stdout, false, programs, count);
   bench_sensitivity_print(stdout, false, rows);
+  if (bench_wall_sentence(rows, sentence, sizeof sentence)) printf("%s\n", sentence);
   free(programs);
 }
 
@@ -147,11 +152,25 @@ static int deliver(const struct arguments *arguments, const struct bench_rows *r
   return result;
 }
 
+/* Measures, or reads, and delivers; 0 or what failed. */
+static int bench(const struct arguments *arguments)
+{
+  struct bench_rows rows = {0};
+  int result = prepare(arguments), delivered = 0;
+  if (result) return result;
+  result = arguments->from ? bench_rows_load(&rows, arguments->from) : bench_suite(&arguments->bench, &rows);
+  if (rows.count) delivered = deliver(arguments, &rows);
+  if (!result && !rows.count) {
+    fprintf(stderr, "uma bench: no rows\n");
+    result = 1;
+  }
+  bench_rows_free(&rows);
+  return result ? result : delivered;
+}
+
 int uma_cmd_bench(int argc, char **argv)
 {
   struct arguments arguments = {.bench.peers = -1};
-  struct bench_rows rows = {0};
-  int result, delivered = 0;
   argp_parse(&parser, argc, argv, 0, NULL, &arguments);
   if (arguments.list) {
     bench_list(stdout);
@@ -161,16 +180,9 @@ int uma_cmd_bench(int argc, char **argv)
     fprintf(stderr, "uma bench: --mode %s: expected --profile with it\n", arguments.mode);
     return EXIT_FAILURE;
   }
-  result = choose_sensitivity(&arguments);
+  int result = choose_sensitivity(&arguments);
   if (!result && arguments.profiles) result = split_profiles(&arguments);
-  if (!result) result = prepare(&arguments);
-  if (result) return EXIT_FAILURE;
-  result = arguments.from ? bench_rows_load(&rows, arguments.from) : bench_suite(&arguments.bench, &rows);
-  if (rows.count) delivered = deliver(&arguments, &rows);
-  if (!result && !rows.count) {
-    fprintf(stderr, "uma bench: no rows\n");
-    result = 1;
-  }
-  bench_rows_free(&rows);
-  return result || delivered ? EXIT_FAILURE : EXIT_SUCCESS;
+  if (!result) result = bench(&arguments);
+  if (arguments.profiles) free(arguments.bench.profiles);
+  return result ? EXIT_FAILURE : EXIT_SUCCESS;
 }
