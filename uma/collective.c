@@ -146,10 +146,12 @@ static void take_blocks(const struct uma_work *work)
     memcpy(dst + (size_t)i * work->block, (const unsigned char *)uma_meeting_data(meeting, i) + offset, work->block);
 }
 
-/* What goes through slots is written and read once more, for one meeting less: worth more where a meeting takes turns at processors. */
+/* What goes through slots is written and read once more, for one meeting less: worth more where a meeting takes turns at processors, of which
+ * modelled devices have one each whatever this host has. */
 static bool is_small(const struct uma_work *work)
 {
-  return (size_t)work->blocks * work->block <= (work->meeting.counted ? UMA_SLOT_BYTES : DIRECT_SLOT_BYTES);
+  bool turns = work->meeting.counted && !uma_self.clock;
+  return (size_t)work->blocks * work->block <= (turns ? UMA_SLOT_BYTES : DIRECT_SLOT_BYTES);
 }
 
 /* On the modelled clock everybody reads what it needs out of the others' slots. */
