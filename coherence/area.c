@@ -195,6 +195,11 @@ int coh_engine_open(struct coh_area *area, int me, unsigned char *memory, bool (
   return result;
 }
 
+static size_t buffer_bytes(const struct coh_engine *engine)
+{
+  return engine->shape.line_bytes + sizeof(struct coh_stamp);
+}
+
 /* Buffers are mapped and not allocated, because a thread may be interrupted inside of malloc by what makes it need one. */
 unsigned char *coh_buffer_take(struct coh_engine *engine)
 {
@@ -202,7 +207,7 @@ unsigned char *coh_buffer_take(struct coh_engine *engine)
     unsigned char *buffer = atomic_exchange(&engine->buffers[i], NULL);
     if (buffer) return buffer;
   }
-  void *mapped = mmap(NULL, engine->shape.line_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void *mapped = mmap(NULL, buffer_bytes(engine), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped == MAP_FAILED) abort(); /* data would be lost */
   return mapped;
 }
@@ -213,13 +218,13 @@ void coh_buffer_give(struct coh_engine *engine, unsigned char *buffer)
     unsigned char *none = NULL;
     if (atomic_compare_exchange_strong(&engine->buffers[i], &none, buffer)) return;
   }
-  munmap(buffer, engine->shape.line_bytes);
+  munmap(buffer, buffer_bytes(engine));
 }
 
 void coh_engine_close(struct coh_engine *engine)
 {
   for (int i = 0; i < COH_BUFFERS; i++)
-    if (engine->buffers[i]) munmap(engine->buffers[i], engine->shape.line_bytes);
+    if (engine->buffers[i]) munmap(engine->buffers[i], buffer_bytes(engine));
   if (engine->tally) coh_tally_close(engine);
   coh_forget_parked(engine);
   free(engine);

@@ -39,13 +39,18 @@ struct coh_waiting {
   struct coh_access *access; /* NULL of an eviction, and of what came by the wire */
   _Atomic bool done;
   _Atomic int error;
+  /* With a modelled clock: the latest that the own cache has seen, when the access is done; and, over several hosts, of all that came here the
+   * last, with its parts. */
+  uint64_t latest, done_at;
+  struct coh_moment front;
 };
 
 struct coh_parked {
   struct coh_parked *next;
   uint64_t line;
   struct coh_message message;
-  bool has_data;
+  bool has_data, timed;
+  struct coh_stamp stamp;
   unsigned char data[];
 };
 
@@ -58,9 +63,10 @@ struct transaction {
   bool stepped; /* some controller has made a step */
   int error;
   uint8_t before, begun; /* the own cache's state before the first step and after it */
-  /* With a modelled clock: when the step under way is made, the latest of home and of the own cache; of all arrivals so far the last, with the
-   * parts of those that came to be the last. */
-  uint64_t now, home_now, own_now, done_at;
+  /* With a modelled clock that is charged: when the step under way is made, the latest that home has seen; of all arrivals so far the last, with
+   * the parts of those that came to be the last. */
+  bool timed;
+  uint64_t now, home_now;
   struct coh_moment front;
   struct parcel *parcels;
   int parcel_count, parcel_room;
@@ -88,9 +94,17 @@ static void fault(struct transaction *t, const struct coh_message *input, int st
 
 static void begin_time(struct transaction *t)
 {
-  t->engine->modelled->begin(t->engine->modelled->context, &t->front);
-  t->now = t->own_now = t->done_at = t->front.ticks;
-  t->home_now = 0;
+  const struct coh_clock *clock = t->engine->modelled;
+  t->timed = clock && clock->begin(clock->context, &t->front);
+  if (t->timed) t->now = t->wait.latest = t->wait.done_at = t->front.ticks;
+  if (t->timed && t->engine->wire) t->wait.front = t->front;
+}
+
+/* It goes on here. */
+static void resume_time(struct transaction *t, const struct coh_stamp *stamp)
+{
+  t->timed = t->engine->modelled && stamp;
+  if (t->timed) t->front = stamp->front;
 }
 
 /* What was won over the latest arrival so far is this hop's, as far as it took so long. */
@@ -111,20 +125,30 @@ static void arrive(struct transaction *t, struct parcel *parcel)
   if (!parcel->arrived) {
     struct coh_moment moment = {.ticks = parcel->ticks};
     int from = message->source == COH_HOME ? t->home : message->source, to = message->target == COH_HOME ? t->home : message->target;
-    clock->hop(clock->context, from, to, parcel->buffer >= 0, &moment);
+    bool data = t->engine->protocol->messages[message->type].data; /* whether it is copied here or not */
+    clock->hop(clock->context, from, to, data, &moment);
     advance(&t->front, &moment, parcel->ticks);
     parcel->arrived = true;
     parcel->ticks = moment.ticks;
   }
-  uint64_t *latest = message->target == COH_HOME ? &t->home_now : message->target == t->engine->me ? &t->own_now : NULL;
+  bool own = message->target == t->engine->me && !t->engine->wire; /* over several hosts this is known under the frame's lock only */
+  uint64_t *latest = message->target == COH_HOME ? &t->home_now : own ? &t->wait.latest : NULL;
   if (latest && *latest < parcel->ticks) *latest = parcel->ticks;
   t->now = latest ? *latest : parcel->ticks;
 }
 
+/* Messages for an access may come to any thread: under the frame's lock it is told when. What led to the last of them explains the time. */
+static void meet_waiting(struct transaction *t, struct coh_waiting *wait)
+{
+  if (wait->latest < t->now) wait->latest = t->now;
+  t->now = wait->latest;
+  if (wait->front.ticks < t->front.ticks) wait->front = t->front;
+}
+
 static void end_time(const struct transaction *t)
 {
-  struct coh_moment moment = t->front;
-  moment.ticks = t->done_at;
+  struct coh_moment moment = t->engine->wire ? t->wait.front : t->front;
+  moment.ticks = t->wait.done_at;
   t->engine->modelled->end(t->engine->modelled->context, &moment);
 }
 
@@ -143,15 +167,14 @@ static void open_transaction(struct transaction *t, struct coh_engine *engine, u
   t->wait.access = access;
   atomic_init(&t->wait.done, !access);
   atomic_init(&t->wait.error, 0);
-  t->by_wire = t->stepped = false;
-  t->now = 0;
+  t->by_wire = t->stepped = t->timed = false;
+  t->now = t->home_now = 0;
   t->error = 0;
   t->before = t->begun = 0;
   t->parcels = t->local_parcels;
   t->parcel_count = 0;
   t->parcel_room = LOCAL_PARCELS;
   memset(t->buffers, 0, sizeof t->buffers);
-  if (engine->modelled) begin_time(t);
   for (int i = 0; i < LOCAL_BUFFERS && engine->shape.line_bytes <= COH_LINE_MOST; i++)
     t->buffers[i].bytes = (unsigned char *)room + (size_t)i * COH_LINE_MOST;
 }
@@ -319,10 +342,11 @@ void coh_lose(struct coh_engine *engine, uint64_t line)
 /* ---- Other hosts ------------------------------------------------------------------------------------------------- */
 
 /* What cannot be sent is lost together with its receiver, and so is the line. */
-static void send_by_wire(struct transaction *t, int device, const struct coh_message *message, int buffer)
+static void send_by_wire(struct transaction *t, int device, const struct coh_message *message, int buffer, uint64_t ticks)
 {
   const struct coh_wire *wire = t->engine->wire;
-  if (!wire->send(wire->context, device, message, t->line, buffer >= 0 ? t->buffers[buffer].bytes : NULL)) return;
+  struct coh_stamp stamp = {.ticks = ticks, .front = t->front};
+  if (!wire->send(wire->context, device, message, t->line, buffer >= 0 ? t->buffers[buffer].bytes : NULL, t->timed ? &stamp : NULL)) return;
   t->error = -EHOSTDOWN;
   if (is_here(t->engine, t->home)) coh_lose(t->engine, t->line);
 }
@@ -382,10 +406,12 @@ static struct coh_access *waiting_access(struct transaction *t, const struct coh
   return wait ? wait->access : NULL;
 }
 
-/* Must the step be made in the process of the device, because it does the access of a thread there? */
+/* Must the step be made in the process of the device, because it does the access of a thread there, or, with a modelled clock, has to do with one? */
 static bool belongs_elsewhere(const struct transaction *t, const struct coh_message *input, const struct coh_outcome *outcome)
 {
-  return t->engine->wire && input->target != t->engine->me && outcome->deeds & (COH_DEED_LOAD | COH_DEED_STORE);
+  if (!t->engine->wire || input->target == t->engine->me) return false;
+  bool waits = t->timed && !t->engine->protocol->controllers[COH_CACHE].states[outcome->from].stable;
+  return waits || outcome->deeds & (COH_DEED_LOAD | COH_DEED_STORE);
 }
 
 /* The deeds of a step on the frame's data, in the order that core.h gives them. Returns the buffer of what is sent. */
@@ -398,7 +424,7 @@ static int do_deeds(struct transaction *t, struct coh_frame *frame, const struct
   struct coh_waiting *wait = waiting_for(t, input);
   if (outcome->deeds & (COH_DEED_LOAD | COH_DEED_STORE) && wait) {
     ops->perform(t->engine, frame, wait->access);
-    t->done_at = t->now;
+    wait->done_at = t->now;
     if (t->engine->wire && input->type >= COH_FIRST_MESSAGE) withdraw(t->engine, t->line, wait);
     atomic_store_explicit(&wait->done, true, memory_order_release); /* pairs with the acquire in await */
   }
@@ -449,10 +475,13 @@ static void step_frame(struct transaction *t, struct coh_frame *frame, const str
   coh_cache_step(engine->protocol, &entry, input, outcome);
   if (belongs_elsewhere(t, input, outcome)) {
     coh_frame_unlock(engine, frame);
-    send_by_wire(t, input->target, input, data);
+    send_by_wire(t, input->target, input, data, t->now);
     outcome->send_count = 0;
+    outcome->result = COH_DONE;
     return;
   }
+  struct coh_waiting *wait = t->timed && engine->wire ? waiting_for(t, input) : NULL;
+  if (wait) meet_waiting(t, wait);
   if (outcome->result == COH_DONE) {
     check_rights(t, input, outcome);
     engine->ops->retract(engine, frame, outcome->from, outcome->state);
@@ -490,7 +519,7 @@ static enum coh_result deliver(struct transaction *t, const struct parcel *parce
 {
   int device = parcel->message.target == COH_HOME ? t->home : parcel->message.target;
   if (!is_here(t->engine, device)) {
-    send_by_wire(t, device, &parcel->message, parcel->buffer);
+    send_by_wire(t, device, &parcel->message, parcel->buffer, parcel->ticks);
     return COH_DONE;
   }
   if (parcel->message.target == COH_HOME) return step_directory(t, parcel);
@@ -508,7 +537,7 @@ static bool deliver_one(struct transaction *t)
   for (int i = t->parcel_count - 1; i >= 0; i--) {
     struct parcel parcel = t->parcels[i];
     t->parcels[i] = t->parcels[--t->parcel_count];
-    if (t->engine->modelled) arrive(t, &parcel);
+    if (t->timed) arrive(t, &parcel);
     enum coh_result result = deliver(t, &parcel);
     if (parcel.buffer >= 0) t->buffers[parcel.buffer].parcels--;
     t->stepped |= result != COH_STALLED;
@@ -644,6 +673,7 @@ int coh_evict(struct coh_engine *engine, uint64_t line)
     return 0;
   }
   open_transaction(&t, engine, line, NULL, &room);
+  begin_time(&t);
   enum coh_result result = begin(&t, frame, COH_EVICT);
   close_transaction(&t);
   return result == COH_STALLED ? -EAGAIN : t.error;
@@ -670,6 +700,7 @@ int coh_access_line(struct coh_engine *engine, uint64_t line, struct coh_access 
   uint64_t victim;
   int lost = 0;
   open_transaction(&t, engine, line, access, &room);
+  begin_time(&t);
   while (!atomic_load_explicit(&t.wait.done, memory_order_acquire) && !t.error && lost <= engine->shape.ways) {
     struct coh_frame *frame = coh_frame_claim(engine, line, &victim);
     if (!frame) {
@@ -683,7 +714,7 @@ int coh_access_line(struct coh_engine *engine, uint64_t line, struct coh_access 
   }
   close_transaction(&t);
   bool done = atomic_load_explicit(&t.wait.done, memory_order_acquire);
-  if (done && engine->modelled) end_time(&t);
+  if (done && t.timed) end_time(&t);
   return done ? 0 : -EHOSTDOWN;
 }
 
@@ -720,7 +751,8 @@ static void park(struct coh_engine *engine, const struct transaction *t, const s
   size_t bytes = parcel->buffer >= 0 ? engine->shape.line_bytes : 0;
   struct coh_parked *parked = malloc(sizeof *parked + bytes);
   if (!parked) abort(); /* a message would be lost */
-  *parked = (struct coh_parked){.line = t->line, .message = parcel->message, .has_data = bytes};
+  *parked = (struct coh_parked){.line = t->line, .message = parcel->message, .has_data = bytes, .timed = t->timed};
+  parked->stamp = (struct coh_stamp){.ticks = parcel->ticks, .front = t->front};
   if (bytes) memcpy(parked->data, t->buffers[parcel->buffer].bytes, bytes);
   pthread_mutex_lock(&engine->parked_mutex);
   bool full = engine->parked_count == COH_PARKED_MOST; /* more than all threads of all devices can wait for */
@@ -744,18 +776,22 @@ static void refuse(struct transaction *t, int requestor)
 }
 
 /* Delivers the message and what comes of it, without waiting for anything: what stalls is parked. Whether any of it went on. */
-static bool deliver_arrived(struct coh_engine *engine, const struct coh_message *message, uint64_t line, const void *data)
+static bool deliver_arrived(struct coh_engine *engine, const struct coh_message *message, uint64_t line, const void *data,
+                            const struct coh_stamp *stamp)
 {
   struct room room;
   struct transaction t;
   int buffer = NO_BUFFER;
   open_transaction(&t, engine, line, NULL, &room);
   t.by_wire = true;
+  resume_time(&t, stamp);
   if (data) {
     buffer = free_buffer(&t);
     memcpy(t.buffers[buffer].bytes, data, engine->shape.line_bytes);
   }
   add_parcel(&t, message, buffer);
+  t.parcels[0].arrived = true;
+  if (t.timed) t.parcels[0].ticks = stamp->ticks;
   while (t.parcel_count && !t.error && deliver_one(&t)) continue;
   if (t.parcel_count && !t.error && is_here(engine, t.home) && is_line_lost(&t)) t.error = -EHOSTDOWN;
   if (t.error) refuse(&t, message->requestor);
@@ -764,13 +800,14 @@ static bool deliver_arrived(struct coh_engine *engine, const struct coh_message 
   return t.stepped || t.error;
 }
 
-int coh_deliver(struct coh_engine *engine, const struct coh_message *message, uint64_t line, const void *data)
+int coh_deliver(struct coh_engine *engine, const struct coh_message *message, uint64_t line, const void *data,
+                const struct coh_stamp *stamp)
 {
   if (!is_acceptable(engine, message, line, data)) {
     if (!atomic_fetch_add(&engine->refused, 1)) fprintf(stderr, "libuma: a message that cannot be one of this session was dropped\n");
     return -EINVAL;
   }
-  deliver_arrived(engine, message, line, data);
+  deliver_arrived(engine, message, line, data, stamp);
   return 0;
 }
 
@@ -802,7 +839,8 @@ bool coh_retry(struct coh_engine *engine)
   pthread_mutex_unlock(&engine->parked_mutex);
   for (; parked; parked = next) {
     next = parked->next;
-    any |= deliver_arrived(engine, &parked->message, parked->line, parked->has_data ? parked->data : NULL);
+    any |= deliver_arrived(engine, &parked->message, parked->line, parked->has_data ? parked->data : NULL,
+                           parked->timed ? &parked->stamp : NULL);
     free(parked);
   }
   return any;

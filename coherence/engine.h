@@ -90,31 +90,38 @@ struct coh_cache_clock { /* counts how often another frame became the one used l
   _Atomic uint64_t resident; /* pages that the device holds */
 };
 
-/* How controllers on other hosts are reached; given by the layer above. */
-struct coh_wire {
-  void *context;
-  int first, count; /* the devices whose caches and windows are on this host */
-  /* To the process of `device`, with line_bytes of data unless that is NULL. Never waits for the receiver. 0, or -EHOSTDOWN: it is lost. */
-  int (*send)(void *context, int device, const struct coh_message *message, uint64_t line, const void *data);
-  /* Tells that process, by coh_refused, that its access to the line will never be done: the line is lost. */
-  void (*refuse)(void *context, int device, uint64_t line);
-  /* Tells the home's process, by coh_lose, that a transaction of the line will never end. */
-  void (*lose)(void *context, int device, uint64_t line);
-  void (*progress)(void *context); /* receives what has come, by coh_deliver; called by threads that wait, without any lock */
-};
-
 /* A modelled clock, given by the layer above: a transaction begins at some moment, each of its messages takes a hop, and the access is done at the
  * moment of the step that does it, or when the last message that this needs has come. Parts say where the time went; the engine does not look at them. */
 enum { COH_MOMENT_PARTS = 6 };
 struct coh_moment {
   uint64_t ticks, parts[COH_MOMENT_PARTS];
 };
+/* Of a message that goes to another host: when it arrives there, and the latest of what led to it. A wire structure. */
+struct coh_stamp {
+  uint64_t ticks;
+  struct coh_moment front;
+};
+_Static_assert(sizeof(struct coh_stamp) == 64, "wire structure");
 struct coh_clock {
   void *context;
-  void (*begin)(void *context, struct coh_moment *moment);
+  bool (*begin)(void *context, struct coh_moment *moment); /* false: this one is not charged */
   void (*hop)(void *context, int from, int to, bool data,
               struct coh_moment *moment); /* devices of the domain; *moment: it departs, it arrives */
   void (*end)(void *context, const struct coh_moment *moment);
+};
+
+/* How controllers on other hosts are reached; given by the layer above. */
+struct coh_wire {
+  void *context;
+  int first, count; /* the devices whose caches and windows are on this host */
+  /* To the process of `device`, with line_bytes of data and a stamp unless they are NULL. Never waits for the receiver. 0, or -EHOSTDOWN: it is
+   * lost. */
+  int (*send)(void *context, int device, const struct coh_message *message, uint64_t line, const void *data, const struct coh_stamp *stamp);
+  /* Tells that process, by coh_refused, that its access to the line will never be done: the line is lost. */
+  void (*refuse)(void *context, int device, uint64_t line);
+  /* Tells the home's process, by coh_lose, that a transaction of the line will never end. */
+  void (*lose)(void *context, int device, uint64_t line);
+  void (*progress)(void *context); /* receives what has come, by coh_deliver; called by threads that wait, without any lock */
 };
 
 struct coh_waiting; /* engine.c: an access that a message will do */
@@ -217,7 +224,7 @@ uint64_t coh_area_lost(struct coh_area *area);
 int coh_engine_open(struct coh_area *area, int me, unsigned char *memory, bool (*is_lost)(int device), int spool,
                     struct coh_engine **engine);
 void coh_engine_close(struct coh_engine *engine);          /* does not flush */
-unsigned char *coh_buffer_take(struct coh_engine *engine); /* line_bytes; also from inside a signal handler */
+unsigned char *coh_buffer_take(struct coh_engine *engine); /* line_bytes and a stamp; also from inside a signal handler */
 void coh_buffer_give(struct coh_engine *engine, unsigned char *buffer);
 
 /* ---- engine.c ---------------------------------------------------------------------------------------------------- */
@@ -226,9 +233,10 @@ void coh_buffer_give(struct coh_engine *engine, unsigned char *buffer);
 int coh_access_line(struct coh_engine *engine, uint64_t line, struct coh_access *access);
 /* Gives the line up. 0, -EHOSTDOWN when it is lost, -EAGAIN while it is at work. */
 int coh_evict(struct coh_engine *engine, uint64_t line);
-/* A message came by the wire for a controller of this host; data as the message's type says. -EINVAL: it is none that could be meant for it, and was
- * counted and dropped. Any thread, without a lock. */
-int coh_deliver(struct coh_engine *engine, const struct coh_message *message, uint64_t line, const void *data);
+/* A message came by the wire for a controller of this host; data as the message's type says; the stamp was looked at by who calls. -EINVAL: it is none
+ * that could be meant for it, and was counted and dropped. Any thread, without a lock. */
+int coh_deliver(struct coh_engine *engine, const struct coh_message *message, uint64_t line, const void *data,
+                const struct coh_stamp *stamp);
 /* Tries again what stalled; by whoever receives, now and then. Whether anything went on. */
 bool coh_retry(struct coh_engine *engine);
 bool coh_stalls(struct coh_engine *engine);                 /* is there anything to be tried again? */

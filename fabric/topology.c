@@ -149,6 +149,27 @@ uint64_t fab_topology_resources(const struct fab_topology *topology)
   return topology->resources;
 }
 
+/* Resources of stages come last, in the order of the stages. */
+static uint64_t owner_of_link(const struct fab_topology *topology, uint64_t resource)
+{
+  const struct fab_topology_stage *last = NULL;
+  for (int n = 0; n < 2; n++)
+    for (int i = 0; i < topology->network[n].stage_count; i++)
+      if (topology->network[n].stage[i].first_resource <= resource) last = &topology->network[n].stage[i];
+  if (!last) return 0;
+  return (resource - last->first_resource) / (last->mesh ? last->size / last->below : 2) * last->below;
+}
+
+uint64_t fab_topology_owner(const struct fab_topology *topology, uint64_t resource)
+{
+  if (resource < topology->first_pcie) return (resource - topology->first_memory) / 2;
+  if (resource < topology->first_host) return (resource - topology->first_pcie) / 2;
+  if (resource < topology->first_nic) return (resource - topology->first_host) / 2 * topology->level[0].size;
+  uint64_t per_nic = topology->devices_per_nic, nics = per_nic ? units_of(topology->devices, per_nic) : 0;
+  if (resource < topology->first_nic + 2 * nics) return (resource - topology->first_nic) / 2 * per_nic;
+  return owner_of_link(topology, resource);
+}
+
 uint64_t fab_topology_unit(const struct fab_topology *topology, int level, uint64_t device)
 {
   return device / topology->level[level].size;

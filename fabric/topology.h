@@ -139,6 +139,8 @@ struct fab_topology {
 int fab_topology_make(const struct fab_profile *profile, uint64_t devices, struct fab_topology *topology, FILE *report);
 
 uint64_t fab_topology_resources(const struct fab_topology *topology);
+/* The first device whose paths use the resource. */
+uint64_t fab_topology_owner(const struct fab_topology *topology, uint64_t resource);
 uint64_t fab_topology_unit(const struct fab_topology *topology, int level, uint64_t device);
 int fab_topology_common_level(const struct fab_topology *topology, uint64_t a, uint64_t b); /* the innermost that holds both; -1: a is b */
 const struct fab_device_kind *fab_topology_kind(const struct fab_topology *topology, uint64_t device);
@@ -156,6 +158,11 @@ extern const char *const fab_way_names[]; /* "best", "load/store", "direct", "st
 uint64_t fab_ticks_of_ns(double ns);
 uint64_t fab_ticks_of_bytes(uint64_t bytes, uint64_t bytes_per_second); /* rounded up */
 uint64_t fab_ticks_add(uint64_t a, uint64_t b);                         /* saturates at FAB_TICKS_MOST */
+/* The same of two that are at most FAB_TICKS_MOST each, as all are that come from here: their sum cannot overflow. */
+static inline uint64_t fab_later(uint64_t ticks, uint64_t duration)
+{
+  return ticks + duration < FAB_TICKS_MOST ? ticks + duration : FAB_TICKS_MOST;
+}
 static inline double fab_ns_of_ticks(uint64_t ticks)
 {
   return (double)ticks / (double)FAB_TICKS_PER_NS;
@@ -165,9 +172,9 @@ uint64_t fab_step_busy(const struct fab_step *step, uint64_t bytes);
 /* The resource, which has work until *free, is given the chunk; it goes on. */
 static inline void fab_step_pass(const struct fab_step *step, uint64_t bytes, uint64_t *free, uint64_t *head, uint64_t *tail)
 {
-  *free = (*free > *head ? *free : *head) + fab_step_busy(step, bytes);
-  *tail = (*free > *tail ? *free : *tail) + step->latency;
-  *head += step->latency;
+  *free = fab_later(*free > *head ? *free : *head, fab_step_busy(step, bytes));
+  *tail = fab_later(*free > *tail ? *free : *tail, step->latency);
+  *head = fab_later(*head, step->latency);
 }
 
 uint64_t fab_leg_latency(const struct fab_leg *leg);

@@ -63,7 +63,8 @@ static uint64_t draw(struct node *node, uint64_t below)
 
 /* ---- The wire ---- */
 
-static int send_letter(void *context, int device, const struct coh_message *message, uint64_t line, const void *data)
+static int send_letter(void *context, int device, const struct coh_message *message, uint64_t line, const void *data,
+                       const struct coh_stamp *stamp)
 {
   struct node *node = context;
   struct inbox *inbox = &node->cluster->inboxes[device];
@@ -100,7 +101,7 @@ static void receive(void *context)
   struct node *node = context;
   struct letter letter;
   while (take_letter(node, &letter))
-    if (coh_deliver(node->engine, &letter.message, letter.line, letter.has_data ? letter.data : NULL)) abort();
+    if (coh_deliver(node->engine, &letter.message, letter.line, letter.has_data ? letter.data : NULL, NULL)) abort();
   coh_retry(node->engine);
 }
 
@@ -246,7 +247,8 @@ static void run(const char *protocol, const char *sharers, int devices, int host
 
 /* ---- Strangers ---- */
 
-static int swallow(void *context, int device, const struct coh_message *message, uint64_t line, const void *data)
+static int swallow(void *context, int device, const struct coh_message *message, uint64_t line, const void *data,
+                   const struct coh_stamp *stamp)
 {
   return device % 3 ? 0 : -EHOSTDOWN;
 }
@@ -273,7 +275,7 @@ static int take_anything(const struct cluster *cluster)
     int16_t *fields[] = {&message.acks, &message.source, &message.target, &message.requestor};
     for (int f = 0; f < 4; f++) *fields[f] = (int16_t)(draw(node, 16) ? (int)draw(node, 6) - 1 : (int)draw(node, 65536));
     uint64_t line = draw(node, 20) ? draw(node, 8) : draw(node, UINT64_MAX);
-    taken += coh_deliver(self.engine, &message, line, draw(node, 2) ? data : NULL) == 0;
+    taken += coh_deliver(self.engine, &message, line, draw(node, 2) ? data : NULL, NULL) == 0;
     if (i % 100 == 0) coh_retry(self.engine);
   }
   MUST(taken > 0 && self.engine->refused > 0);

@@ -32,13 +32,13 @@ static int check(const struct uma_barrier *barrier)
 
 /* ---- on this host, for this device or another */
 
-static int create(struct uma_barrier_slot *slots, uint64_t *index)
+static int create(struct uma_barrier_slot *slots, struct uma_barrier_answer *answer)
 {
   for (uint32_t i = 0; i < UMA_BARRIERS; i++) {
     uint32_t free = 0;
     if (atomic_load_explicit(&slots[i].created, memory_order_relaxed) || !atomic_compare_exchange_strong(&slots[i].created, &free, 1))
       continue;
-    *index = i;
+    answer->value = i;
     return 0;
   }
   return -ENOSPC;
@@ -65,45 +65,52 @@ static bool has_ended(struct uma_barrier_slot *slot, uint32_t round)
 }
 
 /* On the modelled clock: a round ends for all when the last has come. */
-static void note_arrival(_Atomic uint64_t *latest)
+static void note_arrival(_Atomic uint64_t *latest, uint64_t ticks)
 {
-  uint64_t mine = uma_clock_moment().ticks, before = atomic_load_explicit(latest, memory_order_relaxed);
-  while (before < mine && !atomic_compare_exchange_weak_explicit(latest, &before, mine, memory_order_relaxed, memory_order_relaxed))
+  uint64_t before = atomic_load_explicit(latest, memory_order_relaxed);
+  while (before < ticks && !atomic_compare_exchange_weak_explicit(latest, &before, ticks, memory_order_relaxed, memory_order_relaxed))
     continue;
 }
 
 /* One call too many is taken back. */
-static int arrive(struct uma_barrier_slot *slot, uint64_t count, uint64_t *round)
+static int arrive(struct uma_barrier_slot *slot, uint64_t count, struct uma_barrier_answer *answer)
 {
   uint32_t now = atomic_load_explicit(&slot->round, memory_order_acquire);
-  if (uma_self.clock) note_arrival(&slot->latest[now & 1]);
+  if (uma_self.clock) note_arrival(&slot->latest[now & 1], answer->ticks);
   uint32_t arrived = atomic_fetch_add_explicit(&slot->arrived, 1, memory_order_acq_rel) + 1;
   if (count < 1 || arrived > count) {
     atomic_fetch_sub(&slot->arrived, 1);
     return -EINVAL;
   }
   if (arrived == count) end_round(slot, now);
-  *round = now;
+  answer->value = now;
   return 0;
 }
 
-int uma_barrier_apply(enum uma_barrier_op op, int home, uint32_t index, uint64_t argument, uint64_t *answer)
+static int look(struct uma_barrier_slot *slot, uint32_t round, struct uma_barrier_answer *answer)
+{
+  answer->value = has_ended(slot, round);
+  answer->ticks = atomic_load_explicit(&slot->latest[round & 1], memory_order_relaxed);
+  return 0;
+}
+
+int uma_barrier_apply(enum uma_barrier_op op, int home, uint32_t index, uint64_t argument, struct uma_barrier_answer *answer)
 {
   struct uma_barrier_slot *slots = slots_of(home);
   if (op == UMA_BARRIER_CREATE) return create(slots, answer);
   bool exists = index < UMA_BARRIERS && atomic_load_explicit(&slots[index].created, memory_order_acquire);
-  *answer = 1; /* a barrier goes when its rounds have ended */
+  answer->value = 1; /* a barrier goes when its rounds have ended */
   if (!exists) return op == UMA_BARRIER_LOOK ? 0 : -ENOENT;
   switch (op) {
   case UMA_BARRIER_DESTROY: return destroy(&slots[index]);
   case UMA_BARRIER_ARRIVE: return arrive(&slots[index], argument, answer);
-  default: *answer = has_ended(&slots[index], (uint32_t)argument); return 0;
+  default: return look(&slots[index], (uint32_t)argument, answer);
   }
 }
 
 /* ---- wherever it is */
 
-static int operate(enum uma_barrier_op op, int home, uint32_t index, uint64_t argument, uint64_t *answer)
+static int operate(enum uma_barrier_op op, int home, uint32_t index, uint64_t argument, struct uma_barrier_answer *answer)
 {
   if (uma_is_local(home)) return uma_barrier_apply(op, home, index, argument, answer);
   return uma_remote_barrier(op, home, index, argument, answer);
@@ -122,18 +129,18 @@ static int explain(int result, const struct uma_barrier *barrier)
 
 int uma_barrier_create(int device, struct uma_barrier *barrier)
 {
-  uint64_t index = 0;
+  struct uma_barrier_answer answer = {0};
   if (!barrier) return uma_fail(-EINVAL, "uma_barrier_create: the barrier is NULL");
   int result = check_home(device);
-  if (!result) result = operate(UMA_BARRIER_CREATE, device, 0, 0, &index);
+  if (!result) result = operate(UMA_BARRIER_CREATE, device, 0, 0, &answer);
   if (result == -ENOSPC) return uma_fail(result, "all %d barriers of device %d are in use", UMA_BARRIERS, device);
-  if (!result) *barrier = (struct uma_barrier){device, (uint32_t)index};
+  if (!result) *barrier = (struct uma_barrier){device, (uint32_t)answer.value};
   return result;
 }
 
 int uma_barrier_destroy(const struct uma_barrier *barrier)
 {
-  uint64_t answer;
+  struct uma_barrier_answer answer = {0};
   int result = check(barrier);
   return result ? result : explain(operate(UMA_BARRIER_DESTROY, barrier->home, barrier->index, 0, &answer), barrier);
 }
@@ -152,38 +159,42 @@ static int await_end(struct uma_barrier_slot *slot, uint32_t round)
 }
 
 /* The barrier of another host cannot be slept on: asks again, after pauses that grow from 20 us to 1 ms. */
-static int ask_for_end(const struct uma_barrier *barrier, uint64_t round)
+static int ask_for_end(const struct uma_barrier *barrier, uint64_t round, struct uma_barrier_answer *answer)
 {
-  uint64_t ended = 0;
-  int result = operate(UMA_BARRIER_LOOK, barrier->home, barrier->index, round, &ended);
-  for (long pause_ns = 20000; !result && !ended; pause_ns = pause_ns < 500000 ? pause_ns * 2 : 1000000) {
+  int result = operate(UMA_BARRIER_LOOK, barrier->home, barrier->index, round, answer);
+  for (long pause_ns = 20000; !result && !answer->value; pause_ns = pause_ns < 500000 ? pause_ns * 2 : 1000000) {
     if (uma_any_lost()) return uma_fail(-EHOSTDOWN, "a device of the session was lost");
     nanosleep(&(struct timespec){.tv_nsec = pause_ns}, NULL);
-    result = operate(UMA_BARRIER_LOOK, barrier->home, barrier->index, round, &ended);
+    result = operate(UMA_BARRIER_LOOK, barrier->home, barrier->index, round, answer);
   }
   return explain(result, barrier);
 }
 
-/* Modelled machines are on one host, so the slot is here. */
-static void go_on_together(const struct uma_barrier *barrier, uint32_t round)
+static int meet(const struct uma_barrier *barrier, int count, struct uma_barrier_answer *answer)
 {
-  struct coh_moment moment = {.ticks = atomic_load(&slots_of(barrier->home)[barrier->index].latest[round & 1])};
-  uma_clock_reach(&moment);
-  uma_clock_access(barrier->home, FAB_ACCESS_LOAD, sizeof(uint32_t));
+  int result = operate(UMA_BARRIER_ARRIVE, barrier->home, barrier->index, count < 1 ? 0 : (uint64_t)count, answer);
+  uint32_t round = (uint32_t)answer->value;
+  if (result) return explain(result, barrier);
+  if (!uma_is_local(barrier->home)) return ask_for_end(barrier, round, answer);
+  struct uma_barrier_slot *slot = &slots_of(barrier->home)[barrier->index];
+  result = await_end(slot, round);
+  return result ? result : look(slot, round, answer);
 }
 
 int uma_barrier_wait(const struct uma_barrier *barrier, int count)
 {
-  uint64_t round = 0;
+  struct uma_barrier_answer answer = {0};
   int result = check(barrier);
   if (result) return result;
   uma_coherent_release();
   uma_crossing();
   if (uma_self.clock) uma_clock_access(barrier->home, FAB_ACCESS_ATOMIC, sizeof(uint32_t));
-  result = explain(operate(UMA_BARRIER_ARRIVE, barrier->home, barrier->index, count < 1 ? 0 : (uint64_t)count, &round), barrier);
-  if (!result && uma_is_local(barrier->home)) result = await_end(&slots_of(barrier->home)[barrier->index], (uint32_t)round);
-  else if (!result) result = ask_for_end(barrier, round);
-  if (uma_self.clock && !result) go_on_together(barrier, (uint32_t)round);
+  if (uma_self.clock) answer.ticks = uma_clock_moment().ticks;
+  result = meet(barrier, count, &answer);
+  if (uma_self.clock && !result) {
+    uma_clock_reach(&(struct coh_moment){.ticks = answer.ticks});
+    uma_clock_look(barrier->home);
+  }
   uma_crossing();
   return result;
 }

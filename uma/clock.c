@@ -1,18 +1,11 @@
-/* Virtual time of the devices, and queues for what they share.
+/* Virtual time of the devices, and where it lies.
  *
  * Why a clock never goes back and its parts add up: it is only changed by forward(), which adds what is missing to a later time by one
- * compare-and-swap, and gives just that to the parts. It saturates at FAB_TICKS_MOST, and a duration is at most that, so no sum overflows.
- *
- * Queues are booked in the order in which processes come by, which need not be the order of their clocks. So a resource knows its latest busy
- * times, and work goes into the first idle time that is long enough, however late it is booked. Devices that use resources of their own, or the same ones for the same time
- * each, get the same times in every run; others that race for one may not.
- *
- * A queue is guarded by a lock that is held for some ten instructions. Who waits for it very long takes it that its holder has died, and goes on
- * without: the worst that can come of it is a wrong time. */
+ * compare-and-swap, and gives just that to the parts. It saturates at FAB_TICKS_MOST, and a duration is at most that, so no sum of two overflows;
+ * who comes to that end is told, as nothing beyond it is true. Each thread also remembers what it saw last, and says so should it see less. */
 #include "uma/clock.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,21 +13,9 @@
 #include "fabric/profile.h"
 #include "uma/stream.h"
 
-#define CONTROL_BYTES 24 /* of a message without data, as uma_counters has it */
-
-/* A path; what a control message on it takes, which is too short to queue; and what a line or page takes alone. */
-struct way {
-  struct fab_path path;
-  struct coh_moment control, line;
-};
-static _Atomic(struct way *) *paths; /* of this process, found so far: [from][to] */
-static _Thread_local int paused;
-
-/* What words cost, found so far: by this process's device (fork.c changes it) and home, kind of access, and size of 1 to 8 bytes. 0: not yet. */
-struct word_costs {
-  _Atomic uint64_t ticks[FAB_ACCESS_ATOMIC + 1][4];
-};
-static struct word_costs *word_costs;
+_Thread_local int uma_clock_paused;
+static _Thread_local uint64_t seen; /* of the own clock, the latest */
+static _Atomic bool complained;
 
 /* ---- The area ---------------------------------------------------------------------------------------------------- */
 
@@ -78,12 +59,23 @@ static int make_topology(const char *name, int devices, struct fab_topology *top
   return result ? -EINVAL : 0;
 }
 
-int uma_clock_check(const char *profile, int devices, size_t *bytes)
+/* By Fowler, Noll and Vo (FNV-1a, 64 bits). A topology is made in zeroed memory, and has no pointers. */
+static uint64_t digest_of(const struct fab_topology *topology)
 {
-  struct fab_topology topology;
+  uint64_t digest = 0xcbf29ce484222325u;
+  for (const unsigned char *at = (const unsigned char *)topology; at < (const unsigned char *)(topology + 1); at++)
+    digest = (digest ^ *at) * 0x100000001b3u;
+  return digest;
+}
+
+int uma_clock_check(const char *profile, int devices, size_t *bytes, uint64_t *digest)
+{
+  struct fab_topology topology = {0};
   int result = make_topology(profile, devices, &topology);
-  if (!result) *bytes = area_bytes(&topology);
-  return result;
+  if (result) return result;
+  *bytes = area_bytes(&topology);
+  *digest = digest_of(&topology);
+  return 0;
 }
 
 static int map_area(int board_fd, size_t bytes, struct uma_clock **clock)
@@ -99,49 +91,68 @@ int uma_clock_create(const struct uma_shape *shape, int board_fd)
   int result = map_area(board_fd, shape->clock_bytes, &clock);
   if (result) return result;
   result = make_topology(shape->profile, shape->devices, &clock->topology);
-  if (!result && area_bytes(&clock->topology) != shape->clock_bytes)
-    result = uma_fail(-EINVAL, "profile: \"%s\" has changed while the session started", shape->profile);
+  if (!result && digest_of(&clock->topology) != shape->clock_digest)
+    result = uma_fail(-EINVAL, "profile: \"%s\" says something else here than where the session was started", shape->profile);
   munmap(clock, shape->clock_bytes);
   return result;
 }
 
 int uma_clock_open(int board_fd)
 {
-  size_t devices = (size_t)uma_self.shape.devices;
-  if (!uma_self.shape.clock_bytes) return 0;
-  paths = calloc(devices * devices, sizeof *paths);
-  word_costs = calloc(devices * devices, sizeof *word_costs);
-  if (!paths || !word_costs) return uma_fail(-ENOMEM, "no memory for the ways of a profile's machine");
   struct uma_clock *clock;
-  int result = map_area(board_fd, uma_self.shape.clock_bytes, &clock);
+  if (!uma_self.shape.clock_bytes) return 0;
+  int result = uma_clock_ways_open();
+  if (!result) result = map_area(board_fd, uma_self.shape.clock_bytes, &clock);
   if (!result) uma_self.clock = clock;
+  seen = 0;
   return result;
 }
 
 void uma_clock_close(void)
 {
-  size_t devices = (size_t)uma_self.shape.devices;
   if (!uma_self.clock) return;
-  for (size_t i = 0; i < devices * devices; i++) free(paths[i]);
-  free(paths);
-  free(word_costs);
-  paths = NULL;
-  word_costs = NULL;
+  uma_clock_ways_close();
   munmap(uma_self.clock, uma_self.shape.clock_bytes);
   uma_self.clock = NULL;
 }
 
-void uma_clock_read(const struct uma_shape *shape, int board_fd, struct uma_modelled *modelled)
+struct uma_queue *uma_clock_queue(uint64_t resource)
+{
+  return (struct uma_queue *)((unsigned char *)uma_self.clock + queues_offset(&uma_self.clock->topology)) + resource;
+}
+
+struct uma_clock_state uma_clock_state(const struct uma_device_clock *clock)
+{
+  struct uma_clock_state state = {
+      .moment.ticks = atomic_load(&clock->now), .work = atomic_load(&clock->work), .operations = atomic_load(&clock->operations)};
+  for (int i = 0; i < UMA_PARTS_OF_TIME; i++) state.moment.parts[i] = atomic_load(&clock->parts[i]);
+  return state;
+}
+
+static void tell(const struct uma_clock_state *state, struct uma_modelled *modelled)
+{
+  double ns[UMA_PARTS_OF_TIME];
+  for (int i = 0; i < UMA_PARTS_OF_TIME; i++) ns[i] = fab_ns_of_ticks(state->moment.parts[i]);
+  *modelled = (struct uma_modelled){.ns = fab_ns_of_ticks(state->moment.ticks),
+                                    .compute_ns = ns[UMA_COMPUTING],
+                                    .memory_ns = ns[UMA_MEMORY],
+                                    .scale_up_ns = ns[UMA_SCALE_UP],
+                                    .staging_ns = ns[UMA_STAGING],
+                                    .network_ns = ns[UMA_NETWORK],
+                                    .waiting_ns = ns[UMA_WAITING],
+                                    .work_ns = fab_ns_of_ticks(state->work),
+                                    .operations_ns = fab_ns_of_ticks(state->operations)};
+}
+
+void uma_clock_read(const struct uma_shape *shape, int host, int board_fd, struct uma_modelled *modelled)
 {
   struct uma_clock *clock;
   if (!shape->clock_bytes || map_area(board_fd, shape->clock_bytes, &clock)) return;
-  for (int d = 0; d < shape->devices; d++) uma_clock_tell(&clock->devices[d][FAB_APPLICATION], &modelled[d]);
+  for (int d = uma_shape_first(shape, host, shape->hosts); d < uma_shape_first(shape, host + 1, shape->hosts); d++) {
+    struct uma_clock_state state = uma_clock_state(&clock->devices[d][FAB_APPLICATION]);
+    tell(&state, &modelled[d]);
+  }
   munmap(clock, shape->clock_bytes);
-}
-
-static struct uma_queue *queue_of(uint64_t resource)
-{
-  return (struct uma_queue *)((unsigned char *)uma_self.clock + queues_offset(&uma_self.clock->topology)) + resource;
 }
 
 static struct uma_device_clock *own_clock(void)
@@ -149,19 +160,23 @@ static struct uma_device_clock *own_clock(void)
   return &uma_self.clock->devices[uma_self.device][uma_own_channel()];
 }
 
-/* fab_ticks_add of two durations that are in range. */
-static inline uint64_t later(uint64_t ticks, uint64_t duration)
-{
-  return ticks + duration < FAB_TICKS_MOST ? ticks + duration : FAB_TICKS_MOST;
-}
-
 /* ---- Clocks ------------------------------------------------------------------------------------------------------ */
+
+void uma_clock_complain(const char *what, uint64_t from, uint64_t to)
+{
+  if (atomic_exchange(&complained, true)) return;
+  fprintf(stderr, "libuma: device %d: %s (%.2f ns, then %.2f ns): modelled times are wrong from here on\n", uma_self.device, what,
+          fab_ns_of_ticks(from), fab_ns_of_ticks(to));
+}
 
 /* Not before `until`; how much was missing. */
 static uint64_t forward(struct uma_device_clock *clock, uint64_t until)
 {
   uint64_t now = atomic_load_explicit(&clock->now, memory_order_relaxed);
-  if (until > FAB_TICKS_MOST) until = FAB_TICKS_MOST;
+  if (__builtin_expect(until >= FAB_TICKS_MOST, 0)) {
+    uma_clock_complain("its modelled clock has come to a year, where it stops", now, FAB_TICKS_MOST);
+    until = FAB_TICKS_MOST;
+  }
   while (now < until)
     if (atomic_compare_exchange_weak_explicit(&clock->now, &now, until, memory_order_acq_rel, memory_order_relaxed)) return until - now;
   return 0;
@@ -177,19 +192,28 @@ struct coh_moment uma_clock_moment(void)
   return (struct coh_moment){.ticks = atomic_load_explicit(&own_clock()->now, memory_order_relaxed)};
 }
 
-/* What is missing is taken from the end: the newest parts first do not matter, so each gets its share, and waiting what no part explains. */
-void uma_clock_reach(const struct coh_moment *moment)
+/* Each part gets its share of what was missing, and waiting what no part explains. */
+static void share_out(struct uma_device_clock *clock, const struct coh_moment *moment, uint64_t missing)
 {
-  struct uma_device_clock *clock = own_clock();
-  uint64_t missing = paused ? 0 : forward(clock, moment->ticks), sum = 0, given = 0;
-  if (!missing) return;
-  for (int i = 0; i < UMA_PARTS_OF_TIME; i++) sum = fab_ticks_add(sum, moment->parts[i]);
+  unsigned __int128 sum = 0;
+  uint64_t given = 0;
+  for (int i = 0; i < UMA_PARTS_OF_TIME; i++) sum += moment->parts[i];
   for (int i = 0; i < UMA_PARTS_OF_TIME; i++) {
-    uint64_t share = sum <= missing ? moment->parts[i] : (uint64_t)((unsigned __int128)moment->parts[i] * missing / sum);
+    uint64_t part = moment->parts[i], share = sum <= missing ? part : part ? (uint64_t)((unsigned __int128)part * missing / sum) : 0;
     give(clock, (enum uma_part_of_time)i, share);
     given += share;
   }
   give(clock, UMA_WAITING, missing - given);
+}
+
+void uma_clock_reach(const struct coh_moment *moment)
+{
+  struct uma_device_clock *clock = own_clock();
+  if (uma_clock_paused) return;
+  uint64_t now = atomic_load_explicit(&clock->now, memory_order_relaxed), missing = forward(clock, moment->ticks);
+  if (__builtin_expect(now < seen, 0)) uma_clock_complain("its modelled clock ran backwards", seen, now);
+  seen = now + missing;
+  if (missing) share_out(clock, moment, missing);
 }
 
 void uma_clock_spend(enum uma_part_of_time part, uint64_t ticks)
@@ -211,212 +235,23 @@ uint64_t uma_clock_of(int device)
   return atomic_load_explicit(&uma_self.clock->devices[device][FAB_APPLICATION].now, memory_order_acquire);
 }
 
-void uma_clock_pause(void)
+/* ---- Public functions -------------------------------------------------------------------------------------------- */
+
+int uma_modelled(int device, struct uma_modelled *modelled)
 {
-  paused++;
+  if (uma_server(device) < 0) return -EINVAL; /* it has left the sentence */
+  if (!uma_self.clock) return uma_fail(-ENODATA, "uma_modelled: no machine is modelled in this session; start it with --profile");
+  struct uma_clock_state state = uma_clock_state(&uma_self.clock->devices[device][FAB_APPLICATION]);
+  bool here = uma_shape_host(&uma_self.shape, device) == uma_shape_host(&uma_self.shape, uma_self.device);
+  int result = here ? 0 : uma_clock_ask_state(device, &state);
+  if (result) return uma_fail(result, "uma_modelled: the host of device %d does not answer", device);
+  if (state.moment.ticks >= FAB_TICKS_MOST)
+    return uma_fail(-ERANGE, "uma_modelled: the clock of device %d has come to a year, where it stops", device);
+  tell(&state, modelled);
+  return 0;
 }
 
-void uma_clock_go_on(void)
+double uma_modelled_ns(void)
 {
-  paused--;
-}
-
-/* ---- Queues ------------------------------------------------------------------------------------------------------ */
-
-static void lock_queue(struct uma_queue *queue)
-{
-  for (int turns = 0; turns < 1 << 20 && atomic_exchange_explicit(&queue->lock, 1, memory_order_acquire); turns++)
-    if (turns % 64 == 63) sched_yield();
-    else fab_pause();
-}
-
-/* Puts it at place `at`, or into a neighbour that it touches; the first one goes when there are too many. */
-static void insert(struct uma_queue *queue, uint32_t at, uint64_t begin, uint64_t end)
-{
-  bool follows = at > 0 && queue->busy[at - 1].end == begin, leads = at < queue->count && queue->busy[at].begin == end;
-  if (follows && leads) {
-    queue->busy[at - 1].end = queue->busy[at].end;
-    memmove(&queue->busy[at], &queue->busy[at + 1], (--queue->count - at) * sizeof queue->busy[0]);
-  } else if (follows) {
-    queue->busy[at - 1].end = end;
-  } else if (leads) {
-    queue->busy[at].begin = begin;
-  } else {
-    if (queue->count == UMA_BUSY_TIMES) {
-      if (at == 0) return;
-      memmove(&queue->busy[0], &queue->busy[1], --queue->count * sizeof queue->busy[0]);
-      at--;
-    }
-    memmove(&queue->busy[at + 1], &queue->busy[at], (queue->count++ - at) * sizeof queue->busy[0]);
-    queue->busy[at].begin = begin;
-    queue->busy[at].end = end;
-  }
-}
-
-/* Work of `ticks` that can begin at `head`: when it is done. */
-static uint64_t book(struct uma_queue *queue, uint64_t head, uint64_t ticks)
-{
-  uint32_t at = 0;
-  lock_queue(queue);
-  if (queue->count > UMA_BUSY_TIMES) queue->count = 0; /* left by a holder that died */
-  for (; at < queue->count && head + ticks > queue->busy[at].begin; at++)
-    if (queue->busy[at].end > head) head = queue->busy[at].end;
-  uint64_t done = later(head, ticks);
-  insert(queue, at, head, done);
-  atomic_store_explicit(&queue->lock, 0, memory_order_release);
-  return done;
-}
-
-static enum uma_part_of_time part_of(const struct fab_step *step)
-{
-  switch ((enum fab_step_kind)step->kind) {
-  case FAB_STEP_MEMORY: return UMA_MEMORY;
-  case FAB_STEP_PCIE:
-  case FAB_STEP_HOST: return UMA_STAGING;
-  case FAB_STEP_NIC: return UMA_NETWORK;
-  case FAB_STEP_UP:
-  case FAB_STEP_DOWN:
-  case FAB_STEP_ACROSS: break;
-  }
-  return step->network ? UMA_NETWORK : UMA_SCALE_UP;
-}
-
-/* One chunk through the legs: see fabric/topology.h. */
-static uint64_t pass(const struct fab_path *path, size_t bytes, uint64_t ready)
-{
-  uint64_t tail = ready;
-  for (int l = 0; l < path->count; l++) {
-    uint64_t head = tail;
-    for (int i = 0; i < path->leg[l].count; i++) {
-      const struct fab_step *step = &path->leg[l].step[i];
-      uint64_t busy = fab_step_busy(step, bytes), done = busy ? book(queue_of(step->resource), head, busy) : head;
-      tail = later(done > tail ? done : tail, step->latency);
-      head = later(head, step->latency);
-    }
-  }
-  return tail;
-}
-
-static uint64_t pass_all(const struct fab_path *path, size_t bytes, uint64_t ready)
-{
-  size_t chunk = path->chunk && path->chunk < bytes ? path->chunk : bytes;
-  uint64_t last = pass(path, chunk, ready);
-  for (size_t done = chunk; done < bytes; done += chunk) last = pass(path, bytes - done < chunk ? bytes - done : chunk, ready);
-  return last;
-}
-
-/* Latencies to their steps, and up to `elapsed` of the bytes' time to the narrowest; beyond what the path takes alone it is waiting. */
-static void explain(const struct fab_path *path, size_t bytes, bool control, uint64_t elapsed, struct coh_moment *moment)
-{
-  const struct fab_step *narrowest = NULL;
-  uint64_t most = 0, latency = 0, skipped = control ? path->leg[0].step[0].latency : 0;
-  for (int l = 0; l < path->count; l++)
-    for (int i = l == 0 && control; i < path->leg[l].count; i++) {
-      const struct fab_step *step = &path->leg[l].step[i];
-      uint64_t busy = fab_step_busy(step, bytes);
-      moment->parts[part_of(step)] += step->latency;
-      latency = fab_ticks_add(latency, step->latency);
-      if (narrowest && busy <= most) continue;
-      narrowest = step;
-      most = busy;
-    }
-  uint64_t alone = path->count == 1 ? latency + most : fab_path_ticks(path, bytes, 0) - skipped;
-  uint64_t taken = elapsed < alone ? elapsed : alone, moving = taken > latency ? taken - latency : 0;
-  if (narrowest) moment->parts[part_of(narrowest)] += moving;
-  moment->parts[UMA_WAITING] += elapsed - taken;
-}
-
-static const struct way *way_between(int from, int to)
-{
-  _Atomic(struct way *) *place = &paths[(size_t)from * (size_t)uma_self.shape.devices + (size_t)to];
-  struct way *way = atomic_load_explicit(place, memory_order_acquire), *none = NULL;
-  if (way) return way;
-  way = calloc(1, sizeof *way);
-  struct fab_path *path = way ? &way->path : NULL;
-  if (!path || fab_topology_path(&uma_self.clock->topology, (uint64_t)from, (uint64_t)to, FAB_WAY_BEST, path)) abort();
-  way->control.ticks = fab_path_ticks(path, CONTROL_BYTES, 0) - path->leg[0].step[0].latency;
-  explain(path, CONTROL_BYTES, true, way->control.ticks, &way->control);
-  way->line.ticks = fab_path_ticks(path, uma_self.shape.line, 0);
-  explain(path, uma_self.shape.line, false, way->line.ticks, &way->line);
-  if (atomic_compare_exchange_strong(place, &none, way)) return way;
-  free(way);
-  return none;
-}
-
-const struct fab_path *uma_clock_path(int from, int to)
-{
-  return &way_between(from, to)->path;
-}
-
-static uint64_t software_ticks(const struct fab_path *path, int from, int to, enum uma_flight how)
-{
-  return how == UMA_FLIGHT_MESSAGE && path->way == FAB_WAY_LOAD_STORE && from != to ? uma_self.clock->topology.message_latency : 0;
-}
-
-void uma_clock_explain(int from, int to, size_t bytes, enum uma_flight how, uint64_t elapsed, struct coh_moment *moment)
-{
-  const struct fab_path *path = uma_clock_path(from, to);
-  uint64_t software = software_ticks(path, from, to, how);
-  moment->parts[UMA_SCALE_UP] += software;
-  explain(path, bytes, false, elapsed > software ? elapsed - software : 0, moment);
-}
-
-static void add_parts(struct coh_moment *moment, const struct coh_moment *more)
-{
-  for (int i = 0; i < UMA_PARTS_OF_TIME; i++) moment->parts[i] += more->parts[i];
-}
-
-void uma_clock_fly(int from, int to, size_t bytes, enum uma_flight how, struct coh_moment *moment)
-{
-  const struct way *way = way_between(from, to);
-  uint64_t departed = moment->ticks;
-  if (paused) return;
-  if (how == UMA_FLIGHT_CONTROL) {
-    moment->ticks = later(departed, way->control.ticks);
-    add_parts(moment, &way->control);
-    return;
-  }
-  if (how == UMA_FLIGHT_COPY && bytes == uma_self.shape.line) {
-    moment->ticks = pass_all(&way->path, bytes, departed);
-    add_parts(moment, &way->line);
-    if (moment->ticks > departed + way->line.ticks) moment->parts[UMA_WAITING] += moment->ticks - departed - way->line.ticks;
-    return;
-  }
-  moment->ticks = pass_all(&way->path, bytes, fab_ticks_add(departed, software_ticks(&way->path, from, to, how)));
-  uma_clock_explain(from, to, bytes, how, moment->ticks - departed, moment);
-}
-
-/* 0 and ticks; -EHOSTUNREACH where there is no load and store. */
-static int word_ticks(int home, enum fab_access access, size_t bytes, uint64_t *ticks)
-{
-  _Atomic uint64_t *cost =
-      &word_costs[(size_t)uma_self.device * (size_t)uma_self.shape.devices + (size_t)home].ticks[access][bytes <= 1   ? 0
-                                                                                                         : bytes <= 2 ? 1
-                                                                                                         : bytes <= 4 ? 2
-                                                                                                                      : 3];
-  *ticks = atomic_load_explicit(cost, memory_order_relaxed);
-  if (*ticks) return 0;
-  int result = fab_access_ticks(&uma_self.clock->topology, (uint64_t)uma_self.device, (uint64_t)home, access, bytes, ticks);
-  if (!result) atomic_store_explicit(cost, *ticks, memory_order_relaxed);
-  return result;
-}
-
-/* Words go by turns with what else is on the way: they do not queue, but where they have to be messages they are. */
-void uma_clock_access(int home, enum fab_access access, size_t bytes)
-{
-  const struct fab_topology *topology = &uma_self.clock->topology;
-  struct coh_moment moment = uma_clock_moment();
-  uint64_t ticks;
-  if (paused) return;
-  if (word_ticks(home, access, bytes, &ticks)) {
-    uma_clock_fly(uma_self.device, home, bytes, UMA_FLIGHT_CONTROL, &moment);
-    uma_clock_fly(home, uma_self.device, bytes, UMA_FLIGHT_COPY, &moment);
-  } else {
-    const struct fab_device_kind *kind = fab_topology_kind(topology, (uint64_t)home);
-    uint64_t there = access == FAB_ACCESS_LOAD ? kind->load : access == FAB_ACCESS_STORE ? kind->store : kind->atomic;
-    moment.ticks = fab_ticks_add(moment.ticks, ticks);
-    moment.parts[UMA_MEMORY] = uma_self.device == home ? ticks : there;
-    moment.parts[UMA_SCALE_UP] = ticks - moment.parts[UMA_MEMORY];
-  }
-  uma_clock_reach(&moment);
+  return uma_self.clock ? fab_ns_of_ticks(uma_clock_moment().ticks) : 0;
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "uma/clock.h"
+#include "uma/meeting.h"
 #include "uma/stream.h"
 
 static int home_or_self(const void *pointer)
@@ -48,6 +49,7 @@ void uma_clock_receive(int device, const struct fab_header *header)
 {
   struct coh_moment moment = {.ticks = header->b < FAB_TICKS_MOST ? header->b : FAB_TICKS_MOST};
   uint64_t flight = moment.ticks > header->a ? moment.ticks - header->a : 0;
+  if (header->b < header->a) uma_clock_complain("a message arrived before it departed", header->a, header->b);
   uma_clock_explain(device, uma_self.device, header->bytes, UMA_FLIGHT_MESSAGE, flight, &moment);
   uma_clock_reach(&moment);
 }
@@ -61,17 +63,30 @@ void uma_clock_meet(uint64_t number)
   atomic_store_explicit(&clock->met[number & 1], now, memory_order_relaxed); /* others read it after the meeting */
 }
 
-/* Everybody looks at the flags of all others at once, so the farthest decides. */
-void uma_clock_met(uint64_t number, int first, int count)
+static uint64_t last_of(uint64_t number)
 {
-  struct coh_moment moment = {.ticks = 0};
-  int farthest = uma_self.device == first ? first + count - 1 : first;
-  for (int d = first; d < first + count; d++) {
+  uint64_t last = 0;
+  for (int d = uma_self.first; d < uma_self.first + uma_self.count; d++) {
     uint64_t came = atomic_load_explicit(&uma_self.clock->devices[d][uma_own_channel()].met[number & 1], memory_order_relaxed);
-    if (came > moment.ticks) moment.ticks = came;
+    if (came > last) last = came;
   }
+  return last;
+}
+
+uint64_t uma_clock_last_meeting(enum fab_channel channel)
+{
+  struct uma_meeting meeting;
+  uma_meeting_open(&meeting, channel);
+  return last_of(meeting.attendance->meetings);
+}
+
+/* Everybody looks at the flags of all others at once, so the farthest decides. */
+void uma_clock_met(uint64_t number)
+{
+  struct coh_moment moment = {.ticks = last_of(number)};
+  int first = uma_self.domain_first, count = uma_self.domain_count;
   uma_clock_reach(&moment);
-  if (count > 1) uma_clock_access(farthest, FAB_ACCESS_LOAD, sizeof(uint64_t));
+  if (count > 1) uma_clock_look(uma_self.device == first ? first + count - 1 : first);
 }
 
 static void move_all(int first, int count, size_t bytes, bool inwards)
@@ -102,49 +117,74 @@ void uma_clock_scatter(int first, int count, size_t bytes)
   move_all(first, count, bytes, false);
 }
 
-void uma_clock_bring(int device, size_t bytes)
+/* The memory of the one, and its link, serve the others in the order of their numbers from there on, whoever comes by first here. */
+void uma_clock_hand_out(int device, size_t bytes, bool together)
 {
-  struct coh_moment moment = uma_clock_moment();
-  uma_clock_fly(device, uma_self.device, bytes, UMA_FLIGHT_MESSAGE, &moment);
-  uma_clock_reach(&moment);
+  int first = uma_self.domain_first, count = uma_self.domain_count;
+  struct coh_moment begin = uma_clock_moment(), own = begin, last = begin;
+  uint64_t turn = begin.ticks;
+  for (int i = 1; i < count; i++) {
+    int other = first + (device - first + i) % count;
+    const struct fab_path *path = uma_clock_path(device, other);
+    if (other == uma_self.device) own.ticks = turn;
+    uint64_t done = fab_later(fab_later(turn, uma_self.clock->topology.message_latency), fab_path_ticks(path, bytes, 0));
+    if (last.ticks < done) last.ticks = done;
+    turn = fab_later(turn, fab_leg_busy(&path->leg[0], bytes));
+  }
+  own.parts[UMA_WAITING] = own.ticks - begin.ticks;
+  if (uma_self.device != device) uma_clock_fly(device, uma_self.device, bytes, UMA_FLIGHT_MESSAGE, &own);
+  uma_clock_reach(&own);
+  if (together) uma_clock_reach(&last);
 }
 
-/* ---- Signals: words whose places fall together are taken for one ------------------------------------------------- */
+/* ---- Signals: when each word of this host's windows was signalled last, at the place that it has there --------------- */
 
 static _Atomic uint64_t *signal_of(const void *word)
 {
-  uint64_t place = ((uintptr_t)word - uma_self.shape.base) / sizeof(uint64_t);
-  return &uma_self.clock->signals[place * 0x9e3779b97f4a7c15u >> 52];
+  return uma_segment_at(uma_self.layout.signals + (size_t)((const unsigned char *)word - uma_window_of(uma_self.first)));
 }
-_Static_assert(UMA_CLOCK_SIGNALS == 1 << (64 - 52), "a hash of 12 bits");
 
-void uma_clock_signal(const void *word)
+uint64_t uma_clock_signal(const void *word)
+{
+  uma_clock_access(home_or_self(word), FAB_ACCESS_STORE, sizeof(uint64_t));
+  return uma_clock_moment().ticks;
+}
+
+void uma_clock_note_signal(const void *word, uint64_t ticks)
 {
   _Atomic uint64_t *signal = signal_of(word);
-  uma_clock_access(home_or_self(word), FAB_ACCESS_STORE, sizeof(uint64_t));
-  uint64_t now = uma_clock_moment().ticks, before = atomic_load_explicit(signal, memory_order_relaxed);
-  while (before < now && !atomic_compare_exchange_weak(signal, &before, now)) continue;
+  uint64_t before = atomic_load_explicit(signal, memory_order_relaxed);
+  while (before < ticks && !atomic_compare_exchange_weak(signal, &before, ticks)) continue;
+}
+
+uint64_t uma_clock_noted_signal(const void *word)
+{
+  return atomic_load(signal_of(word));
 }
 
 void uma_clock_signalled(const void *word)
 {
-  struct coh_moment moment = {.ticks = atomic_load(signal_of(word))};
+  struct coh_moment moment = {.ticks = 0};
+  int home = home_or_self(word);
+  if (uma_is_local(home)) moment.ticks = uma_clock_noted_signal(word);
+  else uma_clock_ask_signal(home, word, &moment.ticks);
   uma_clock_reach(&moment);
-  uma_clock_access(home_or_self(word), FAB_ACCESS_LOAD, sizeof(uint64_t));
+  uma_clock_access(home, FAB_ACCESS_LOAD, sizeof(uint64_t));
 }
 
 /* ---- The coherence engine ---------------------------------------------------------------------------------------- */
 
-static void begin(void *context, struct coh_moment *moment)
+static bool begin(void *context, struct coh_moment *moment)
 {
   *moment = uma_clock_moment();
+  return !uma_clock_paused;
 }
 
 static void hop(void *context, int from, int to, bool data, struct coh_moment *moment)
 {
   int first = uma_self.domain_first;
   if (from == to && !data) return;
-  uma_clock_fly(first + from, first + to, uma_self.shape.line, data ? UMA_FLIGHT_COPY : UMA_FLIGHT_CONTROL, moment);
+  uma_clock_fly_always(first + from, first + to, uma_self.shape.line, data ? UMA_FLIGHT_COPY : UMA_FLIGHT_CONTROL, moment);
 }
 
 static void end(void *context, const struct coh_moment *moment)
@@ -180,32 +220,4 @@ int uma_compute(double flops, double bytes, enum uma_dtype dtype)
   atomic_fetch_add_explicit(&clock->operations, operating, memory_order_relaxed);
   uma_clock_spend(moving < ticks ? UMA_COMPUTING : UMA_MEMORY, ticks);
   return 0;
-}
-
-void uma_clock_tell(const struct uma_device_clock *clock, struct uma_modelled *modelled)
-{
-  double ns[UMA_PARTS_OF_TIME];
-  for (int i = 0; i < UMA_PARTS_OF_TIME; i++) ns[i] = fab_ns_of_ticks(atomic_load(&clock->parts[i]));
-  *modelled = (struct uma_modelled){.ns = fab_ns_of_ticks(atomic_load(&clock->now)),
-                                    .compute_ns = ns[UMA_COMPUTING],
-                                    .memory_ns = ns[UMA_MEMORY],
-                                    .scale_up_ns = ns[UMA_SCALE_UP],
-                                    .staging_ns = ns[UMA_STAGING],
-                                    .network_ns = ns[UMA_NETWORK],
-                                    .waiting_ns = ns[UMA_WAITING],
-                                    .work_ns = fab_ns_of_ticks(atomic_load(&clock->work)),
-                                    .operations_ns = fab_ns_of_ticks(atomic_load(&clock->operations))};
-}
-
-int uma_modelled(int device, struct uma_modelled *modelled)
-{
-  if (uma_server(device) < 0) return -EINVAL; /* it has left the sentence */
-  if (!uma_self.clock) return uma_fail(-ENODATA, "uma_modelled: no machine is modelled in this session; start it with --profile");
-  uma_clock_tell(&uma_self.clock->devices[device][FAB_APPLICATION], modelled);
-  return 0;
-}
-
-double uma_modelled_ns(void)
-{
-  return uma_self.clock ? fab_ns_of_ticks(uma_clock_moment().ticks) : 0;
 }

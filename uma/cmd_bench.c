@@ -78,9 +78,10 @@ static int split_profiles(struct arguments *arguments)
   char **names = calloc(strlen(arguments->profiles) / 2 + 2, sizeof *names), *rest = arguments->profiles;
   int count = 0;
   size_t bytes;
+  uint64_t digest;
   if (!names) return -ENOMEM;
   for (char *name; (name = strsep(&rest, ","));) {
-    int result = uma_clock_check(name, 1, &bytes);
+    int result = uma_clock_check(name, 1, &bytes, &digest);
     if (result) fprintf(stderr, "uma bench: --profile: %s\n", uma_last_error());
     if (result) {
       free(names);

@@ -146,17 +146,19 @@ static void take_blocks(const struct uma_work *work)
     memcpy(dst + (size_t)i * work->block, (const unsigned char *)uma_meeting_data(meeting, i) + offset, work->block);
 }
 
-/* What goes through slots is written and read once more, for one meeting less: worth more where a meeting takes turns at processors. */
+/* What goes through slots is written and read once more, for one meeting less: worth more where a meeting takes turns at processors, of which
+ * modelled devices have one each whatever this host has. */
 static bool is_small(const struct uma_work *work)
 {
-  return (size_t)work->blocks * work->block <= (work->meeting.counted ? UMA_SLOT_BYTES : DIRECT_SLOT_BYTES);
+  bool turns = work->meeting.counted && !uma_self.clock;
+  return (size_t)work->blocks * work->block <= (turns ? UMA_SLOT_BYTES : DIRECT_SLOT_BYTES);
 }
 
 /* On the modelled clock everybody reads what it needs out of the others' slots. */
 static void charge_slots(const struct uma_work *work)
 {
-  if (work->what->kind != UMA_BROADCAST) uma_clock_gather(uma_self.first, uma_self.count, work->block);
-  else if (work->has_dst) uma_clock_bring(work->what->root, work->block);
+  if (work->what->kind != UMA_BROADCAST) uma_clock_gather(uma_self.domain_first, uma_self.domain_count, work->block);
+  else uma_clock_hand_out(work->what->root, work->block, false);
 }
 
 static int run_small(struct uma_work *work)
@@ -171,6 +173,37 @@ static int run_small(struct uma_work *work)
   else if (what->kind != UMA_BROADCAST) take_blocks(work);
   else if (work->has_dst) memcpy(what->dst, uma_meeting_data(&work->meeting, what->root), work->block);
   return 0;
+}
+
+/* ---- One domain on several hosts */
+
+/* The modelled machine does not know that: on its clock the collective is what it would be on one host, meetings and all. Buffers are private
+ * memory (collective_cached.c). */
+static int charge_as_one(struct uma_work *work)
+{
+  int error = is_small(work) ? uma_meet_all(work->channel) : 0;
+  if (is_small(work)) {
+    if (!error) charge_slots(work);
+    return error;
+  }
+  work->limit = uma_work_near_limit(work);
+  for (work->offset = 0; !error && work->offset < work->block; work->offset += work->length) {
+    work->length = work->block - work->offset < work->limit ? work->block - work->offset : work->limit;
+    error = uma_meet_all(work->channel);
+    if (!error) uma_work_charge(work);
+    if (!error) error = uma_meet_all(work->channel);
+  }
+  return error;
+}
+
+static int run_far(struct uma_work *work)
+{
+  bool as_one = uma_self.clock && uma_self.shape.groups > uma_self.shape.domains;
+  if (!as_one) return uma_collective_far(work);
+  uma_clock_pause();
+  int error = uma_collective_far(work);
+  uma_clock_go_on();
+  return error ? error : charge_as_one(work);
 }
 
 /* ---- The choice */
@@ -194,7 +227,7 @@ int uma_collective_run_plain(const struct uma_collective *what, enum fab_channel
   int error;
   if (uma_any_lost()) return uma_fail(-EHOSTDOWN, "%s: a device was lost", names[what->kind]);
   prepare(&work, what, channel);
-  if (uma_self.shape.groups > 1) error = uma_collective_far(&work);
+  if (uma_self.shape.groups > 1) error = run_far(&work);
   else if (is_small(&work)) error = run_small(&work);
   else error = uma_collective_near(&work);
   return error ? uma_fail(error, "%s: a device was lost, or a link to it", names[what->kind]) : 0;

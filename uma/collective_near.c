@@ -192,14 +192,14 @@ static void do_part(struct uma_work *work)
   }
 }
 
-/* On the modelled clock: what this device reads of all others' memory at once, then what it writes there. */
-static void charge_part(const struct uma_work *work)
+/* Of a domain's devices, wherever they are. */
+void uma_work_charge(const struct uma_work *work)
 {
-  int first = uma_self.first, count = uma_self.count;
-  size_t part = uma_part_of(work->length, work->meeting.me, count).bytes;
+  int first = uma_self.domain_first, count = uma_self.domain_count;
+  size_t part = uma_part_of(work->length, 0, count).bytes; /* the largest: equal ones do not race */
   switch (work->what->kind) {
   case UMA_BROADCAST:
-    if (work->what->root != uma_self.device) uma_clock_bring(work->what->root, part);
+    uma_clock_hand_out(work->what->root, part, true);
     uma_clock_scatter(first, count, part);
     break;
   case UMA_ALLREDUCE:
@@ -212,17 +212,22 @@ static void charge_part(const struct uma_work *work)
   }
 }
 
+size_t uma_work_near_limit(const struct uma_work *work)
+{
+  return uma_work_limit(STAGE_BYTES, work->blocks);
+}
+
 int uma_collective_near(struct uma_work *work)
 {
   int error = 0;
   work->chunked = false;
   work->pushes = work->what->kind == UMA_BROADCAST || work->what->kind == UMA_ALLREDUCE;
-  work->limit = uma_work_limit(STAGE_BYTES, work->blocks);
+  work->limit = uma_work_near_limit(work);
   for (work->offset = 0; !error && work->offset < work->block; work->offset += work->length) {
     error = uma_work_open(work);
     if (error) break;
     do_part(work);
-    if (uma_self.clock) charge_part(work);
+    if (uma_self.clock) uma_work_charge(work);
     error = uma_work_close(work);
   }
   return error;

@@ -69,6 +69,10 @@ void uma_work_reduce(const struct uma_work *work, void *dst, int g, size_t offse
 /* Brings the blocks of this domain's devices to this device's dst: all-gather and all-to-all. */
 void uma_work_fetch(const struct uma_work *work);
 int uma_collective_near(struct uma_work *work);
+/* On the modelled clock: what this device reads of all others' memory at once in a chunk, then what it writes there; and how long chunks are where
+ * anything is private memory. */
+void uma_work_charge(const struct uma_work *work);
+size_t uma_work_near_limit(const struct uma_work *work);
 
 /* ---- collective_far.c */
 int uma_collective_far(struct uma_work *work);

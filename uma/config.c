@@ -267,17 +267,15 @@ static int check_hosts(const struct uma_config *config, int devices)
 }
 
 /* The machine that is modelled, if any, has to have a device for each of the session's. */
-static int check_profile(const struct uma_config *config, int devices, size_t *bytes)
+static int check_profile(const struct uma_config *config, int devices, size_t *bytes, uint64_t *digest)
 {
   size_t most = sizeof((struct uma_shape *)0)->profile - 1;
   *bytes = 0;
+  *digest = 0;
   if (!*config->profile) return 0;
   if (strlen(config->profile) > most)
     return uma_fail(-EINVAL, "profile: a name of %zu characters is too long; expected up to %zu", strlen(config->profile), most);
-  if (config->hosts > 1)
-    return uma_fail(-EINVAL, "profile: \"%s\": a session over %d hosts has no common memory for modelled clocks; expected one host",
-                    config->profile, config->hosts);
-  return uma_clock_check(config->profile, devices, bytes);
+  return uma_clock_check(config->profile, devices, bytes, digest);
 }
 
 static int check_create(const struct uma_config *config)
@@ -310,7 +308,8 @@ int uma_config_shape(const struct uma_config *config, int devices, struct uma_sh
     return uma_fail(-EINVAL, "memory: %d windows of %s do not fit between 0x%zx and 0x%zx", devices, uma_format_size(memory, text),
                     (size_t)base, (size_t)HIGHEST_ADDRESS);
   size_t clock_bytes;
-  if (check_profile(config, devices, &clock_bytes)) return -EINVAL;
+  uint64_t clock_digest;
+  if (check_profile(config, devices, &clock_bytes, &clock_digest)) return -EINVAL;
   int servers = config->servers < config->hosts ? config->hosts : config->servers;
   int domains = config->mode == UMA_MODE_STACKED ? servers : 1;
   *shape = (struct uma_shape){
@@ -336,6 +335,7 @@ int uma_config_shape(const struct uma_config *config, int devices, struct uma_sh
       .faults = config->faults,
       .traced = *config->trace,
       .clock_bytes = clock_bytes,
+      .clock_digest = clock_digest,
       .create = config->create == UMA_ON,
       .oversubscribed = devices > uma_host_processors(),
   };

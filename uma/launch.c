@@ -93,10 +93,10 @@ static bool has_sockets(const struct keeper *k)
   return k->shape.domains > 1;
 }
 
-/* Of several hosts in one domain. */
+/* Of several hosts in one domain, or with modelled clocks. */
 static bool has_contacts(const struct keeper *k)
 {
-  return k->shape.groups > k->shape.domains;
+  return k->shape.groups > k->shape.domains || (k->shape.hosts > 1 && k->shape.clock_bytes);
 }
 
 static struct uma_board *board_of(const struct keeper *k, int device)
@@ -135,8 +135,8 @@ static int create_links(struct keeper *k)
     k->wake_fd[d] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (k->wake_fd[d] < 0) return uma_fail(-errno, "cannot create an eventfd: %s", strerror(errno));
   }
-  if (has_contacts(k)) return uma_exchange_open(k->shape.devices, &k->exchange);
-  return create_listeners(k);
+  int result = has_contacts(k) ? uma_exchange_open(k->shape.devices, &k->exchange) : 0;
+  return result || !has_sockets(k) ? result : create_listeners(k);
 }
 
 static bool caches_pages(const struct keeper *k)
@@ -625,7 +625,8 @@ static int keep(struct keeper *k, const sigset_t *watched)
   end_orphans(k);
   if (k->output) uma_output_flush(k->output);
   if (!result) report(k);
-  if (!result && k->program->modelled) uma_clock_read(&k->shape, k->board_fd[0], k->program->modelled);
+  for (int host = 0; !result && k->program->modelled && host < k->shape.hosts; host++)
+    uma_clock_read(&k->shape, host, k->board_fd[host], k->program->modelled);
   return k->status;
 }
 

@@ -154,7 +154,7 @@ int uma_meeting_meet(struct uma_meeting *meeting, void (*last)(struct uma_meetin
   uma_crossing();
   if (uma_self.clock) uma_clock_meet(number);
   int result = meeting->counted ? meet_by_count(meeting, number, last, context) : meet_by_flags(meeting, number);
-  if (uma_self.clock && !result) uma_clock_met(number, uma_self.first, uma_self.count);
+  if (uma_self.clock && !result) uma_clock_met(number);
   uma_crossing();
   return result;
 }

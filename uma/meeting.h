@@ -78,6 +78,9 @@ static inline void *uma_meeting_result(const struct uma_meeting *meeting)
  * contributions and may write a result, which everybody sees. Without counting it is not called. 0 or -EHOSTDOWN. */
 int uma_meeting_meet(struct uma_meeting *meeting, void (*last)(struct uma_meeting *meeting, void *context), void *context);
 
+/* All devices of the session, of all groups, by meetings and messages: what a barrier is (sync.c). 0 or -EHOSTDOWN with the sentence. */
+int uma_meet_all(enum fab_channel channel);
+
 size_t uma_scratch_bytes(int count); /* usable bytes of one scratch part, of `count` devices; never grows with count */
 unsigned char *uma_scratch_of(const struct uma_meeting *meeting, int i, enum uma_scratch part);
 

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "uma/clock.h"
 #include "uma/coherent.h"
 #include "uma/heap.h"
 #include "uma/mailbox.h"
@@ -33,9 +34,10 @@ enum remote_op {
 
 struct question { /* a wire structure: the payload of all requests but a put, whose payload are its bytes */
   uint64_t offset, bytes, operand, expected;
+  uint64_t ticks; /* of the modelled clock */
   uint32_t op, size;
 };
-_Static_assert(sizeof(struct question) == 40, "wire structure");
+_Static_assert(sizeof(struct question) == 48, "wire structure");
 
 /* ---- asking */
 
@@ -67,21 +69,21 @@ int uma_remote_atomic(int home, enum uma_atomic op, void *pointer, size_t size, 
   return ask(home, REMOTE_ATOMIC, &question, old, sizeof *old);
 }
 
-int uma_remote_signal(int home, uint64_t *word, uint64_t value, enum uma_signal how)
+int uma_remote_signal(int home, uint64_t *word, uint64_t value, enum uma_signal how, uint64_t ticks)
 {
-  struct question question = {.offset = offset_of(home, word), .operand = value, .op = how};
+  struct question question = {.offset = offset_of(home, word), .operand = value, .op = how, .ticks = ticks};
   return ask(home, REMOTE_SIGNAL, &question, NULL, 0);
 }
 
-int uma_remote_lock(enum uma_lock_op op, int home, uint32_t index)
+int uma_remote_lock(enum uma_lock_op op, int home, uint32_t index, uint64_t *ticks)
 {
-  struct question question = {.operand = index, .op = op};
-  return ask(home, REMOTE_LOCK, &question, NULL, 0);
+  struct question question = {.operand = index, .op = op, .ticks = *ticks};
+  return ask(home, REMOTE_LOCK, &question, ticks, sizeof *ticks);
 }
 
-int uma_remote_barrier(enum uma_barrier_op op, int home, uint32_t index, uint64_t argument, uint64_t *answer)
+int uma_remote_barrier(enum uma_barrier_op op, int home, uint32_t index, uint64_t argument, struct uma_barrier_answer *answer)
 {
-  struct question question = {.operand = index, .expected = argument, .op = op};
+  struct question question = {.operand = index, .expected = argument, .op = op, .ticks = answer->ticks};
   return ask(home, REMOTE_BARRIER, &question, answer, sizeof *answer);
 }
 
@@ -110,6 +112,7 @@ struct answer {
   union {
     uint64_t value;
     struct uma_usage usage;
+    struct uma_barrier_answer barrier;
   };
   const void *payload;
   size_t bytes;
@@ -170,22 +173,26 @@ static int answer_signal(const struct question *question)
 {
   if (question->offset % 8 || !in_own_window(question->offset, 8) || question->op < UMA_SIGNAL_SET || question->op > UMA_SIGNAL_ADD)
     return -EINVAL;
-  uma_signal_apply((uint64_t *)(own_window() + question->offset), question->operand, (enum uma_signal)question->op, uma_self.device);
+  uma_signal_apply((uint64_t *)(own_window() + question->offset), question->operand, (enum uma_signal)question->op, uma_self.device,
+                   question->ticks);
   return 0;
 }
 
-static int answer_lock(const struct question *question, int device)
+static int answer_lock(const struct question *question, int device, struct answer *answer)
 {
   if (question->op > UMA_LOCK_DESTROY || question->operand > UINT32_MAX) return -EINVAL;
-  return uma_lock_apply((enum uma_lock_op)question->op, uma_self.device, (uint32_t)question->operand, device);
+  answer->bytes = sizeof answer->value;
+  answer->value = question->ticks;
+  return uma_lock_apply((enum uma_lock_op)question->op, uma_self.device, (uint32_t)question->operand, device, &answer->value);
 }
 
 static int answer_barrier(const struct question *question, struct answer *answer)
 {
   if (question->op > UMA_BARRIER_LOOK || question->operand > UINT32_MAX) return -EINVAL;
-  answer->bytes = sizeof answer->value;
+  answer->bytes = sizeof answer->barrier;
+  answer->barrier = (struct uma_barrier_answer){.ticks = question->ticks};
   return uma_barrier_apply((enum uma_barrier_op)question->op, uma_self.device, (uint32_t)question->operand, question->expected,
-                           &answer->value);
+                           &answer->barrier);
 }
 
 static int answer_alloc(const struct question *question, struct answer *answer)
@@ -230,7 +237,7 @@ static int answer_question(const struct fab_header *header, const struct questio
   switch (header->tag) {
   case REMOTE_ATOMIC: return answer_atomic(question, answer);
   case REMOTE_SIGNAL: return answer_signal(question);
-  case REMOTE_LOCK: return answer_lock(question, device);
+  case REMOTE_LOCK: return answer_lock(question, device, answer);
   case REMOTE_BARRIER: return answer_barrier(question, answer);
   case REMOTE_ALLOC: return answer_alloc(question, answer);
   case REMOTE_FREE: return answer_free(question);
@@ -251,8 +258,10 @@ void uma_remote_complete(struct uma_mailbox *box, int device, int channel, const
   int result = cookie ? 0 : -EFAULT;
   bool put = header->tag == REMOTE_PUT;
   uma_crossing();
+  uma_clock_pause(); /* who asked was charged for all of it */
   if (cookie && !put && !error) result = answer_question(header, cookie, device, &answer);
   if (cookie && put && !error && uma_self.engine) result = put_now(cookie);
+  uma_clock_go_on();
   struct fab_header reply = {.kind = UMA_KIND_REPLY, .tag = (int32_t)header->b, .bytes = result < 0 ? 0 : answer.bytes};
   reply.a = (uint64_t)(int64_t)result;
   if (!error && channel >= 0 && channel < UMA_MAILBOXES)

@@ -30,6 +30,7 @@
 #include "uma/pmix.h"
 #include "uma/stream.h"
 #include "uma/wait.h"
+#include "uma/wire.h"
 
 struct uma_session uma_self;
 struct uma_fast_ uma_fast_;
@@ -98,6 +99,7 @@ void uma_layout_compute(const struct uma_shape *shape, int first, int count, str
   layout->collapsed = reserve(&end, n * layout->collapsed_stride);
   layout->rings = reserve(&end, fab_shm_bytes(count));
   layout->coherence = reserve(&end, uma_coherent_bytes(shape, first));
+  layout->signals = reserve(&end, shape->clock_bytes ? (size_t)count * shape->memory : 0);
   layout->bytes = end;
 }
 
@@ -180,6 +182,13 @@ static void split_lists(struct uma_inheritance *from)
   if (uma_self.shape.create) from->lend_fds = list + uma_self.count;
 }
 
+static int open_clock_wire(void)
+{
+  if (!uma_self.clock || uma_self.shape.hosts == 1) return 0;
+  uma_self.clock_wire = uma_self.wire;
+  return uma_self.wire ? 0 : uma_wire_open(NULL, &uma_self.clock_wire);
+}
+
 static int attach_memory(struct uma_inheritance *from)
 {
   struct uma_session *self = &uma_self;
@@ -205,7 +214,8 @@ static int attach_memory(struct uma_inheritance *from)
   result = uma_clock_open(from->board_fd);
   if (!result) result = uma_space_reserve(&self->shape);
   if (!result) result = uma_space_map(&self->shape, self->first, self->count, from->windows_fd);
-  return result || !uma_shape_is_cached(&self->shape) ? result : uma_coherent_join(from);
+  if (!result && uma_shape_is_cached(&self->shape)) result = uma_coherent_join(from);
+  return result ? result : open_clock_wire();
 }
 
 /* Two orders of the same race: here join, then look for the absent; in the launcher mark absent, then look for joined. */
@@ -252,7 +262,7 @@ int uma_session_join(struct uma_inheritance *from)
   uma_wait_yields_at_once = uma_self.shape.oversubscribed;
   uma_self.joined = true;
   result = uma_mailboxes_open(from);
-  if (!result && uma_self.wire) result = uma_exchange_contacts(from);
+  if (!result && (uma_self.wire || uma_self.clock_wire)) result = uma_exchange_contacts(from);
   if (!result) result = uma_coherent_serve();
   if (result) return result;
   set_fast_paths();
@@ -338,9 +348,12 @@ int uma_finalize(void)
   int result = uma_self.shape.create ? 0 : uma_barrier();
   uma_engine_stop();
   if (!flushed) flushed = uma_flush(); /* what others had put here meanwhile */
-  if (uma_self.wire) uma_barrier();    /* they may need this process for that */
+  uma_clock_pause();
+  if (uma_self.wire || uma_self.clock_wire) uma_barrier(); /* they may need this process for that */
+  uma_clock_go_on();
   uma_mailboxes_close();
   atomic_store(&uma_self.board->members[uma_self.device].state, UMA_MEMBER_LEFT);
+  if (uma_self.clock_wire && !uma_self.wire) uma_wire_close(uma_self.clock_wire);
   if (uma_self.engine) uma_coherent_leave();
   uma_fast_ = (struct uma_fast_){0};
   uma_self.joined = false;

@@ -45,10 +45,11 @@ struct uma_shape {
   char provider[64], interface[64]; /* of libfabric; empty: as it likes, the loopback */
   uint64_t silence_ns;
   bool traced;
-  char profile[256];   /* of the modelled machine; empty: none */
-  size_t clock_bytes;  /* of its clocks (clock.h); 0: none */
-  bool create;         /* only device 0 is started; fork.c */
-  bool oversubscribed; /* more devices than processors */
+  char profile[256];     /* of the modelled machine; empty: none */
+  size_t clock_bytes;    /* of its clocks (clock.h); 0: none */
+  uint64_t clock_digest; /* of the machine */
+  bool create;           /* only device 0 is started; fork.c */
+  bool oversubscribed;   /* more devices than processors */
 };
 
 static inline int uma_shape_server(const struct uma_shape *shape, int device)
@@ -136,6 +137,7 @@ struct uma_layout {
   size_t collapsed_stride;
   size_t rings;     /* fabric/shm.c: fab_shm_bytes(count) */
   size_t coherence; /* coherent.c: uma_coherent_bytes, nothing in mode none */
+  size_t signals;   /* clock_charge.c: with a modelled clock, a time for each word of the windows, [count] windows; else nothing */
   size_t bytes;     /* of the whole segment */
 };
 enum { UMA_MAILBOXES = FAB_ENGINE + 1 }; /* channels that have one: application and copy engine */
@@ -151,14 +153,15 @@ struct uma_session {
   struct uma_shape shape;         /* a copy of the board's */
   struct uma_layout layout;
   struct uma_board *board;
-  unsigned char *segment;    /* mapped wherever the kernel chose */
-  struct coh_engine *engine; /* NULL in mode none */
-  struct uma_wire *wire;     /* with several hosts: how the engine reaches them; else NULL */
-  struct coh_engine *lines;  /* the same when it caches lines, which plain accesses do not reach; else NULL */
-  struct coh_engine *hits;   /* the same again, unless each hit is charged to a modelled clock */
-  struct uma_clock *clock;   /* clock.h; NULL without a profile */
-  unsigned char *memory;     /* the group's windows where this library may touch them: an alias, or the windows themselves */
-  int lifeline_fd;           /* its hang-up is the death of the keeper, and ends this process */
+  unsigned char *segment;      /* mapped wherever the kernel chose */
+  struct coh_engine *engine;   /* NULL in mode none */
+  struct uma_wire *wire;       /* with several hosts: how the engine reaches them; else NULL */
+  struct uma_wire *clock_wire; /* with several hosts and a modelled clock: how other hosts are asked; `wire` where there is one */
+  struct coh_engine *lines;    /* the same when it caches lines, which plain accesses do not reach; else NULL */
+  struct coh_engine *hits;     /* the same again, unless each hit is charged to a modelled clock */
+  struct uma_clock *clock;     /* clock.h; NULL without a profile */
+  unsigned char *memory;       /* the group's windows where this library may touch them: an alias, or the windows themselves */
+  int lifeline_fd;             /* its hang-up is the death of the keeper, and ends this process */
   struct uma_mailbox *mailbox[UMA_MAILBOXES]; /* [FAB_ENGINE] is NULL when there is one group */
 };
 extern struct uma_session uma_self __attribute__((visibility("hidden"))); /* not exported: found without a detour */

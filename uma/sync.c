@@ -24,10 +24,10 @@ static int lost_device(void)
 }
 
 /* A meeting to which nobody contributes. */
-static int meet_own_group(void)
+static int meet_own_group(enum fab_channel channel)
 {
   struct uma_meeting meeting;
-  uma_meeting_open(&meeting, FAB_APPLICATION);
+  uma_meeting_open(&meeting, channel);
   return uma_meeting_meet(&meeting, NULL, NULL) ? lost_device() : 0;
 }
 
@@ -36,26 +36,54 @@ static int group_first(int group)
   return uma_shape_first(&uma_self.shape, group, uma_self.shape.groups);
 }
 
-static int meet_other_groups(void)
+/* *latest, if it is not NULL, becomes the largest of all groups'. */
+static int meet_other_groups(enum fab_channel channel, uint64_t *latest)
 {
   int groups = uma_self.shape.groups, result = 0;
-  char in, out = 0;
-  for (int hop = 1; hop < groups && !result; hop *= 2)
-    result = uma_mailbox_exchange(uma_self.mailbox[FAB_APPLICATION], UMA_KIND_COLLECTIVE, BARRIER_TAG + hop,
-                                  group_first((uma_self.group + hop) % groups), &out, 1,
-                                  group_first((uma_self.group + groups - hop) % groups), &in, 1);
+  uint64_t in = 0, out = latest ? *latest : 0;
+  for (int hop = 1; hop < groups && !result; hop *= 2) {
+    result = uma_mailbox_exchange(uma_self.mailbox[channel], UMA_KIND_COLLECTIVE, BARRIER_TAG + hop,
+                                  group_first((uma_self.group + hop) % groups), &out, latest ? sizeof out : 1,
+                                  group_first((uma_self.group + groups - hop) % groups), &in, latest ? sizeof in : 1);
+    if (latest && in > out) out = in;
+  }
+  if (latest) *latest = out;
   return result;
+}
+
+/* The modelled machine does not know how many hosts this is carried out on: on its clock the devices of a domain hold one meeting. The first of
+ * each group goes into the second of these here at the time of the last of all groups. */
+static int meet_as_one(enum fab_channel channel)
+{
+  uma_clock_pause();
+  int result = meet_own_group(channel);
+  if (!result && uma_self.device == uma_self.first) {
+    struct coh_moment moment = {.ticks = uma_clock_last_meeting(channel)};
+    result = meet_other_groups(channel, &moment.ticks);
+    uma_clock_go_on();
+    uma_clock_reach(&moment);
+  } else {
+    uma_clock_go_on();
+  }
+  int met = meet_own_group(channel);
+  return result ? result : met;
+}
+
+int uma_meet_all(enum fab_channel channel)
+{
+  if (uma_self.clock && uma_self.shape.groups > uma_self.shape.domains) return meet_as_one(channel);
+  int result = meet_own_group(channel);
+  if (result || uma_self.shape.groups == 1) return result;
+  if (uma_self.device == uma_self.first) result = meet_other_groups(channel, NULL);
+  int met = meet_own_group(channel);
+  return result ? result : met;
 }
 
 int uma_barrier(void)
 {
   if (!uma_self.joined) return uma_fail(-EINVAL, "uma_barrier was called outside of a session");
   uma_coherent_release();
-  int result = meet_own_group();
-  if (result || uma_self.shape.groups == 1) return result;
-  if (uma_self.device == uma_self.first) result = meet_other_groups();
-  int met = meet_own_group();
-  return result ? result : met;
+  return uma_meet_all(FAB_APPLICATION);
 }
 
 /* ---- locks */
@@ -84,27 +112,33 @@ static int destroy_slot(struct uma_lock_slot *slot, int device)
   return 0;
 }
 
-/* On the modelled clock a lock is taken no earlier than it was released. */
-static int taken(struct uma_lock_slot *slot, int result, int device)
+static bool is_taken(int result)
 {
-  if (uma_self.clock && (!result || result == -EOWNERDEAD)) uma_clock_raise(device, atomic_load(&slot->released));
+  return !result || result == -EOWNERDEAD;
+}
+
+/* On the modelled clock a lock is taken no earlier than it was released. */
+static int try(struct uma_lock_slot *slot, int device, uint64_t *ticks)
+{
+  int result = uma_mutex_trylock_for(&slot->mutex, device);
+  if (is_taken(result)) *ticks = atomic_load(&slot->released);
   return result;
 }
 
-static int release(struct uma_lock_slot *slot, int device)
+static int release(struct uma_lock_slot *slot, int device, uint64_t ticks)
 {
-  if (uma_self.clock && uma_mutex_holder(&slot->mutex) == device) atomic_store(&slot->released, uma_clock_of(device));
+  if (uma_self.clock && uma_mutex_holder(&slot->mutex) == device) atomic_store(&slot->released, ticks);
   return uma_mutex_unlock_for(&slot->mutex, device);
 }
 
-int uma_lock_apply(enum uma_lock_op op, int home, uint32_t index, int device)
+int uma_lock_apply(enum uma_lock_op op, int home, uint32_t index, int device, uint64_t *ticks)
 {
   struct uma_lock_slot *slots = slots_of(home);
   if (op == UMA_LOCK_CREATE) return claim_slot(slots);
   if (index >= UMA_LOCKS || !atomic_load_explicit(&slots[index].created, memory_order_acquire)) return -EINVAL;
   switch (op) {
-  case UMA_LOCK_TRY: return taken(&slots[index], uma_mutex_trylock_for(&slots[index].mutex, device), device);
-  case UMA_LOCK_RELEASE: return release(&slots[index], device);
+  case UMA_LOCK_TRY: return try(&slots[index], device, ticks);
+  case UMA_LOCK_RELEASE: return release(&slots[index], device, *ticks);
   default: return destroy_slot(&slots[index], device);
   }
 }
@@ -127,8 +161,11 @@ static int lock_operation(enum uma_lock_op op, const struct uma_lock *lock)
 {
   if (!uma_self.joined || !lock || lock->home < 0 || lock->home >= uma_self.shape.devices)
     return uma_fail(-EINVAL, "not a lock of this session (home %d)", lock ? lock->home : -1);
-  if (uma_is_local(lock->home)) return uma_lock_apply(op, lock->home, lock->index, uma_self.device);
-  return uma_remote_lock(op, lock->home, lock->index);
+  uint64_t ticks = uma_self.clock ? uma_clock_moment().ticks : 0;
+  int result = uma_is_local(lock->home) ? uma_lock_apply(op, lock->home, lock->index, uma_self.device, &ticks)
+                                        : uma_remote_lock(op, lock->home, lock->index, &ticks);
+  if (uma_self.clock && op == UMA_LOCK_TRY && is_taken(result)) uma_clock_reach(&(struct coh_moment){.ticks = ticks});
+  return result;
 }
 
 int uma_lock_create(int device, struct uma_lock *lock)
@@ -151,7 +188,7 @@ int uma_lock_destroy(const struct uma_lock *lock)
 /* On the modelled clock each of these is an atomic operation at the lock's home, however often this host has to look. */
 static int charge_lock(int result, const struct uma_lock *lock)
 {
-  if (uma_self.clock && (!result || result == -EOWNERDEAD)) uma_clock_access(lock->home, FAB_ACCESS_ATOMIC, sizeof(uint32_t));
+  if (uma_self.clock && is_taken(result)) uma_clock_access(lock->home, FAB_ACCESS_ATOMIC, sizeof(uint32_t));
   return result;
 }
 
@@ -179,7 +216,9 @@ static int lock_by_asking(const struct uma_lock *lock)
 
 static int lock_here(struct uma_lock_slot *slot)
 {
-  return taken(slot, uma_mutex_lock(&slot->mutex), uma_self.device);
+  int result = uma_mutex_lock(&slot->mutex);
+  if (uma_self.clock && is_taken(result)) uma_clock_reach(&(struct coh_moment){.ticks = atomic_load(&slot->released)});
+  return result;
 }
 
 int uma_lock(const struct uma_lock *lock)
@@ -197,11 +236,15 @@ static struct fab_bell *bell_of(int device)
   return uma_segment_at(uma_self.layout.bells + (size_t)(device - uma_self.first) * FAB_CACHE_LINE);
 }
 
-void uma_signal_apply(uint64_t *word, uint64_t value, enum uma_signal how, int home)
+/* What it takes was charged by who signals. */
+void uma_signal_apply(uint64_t *word, uint64_t value, enum uma_signal how, int home, uint64_t ticks)
 {
   uma_crossing();
+  if (uma_self.clock) uma_clock_note_signal(word, ticks);
+  uma_clock_pause();
   if (how == UMA_SIGNAL_ADD) uma_fetch_add(word, value);
   else uma_st(word, value);
+  uma_clock_go_on();
   fab_bell_ring(bell_of(home));
 }
 
@@ -217,11 +260,9 @@ int uma_signal(uint64_t *word, uint64_t value, enum uma_signal how)
   if (result) return result;
   if (how != UMA_SIGNAL_SET && how != UMA_SIGNAL_ADD)
     return uma_fail(-EINVAL, "signal: %d is not valid; expected UMA_SIGNAL_SET or UMA_SIGNAL_ADD", how);
-  if (uma_self.clock) uma_clock_signal(word);
-  if (!uma_is_local(home)) return uma_remote_signal(home, word, value, how);
-  uma_clock_pause();
-  uma_signal_apply(word, value, how, home);
-  uma_clock_go_on();
+  uint64_t ticks = uma_self.clock ? uma_clock_signal(word) : 0;
+  if (!uma_is_local(home)) return uma_remote_signal(home, word, value, how, ticks);
+  uma_signal_apply(word, value, how, home, ticks);
   return 0;
 }
 

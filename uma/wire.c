@@ -11,8 +11,11 @@
  * Nobody waits while holding the mutex, and the engine calls send without any lock of its own, so there is no deadlock. Letters and
  * parcels come out of pools, because a thread may be interrupted inside of malloc by what makes it need one (a page fault).
  *
- * What is on the wire: a fab_header, whose kind, tag (the type), a (the line) and b (who) are the message, and the line's data. Its key was
- * proved by the fabric; every field is checked by coh_deliver. */
+ * What is on the wire: a fab_header, whose kind, tag (the type), a (the line) and b (who) are the message, and the line's data, behind a stamp where
+ * a modelled clock is charged. Its key was proved by the fabric; every field is checked by coh_deliver.
+ *
+ * A question of the modelled clock is answered in the upcall itself, without waiting for anything; so who waits for an answer, in the middle of whatever
+ * the engine does, gets it as long as the other process lives. */
 #include "uma/wire.h"
 
 #include <errno.h>
@@ -25,27 +28,42 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "uma/clock.h"
 #include "uma/coherent.h"
 #include "uma/session.h"
 #include "uma/wait.h"
 
-enum wire_kind { WIRE_MESSAGE = 1, WIRE_REFUSAL, WIRE_LOSS };
+enum wire_kind { WIRE_MESSAGE = 1, WIRE_TIMED, WIRE_REFUSAL, WIRE_LOSS, WIRE_QUESTION, WIRE_ANSWER };
 #define POOL_BYTES ((size_t)64 << 10) /* by which a pool grows */
 #define STALLED_SLEEP_MS 1
 #define TURNS 1000
-#define SLICE_NS 100000 /* the shortest that there is */
+#define SLICE_NS 100000    /* the shortest that there is */
+#define ASK_SLEEP_NS 50000 /* of who waits for an answer, while the thread receives */
+#define SMALL_BYTES 96     /* of a payload that needs no buffer */
 
 struct letter {
   struct letter *next;
   int from;
   struct fab_header header;
-  unsigned char *data; /* a buffer of the engine, or NULL */
+  unsigned char *payload; /* `small`, or a buffer of the engine, or NULL */
+  unsigned char small[SMALL_BYTES];
 };
 
 struct parcel {
   struct parcel *next;
   struct fab_send send;
-  unsigned char *data;
+  unsigned char *payload; /* likewise */
+  unsigned char small[SMALL_BYTES];
+};
+_Static_assert(sizeof(struct uma_clock_letter) <= SMALL_BYTES && sizeof(struct coh_stamp) <= SMALL_BYTES, "fit");
+
+/* Somebody who waits for an answer. */
+struct ask {
+  struct ask *next;
+  uint64_t number;
+  int device;
+  struct uma_clock_letter *letter;
+  _Atomic bool answered;
 };
 
 /* Objects of one size; under the mutex. The first word of what is free, and of slabs, is the link to the next. */
@@ -62,6 +80,8 @@ struct uma_wire {
   struct pool letters, parcels;
   struct letter *queue, **queue_end;
   struct parcel *sent; /* whose data is not the caller's yet */
+  struct ask *asks;
+  uint64_t last_ask;
   struct uma_losses losses;
   pthread_t thread;
   bool running;
@@ -131,6 +151,26 @@ static struct coh_message unpack(const struct fab_header *header)
                               .requestor = (int16_t)(b >> 48)};
 }
 
+/* ---- payloads */
+
+/* Most that any message carries. */
+static size_t payload_most(const struct uma_wire *wire)
+{
+  return wire->engine ? wire->engine->shape.line_bytes + sizeof(struct coh_stamp) : SMALL_BYTES;
+}
+
+/* NULL: of nothing, or of more than any message carries. */
+static unsigned char *take_room(struct uma_wire *wire, size_t bytes, unsigned char *small)
+{
+  if (!bytes || bytes > payload_most(wire)) return NULL;
+  return bytes <= SMALL_BYTES ? small : coh_buffer_take(wire->engine);
+}
+
+static void give_room(struct uma_wire *wire, unsigned char *room, const unsigned char *small)
+{
+  if (room && room != small) coh_buffer_give(wire->engine, room);
+}
+
 /* ---- sending */
 
 static void reclaim(struct uma_wire *wire)
@@ -142,49 +182,56 @@ static void reclaim(struct uma_wire *wire)
       continue;
     }
     *at = parcel->next;
-    if (parcel->data) coh_buffer_give(wire->engine, parcel->data);
+    give_room(wire, parcel->payload, parcel->small);
     pool_give(&wire->parcels, parcel);
   }
 }
 
-/* Small data goes with the header at once; what has to wait needs memory that stays. */
-static int dispatch(struct uma_wire *wire, int device, const struct fab_header *header, const void *data)
+/* Under the mutex. The payload is in two parts, either of which may be NULL. */
+static int post(struct uma_wire *wire, int to, struct fab_header header, const void *stamp, size_t stamp_bytes, const void *data,
+                size_t data_bytes)
 {
-  int to = uma_self.domain_first + device, result = 0;
+  struct parcel *parcel = pool_take(&wire->parcels);
+  header.bytes = stamp_bytes + data_bytes;
+  *parcel = (struct parcel){.send = {.header = header, .status = FAB_PENDING}};
+  parcel->payload = take_room(wire, header.bytes, parcel->small);
+  if (stamp_bytes) memcpy(parcel->payload, stamp, stamp_bytes);
+  if (data_bytes) memcpy(parcel->payload + stamp_bytes, data, data_bytes);
+  parcel->send.payload = parcel->payload;
+  wire->endpoint->ops->send(wire->endpoint, to, FAB_SERVICE, &parcel->send);
+  int result = parcel->send.status < 0 ? -EHOSTDOWN : 0;
+  parcel->next = wire->sent;
+  wire->sent = parcel;
+  return result;
+}
+
+static int dispatch(struct uma_wire *wire, int device, const struct fab_header *header, const struct coh_stamp *stamp, const void *data)
+{
+  int to = uma_self.domain_first + device;
   uma_crossing();
   lock(wire);
-  if (uma_is_lost(to)) {
-    result = -EHOSTDOWN;
-  } else {
-    struct parcel *parcel = pool_take(&wire->parcels);
-    *parcel = (struct parcel){.send = {.header = *header, .status = FAB_PENDING}, .data = data ? coh_buffer_take(wire->engine) : NULL};
-    if (data) parcel->send.payload = memcpy(parcel->data, data, header->bytes);
-    wire->endpoint->ops->send(wire->endpoint, to, FAB_SERVICE, &parcel->send);
-    if (parcel->send.status < 0) result = -EHOSTDOWN;
-    parcel->next = wire->sent;
-    wire->sent = parcel;
-    reclaim(wire);
-  }
+  int result = uma_is_lost(to) ? -EHOSTDOWN
+                               : post(wire, to, *header, stamp, stamp ? sizeof *stamp : 0, data, data ? wire->engine->shape.line_bytes : 0);
+  reclaim(wire);
   pthread_mutex_unlock(&wire->mutex);
   return result;
 }
 
-static int wire_send(void *context, int device, const struct coh_message *message, uint64_t line, const void *data)
+static int wire_send(void *context, int device, const struct coh_message *message, uint64_t line, const void *data,
+                     const struct coh_stamp *stamp)
 {
-  struct uma_wire *wire = context;
-  struct fab_header header = {.kind = WIRE_MESSAGE, .tag = message->type, .a = line, .b = pack(message)};
-  if (data) header.bytes = wire->engine->shape.line_bytes;
-  return dispatch(wire, device, &header, data);
+  struct fab_header header = {.kind = stamp ? WIRE_TIMED : WIRE_MESSAGE, .tag = message->type, .a = line, .b = pack(message)};
+  return dispatch(context, device, &header, stamp, data);
 }
 
 static void wire_refuse(void *context, int device, uint64_t line)
 {
-  dispatch(context, device, &(struct fab_header){.kind = WIRE_REFUSAL, .a = line}, NULL);
+  dispatch(context, device, &(struct fab_header){.kind = WIRE_REFUSAL, .a = line}, NULL, NULL);
 }
 
 static void wire_lose(void *context, int device, uint64_t line)
 {
-  dispatch(context, device, &(struct fab_header){.kind = WIRE_LOSS, .a = line}, NULL);
+  dispatch(context, device, &(struct fab_header){.kind = WIRE_LOSS, .a = line}, NULL, NULL);
 }
 
 /* ---- receiving */
@@ -193,28 +240,50 @@ static void *arrive(void *context, int device, int channel, const struct fab_hea
 {
   struct uma_wire *wire = context;
   struct letter *letter = pool_take(&wire->letters);
-  bool has_data = header->bytes && header->bytes <= wire->engine->shape.line_bytes;
-  *letter = (struct letter){.from = device, .header = *header, .data = has_data ? coh_buffer_take(wire->engine) : NULL};
+  letter->next = NULL;
+  letter->from = device;
+  letter->header = *header;
+  letter->payload = take_room(wire, header->bytes, letter->small);
   *cookie = letter;
-  *room = has_data ? header->bytes : 0;
-  return letter->data;
+  *room = letter->payload ? header->bytes : 0;
+  return letter->payload;
 }
 
 static void discard(struct uma_wire *wire, struct letter *letter)
 {
-  if (letter->data) coh_buffer_give(wire->engine, letter->data);
+  give_room(wire, letter->payload, letter->small);
   pool_give(&wire->letters, letter);
+}
+
+/* Of the modelled clock, and done with at once; false: it is none. */
+static bool complete_clock(struct uma_wire *wire, const struct letter *letter)
+{
+  const struct fab_header *header = &letter->header;
+  struct uma_clock_letter said;
+  if (header->kind != WIRE_QUESTION && header->kind != WIRE_ANSWER) return false;
+  if (header->bytes != sizeof said || !uma_self.clock) return true;
+  memcpy(&said, letter->payload, sizeof said);
+  if (header->kind == WIRE_QUESTION) {
+    uma_clock_answer(&said);
+    post(wire, letter->from, (struct fab_header){.kind = WIRE_ANSWER, .a = header->a}, &said, sizeof said, NULL, 0);
+    return true;
+  }
+  for (struct ask *ask = wire->asks; ask; ask = ask->next) {
+    if (ask->number != header->a || ask->device != letter->from || atomic_load(&ask->answered)) continue;
+    *ask->letter = said;
+    atomic_store_explicit(&ask->answered, true, memory_order_release); /* pairs with the acquire in uma_wire_ask */
+  }
+  return true;
 }
 
 static void complete(void *context, int device, int channel, const struct fab_header *header, void *cookie, int error)
 {
   struct uma_wire *wire = context;
   struct letter *letter = cookie;
-  if (error) {
+  if (error || complete_clock(wire, letter) || !wire->engine) {
     discard(wire, letter);
     return;
   }
-  letter->next = NULL;
   *wire->queue_end = letter;
   wire->queue_end = &letter->next;
 }
@@ -228,18 +297,32 @@ static bool may_speak(const struct uma_wire *wire, const struct letter *letter, 
          uma_shape_group(&uma_self.shape, uma_self.domain_first + (int)source) == uma_shape_group(&uma_self.shape, letter->from);
 }
 
+/* The letter's stamp and data, NULL where there is none; false: it has not what a message can have. */
+static bool unwrap(const struct uma_wire *wire, const struct letter *letter, struct coh_stamp *stamp, const unsigned char **data)
+{
+  bool timed = letter->header.kind == WIRE_TIMED;
+  size_t stamp_bytes = timed ? sizeof *stamp : 0, bytes = letter->header.bytes;
+  if (letter->header.kind != WIRE_MESSAGE && !timed) return false;
+  if (bytes != stamp_bytes && bytes != stamp_bytes + wire->engine->shape.line_bytes) return false;
+  if (timed) memcpy(stamp, letter->payload, sizeof *stamp);
+  for (int i = 0; timed && i < COH_MOMENT_PARTS; i++)
+    if (stamp->front.parts[i] > FAB_TICKS_MOST) return false;
+  *data = bytes > stamp_bytes ? letter->payload + stamp_bytes : NULL;
+  return !timed || (stamp->ticks <= FAB_TICKS_MOST && stamp->front.ticks <= FAB_TICKS_MOST);
+}
+
 /* What is no message at all gets a type that there is none of, so the engine counts it with what else it refuses. */
 static void deliver(struct uma_wire *wire, const struct letter *letter)
 {
   const struct fab_header *header = &letter->header;
-  size_t line_bytes = wire->engine->shape.line_bytes;
+  const unsigned char *data = NULL;
   struct coh_message message = unpack(header);
-  bool good = header->kind == WIRE_MESSAGE && header->tag >= 0 && header->tag <= UINT8_MAX &&
-              (header->bytes == 0 || header->bytes == line_bytes) && may_speak(wire, letter, &message);
+  struct coh_stamp stamp;
+  bool good = header->tag >= 0 && header->tag <= UINT8_MAX && unwrap(wire, letter, &stamp, &data) && may_speak(wire, letter, &message);
   if (!good) message.type = UINT8_MAX;
   if (header->kind == WIRE_REFUSAL) coh_refused(wire->engine, header->a);
   else if (header->kind == WIRE_LOSS) coh_lose(wire->engine, header->a);
-  else coh_deliver(wire->engine, &message, header->a, good ? letter->data : NULL);
+  else coh_deliver(wire->engine, &message, header->a, good ? data : NULL, header->kind == WIRE_TIMED ? &stamp : NULL);
 }
 
 static void tell_lost(struct uma_wire *wire)
@@ -282,7 +365,7 @@ static bool step(struct uma_wire *wire)
   struct letter *letters = receive(wire);
   pthread_mutex_unlock(&wire->mutex);
   bool any = deliver_all(wire, letters);
-  return coh_retry(wire->engine) || any;
+  return (wire->engine && coh_retry(wire->engine)) || any;
 }
 
 void uma_wire_help(struct uma_wire *wire)
@@ -304,7 +387,8 @@ static void rest(struct uma_wire *wire)
   endpoint->ops->sleep_begin(endpoint);
   struct letter *letters = receive(wire);
   pthread_mutex_unlock(&wire->mutex);
-  if (!deliver_all(wire, letters)) poll(&arrival, 1, coh_stalls(wire->engine) ? STALLED_SLEEP_MS : (int)(UMA_SLEEP_NS / 1000000));
+  bool stalls = wire->engine && coh_stalls(wire->engine);
+  if (!deliver_all(wire, letters)) poll(&arrival, 1, stalls ? STALLED_SLEEP_MS : (int)(UMA_SLEEP_NS / 1000000));
   lock(wire);
   endpoint->ops->sleep_end(endpoint);
   pthread_mutex_unlock(&wire->mutex);
@@ -346,6 +430,51 @@ static void *serve(void *context)
     if (!uma_wait_step(&waiter)) rest(wire);
   }
   return NULL;
+}
+
+/* ---- asking */
+
+/* What comes besides is left to others, or for later: this thread may be in the middle of anything. */
+static void receive_only(struct uma_wire *wire)
+{
+  if (pthread_mutex_trylock(&wire->mutex)) return;
+  if (uma_any_lost()) tell_lost(wire);
+  wire->endpoint->ops->progress(wire->endpoint);
+  reclaim(wire);
+  pthread_mutex_unlock(&wire->mutex);
+}
+
+static int await_answer(struct uma_wire *wire, const struct ask *ask)
+{
+  struct uma_waiter waiter = {0};
+  while (!atomic_load_explicit(&ask->answered, memory_order_acquire)) {
+    if (uma_is_lost(ask->device)) return -EHOSTDOWN;
+    receive_only(wire);
+    if (!uma_wait_step(&waiter)) nanosleep(&(struct timespec){.tv_nsec = ASK_SLEEP_NS}, NULL);
+  }
+  return 0;
+}
+
+int uma_wire_ask(struct uma_wire *wire, int device, struct uma_clock_letter *letter)
+{
+  struct ask ask = {.device = device, .letter = letter};
+  uma_crossing();
+  lock(wire);
+  ask.number = ++wire->last_ask;
+  ask.next = wire->asks;
+  wire->asks = &ask;
+  int result = uma_is_lost(device)
+                   ? -EHOSTDOWN
+                   : post(wire, device, (struct fab_header){.kind = WIRE_QUESTION, .a = ask.number}, letter, sizeof *letter, NULL, 0);
+  pthread_mutex_unlock(&wire->mutex);
+  if (!result) result = await_answer(wire, &ask);
+  lock(wire);
+  struct ask **at = &wire->asks;
+  while (*at != &ask) at = &(*at)->next;
+  *at = ask.next;
+  pthread_mutex_unlock(&wire->mutex);
+  uma_crossing();
+  return result;
 }
 
 /* ---- loss */
@@ -397,6 +526,8 @@ int uma_wire_open(struct coh_engine *engine, struct uma_wire **opened)
     free(wire);
     return result;
   }
+  *opened = wire;
+  if (!engine) return 0;
   wire->face = (struct coh_wire){.context = wire,
                                  .first = uma_self.first - uma_self.domain_first,
                                  .count = uma_self.count,
@@ -405,7 +536,6 @@ int uma_wire_open(struct coh_engine *engine, struct uma_wire **opened)
                                  .lose = wire_lose,
                                  .progress = wire_progress};
   engine->wire = &wire->face;
-  *opened = wire;
   return 0;
 }
 
@@ -433,7 +563,7 @@ void uma_wire_close(struct uma_wire *wire)
   atomic_store_explicit(&wire->stopping, true, memory_order_release);
   if (wire->running) pthread_join(wire->thread, NULL);
   wire->endpoint->ops->close(wire->endpoint);
-  wire->engine->wire = NULL;
+  if (wire->engine) wire->engine->wire = NULL;
   pthread_mutex_destroy(&wire->mutex);
   pool_close(&wire->letters);
   pool_close(&wire->parcels);

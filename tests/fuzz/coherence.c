@@ -53,7 +53,8 @@ static void record(const struct letter *letter)
   fuzz_record(letter->data, bytes);
 }
 
-static int send_letter(void *context, int device, const struct coh_message *message, uint64_t line, const void *data)
+static int send_letter(void *context, int device, const struct coh_message *message, uint64_t line, const void *data,
+                       const struct coh_stamp *stamp)
 {
   FUZZ_CHECK(device >= 0 && device < DEVICES && line < DEVICES * LINES);
   FUZZ_CHECK(message->type >= COH_FIRST_MESSAGE && message->type < h.engines[0]->protocol->message_count);
@@ -86,7 +87,7 @@ static void carry(unsigned place)
   place %= h.letter_count;
   struct letter letter = h.letters[place];
   memmove(&h.letters[place], &h.letters[place + 1], (--h.letter_count - place) * sizeof letter);
-  int result = coh_deliver(h.engines[letter.device], &letter.message, letter.line, letter.has_data ? letter.data : NULL);
+  int result = coh_deliver(h.engines[letter.device], &letter.message, letter.line, letter.has_data ? letter.data : NULL, NULL);
   FUZZ_CHECK(!result || h.hostile);
 }
 
@@ -119,7 +120,7 @@ static void message_comes(struct fuzz_input *in)
   bool carries = message.type < h.engines[0]->protocol->message_count && h.engines[0]->protocol->messages[message.type].data;
   memset(data, line, sizeof data);
   h.hostile = true;
-  coh_deliver(h.engines[type >> 5 & 3], &message, line & 63, carries != (line >> 7) ? data : NULL);
+  coh_deliver(h.engines[type >> 5 & 3], &message, line & 63, carries != (line >> 7) ? data : NULL, NULL);
 }
 
 static void anything_comes(struct fuzz_input *in)
@@ -132,7 +133,7 @@ static void anything_comes(struct fuzz_input *in)
   fuzz_take(in, &line, sizeof line);
   bool has_data = fuzz_take(in, data, fuzz_byte(in) % (LINE + 1)) > 0;
   h.hostile = true;
-  coh_deliver(h.engines[device], &message, line, has_data ? data : NULL);
+  coh_deliver(h.engines[device], &message, line, has_data ? data : NULL, NULL);
 }
 
 /* ---- Devices ----------------------------------------------------------------------------------------------------- */
