@@ -93,12 +93,12 @@ int uma_exchange_contacts(const struct uma_inheritance *from)
   struct card mine = {0}, *all = calloc((size_t)uma_self.shape.devices, sizeof *all);
   if (!all) return uma_fail(-ENOMEM, "no memory for the contacts of %d devices", uma_self.shape.devices);
   int result = uma_mailboxes_contact(mine.contacts);
-  if (!result) result = uma_wire_contact(uma_self.wire, &mine.contacts[FAB_SERVICE]);
+  if (!result && uma_self.wire) result = uma_wire_contact(uma_self.wire, &mine.contacts[FAB_SERVICE]);
   if (!result && uma_job_joined()) result = uma_job_gather("contacts", &mine, sizeof mine, all);
   else if (!result) result = ask_keeper(from->exchange_fd, &mine, all);
   if (!result && !is_complete(all)) result = uma_fail(-ENOTCONN, "a device ended without calling uma_init");
   if (!result) result = uma_mailboxes_connect(all->contacts);
-  if (!result) result = uma_wire_connect(uma_self.wire, all->contacts);
+  if (!result && uma_self.wire) result = uma_wire_connect(uma_self.wire, all->contacts);
   free(all);
   return result;
 }
