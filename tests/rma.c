@@ -6,8 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "tests/command.h"
-#include "tests/session.h"
+#include "tests/hosts.h"
 
 #define MEMORY ((size_t)32 << 20)
 #define MOST (((size_t)5 << 20) + 3)
@@ -137,14 +136,13 @@ Test(rma, copies_by_streams_and_rows)
 /* The home computes and never calls the library: its window is reached all the same. */
 static int compute_meanwhile(void *unused)
 {
-  volatile uint64_t *word = uma_alloc_symmetric(sizeof *word);
-  uint64_t one = 1, zero = 0;
+  uint64_t *word = uma_alloc_symmetric(sizeof *word), *theirs = uma_symmetric(word, 1), zero = 0;
   CHECK(word && !uma_barrier());
   if (uma_device() == 0) {
-    for (int i = 0; i < 200; i++) CHECK(!uma_get(&zero, (void *)uma_symmetric((void *)word, 1), 8) && zero == 0);
-    CHECK(!uma_put(uma_symmetric((void *)word, 1), &one, sizeof one));
+    for (int i = 0; i < 30; i++) CHECK(!uma_get(&zero, theirs, sizeof zero) && zero == 0);
+    uma_st(theirs, (uint64_t)1);
   } else if (uma_device() == 1) {
-    while (!*word) continue;
+    while (!__atomic_load_n(word, __ATOMIC_ACQUIRE)) continue;
   }
   return uma_barrier();
 }
@@ -339,6 +337,18 @@ Test(rma, messages_collectives_and_locks_go_on)
 {
   run_shapes(talk);
   run_shapes(lock);
+}
+
+/* PMIx, too, exchanges what the endpoints must know of each other. */
+Test(rma, under_a_launcher)
+{
+  char line[256], *said;
+  snprintf(line, sizeof line,
+           "-n 2 -x UMA_MODE=stacked -x UMA_SERVERS=2 -x UMA_FABRIC=ofi -x UMA_MEMORY=32M " HOSTS_SANITIZED "%s/tests/programs/windows",
+           session_build());
+  cr_expect_eq(hosts_run_on_one(line, &said), 0, "%s", said);
+  cr_expect(strstr(said, "windows are right"), "%s", said);
+  free(said);
 }
 
 Test(rma, other_providers_carry_it)

@@ -325,7 +325,7 @@ static int progress(struct uma_mailbox *box)
   if (box->shm) happened += box->shm->ops->progress(box->shm);
   if (box->net) happened += box->net->ops->progress(box->net);
   if (box->parcels) free_parcels(box);
-  if (happened) uma_crossing();
+  uma_crossing(); /* also when nothing seems to have happened: what others do to this window by RMA is not counted */
   return happened;
 }
 
