@@ -213,7 +213,8 @@ int bench_spawn(const struct bench_session *session, void (*function)(void *argu
                                          : session->mode == UMA_MODE_STACKED ? 2
                                                                              : 1,
                               .hosts = session->hosts ? session->hosts : 1,
-                              .provider = session->hosts ? BARE_PROVIDER : NULL,
+                              .fabric = session->rma ? UMA_FABRIC_OFI : UMA_FABRIC_URING,
+                              .provider = session->hosts || session->rma ? BARE_PROVIDER : NULL,
                               .memory = session->memory ? session->memory : 256 * MiB,
                               .timeout = SESSION_SECONDS,
                               .profile = bench_run.profile,

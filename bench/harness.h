@@ -113,6 +113,7 @@ struct bench_session {
   int mode;             /* UMA_MODE_SUPERNODE or UMA_MODE_STACKED */
   int servers;          /* 0: in mode stacked two, of half the devices each, else one */
   int hosts;            /* that share no memory, and talk by libfabric over loopback; 0: 1 */
+  bool rma;             /* stacked servers reach each other's windows by libfabric over loopback */
   size_t memory;        /* of a window; 0: 256 MiB */
   int hugepages;        /* 0: never */
   const char *protocol; /* of coherent caches, 1 MiB each; NULL: none, windows are mapped as they are */

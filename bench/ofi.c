@@ -1,14 +1,17 @@
-/* The fabric between hosts: put and get of the fabric `ofi`, beside a bare loop over libfabric.
+/* Windows over a network: put and get of the fabric `ofi`, and uma_put and uma_get of a session of stacked servers that it joins (--fabric ofi), each
+ * beside a bare loop over libfabric.
  *
  * Both use the same provider, the same kind of endpoint (FI_EP_RDM on loopback, with a completion queue on which one could sleep),
  * registered memory, and puts that are complete when their bytes are in the other device's memory; both spin on their queue, and
- * device 1 only keeps its own endpoint moving meanwhile. So the difference is what the fabric adds. The path `spin` is the bare loop with a
+ * device 1 only keeps its own endpoint moving meanwhile; in the session its copy engine does that, and its program sleeps. So the difference is what
+ * the fabric, or the library, adds. The path `spin` is the bare loop with a
  * queue on which nobody can sleep: tcp then asks each connection itself instead of asking the kernel which of them has something,
- * which is faster for one connection and not for many. Here the fabric is used without a session of several hosts around it. */
+ * which is faster for one connection and not for many. */
 #include "bench/harness.h"
 
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "bench/bare_link.h"
 #include "fabric/fabric.h"
@@ -29,7 +32,7 @@ struct line {
   struct meeting *meeting;
   struct fab_endpoint *endpoint;
   struct bare_link *raw;
-  unsigned char *local;
+  unsigned char *local, *theirs; /* theirs: in a session, in the window of device 1 */
   size_t bytes;
   long *stretches; /* of this device */
 };
@@ -90,7 +93,36 @@ static void get(void *context, long count)
   end_stretch(line);
 }
 
-/* ---- the case */
+static void sleep_meanwhile(struct line *line)
+{
+  while (goes_on(line)) nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+  ++*line->stretches;
+}
+
+static void session_put(void *context, long count)
+{
+  struct line *line = context;
+  if (uma_device()) return sleep_meanwhile(line);
+  for (long i = 0; i < count; i++) bench_check(uma_put(line->theirs, line->local, line->bytes), "uma_put");
+  end_stretch(line);
+}
+
+static void session_get(void *context, long count)
+{
+  struct line *line = context;
+  if (uma_device()) return sleep_meanwhile(line);
+  for (long i = 0; i < count; i++) bench_check(uma_get(line->local, line->theirs, line->bytes), "uma_get");
+  end_stretch(line);
+}
+
+/* ---- the cases */
+
+struct ways { /* what is compared with the bare loop */
+  const char *put_bench, *get_bench;
+  void (*put)(void *, long), (*get)(void *, long);
+};
+static const struct ways fabric_ways = {"ofi.put", "ofi.get", put, get},
+                         session_ways = {"ofi.rma.put", "ofi.rma.get", session_put, session_get};
 
 static void lost(void *context, int device, bool in_order)
 {
@@ -134,47 +166,72 @@ static void compare(struct line *lines, const char *bench, int metric, void (*ou
 }
 
 /* One size, everything about it. */
-static void measure(struct line *lines, size_t bytes)
+static void measure(struct line *lines, const struct ways *ways, size_t bytes)
 {
   int metric = bytes == MOST ? BENCH_LATENCY | BENCH_BANDWIDTH : BENCH_LATENCY;
   lines[SLEEPY].bytes = lines[SPINNING].bytes = bytes;
-  verify(&lines[SLEEPY], put, get);
+  verify(&lines[SLEEPY], ways->put, ways->get);
   verify(&lines[SLEEPY], raw_put, raw_get);
   verify(&lines[SPINNING], raw_put, raw_get);
-  compare(lines, "ofi.put", metric, put, raw_put);
-  compare(lines, "ofi.get", metric, get, raw_get);
+  compare(lines, ways->put_bench, metric, ways->put, raw_put);
+  compare(lines, ways->get_bench, metric, ways->get, raw_get);
 }
 
-static void body(void *meeting)
+/* first: how it is reached by what is compared. */
+static void measure_all(const struct line *first, const struct ways *ways, const size_t *sizes, size_t count)
 {
-  static unsigned char local[MOST];
-  static const size_t sizes[] = {8, 64, 512, 4 * KiB, 32 * KiB, 256 * KiB, MOST}; /* peer_mpi.c has the same */
   struct bare_link raws[RAWS];
-  long stretches = 0;
-  struct line lines[RAWS] = {{.meeting = meeting, .local = local, .stretches = &stretches}};
-  fabric_meet(&lines[SLEEPY]);
-  lines[SPINNING] = lines[SLEEPY];
+  struct line lines[RAWS] = {*first, *first};
   for (int which = 0; which < RAWS; which++) {
     enum fi_wait_obj wait = which == SLEEPY ? FI_WAIT_FD : FI_WAIT_NONE;
     bare_link_open(&raws[which], wait, lines[0].meeting->raw_windows[uma_device()][which], MOST, lines[0].meeting->raw_contacts[which]);
     lines[which].raw = &raws[which];
   }
-  for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) measure(lines, sizes[i]);
-  fab_ofi.close(lines[SLEEPY].endpoint);
+  for (size_t i = 0; i < count; i++) measure(lines, ways, sizes[i]);
+  if (first->endpoint) fab_ofi.close(first->endpoint);
   bench_barrier();
   for (int which = 0; which < RAWS; which++) bare_link_close(&raws[which]);
 }
 
-static int run_ofi(void)
+static void fabric_body(void *meeting)
 {
-  struct bench_session session = {.devices = 2, .mode = UMA_MODE_SUPERNODE};
+  static unsigned char local[MOST];
+  static const size_t sizes[] = {8, 64, 512, 4 * KiB, 32 * KiB, 256 * KiB, MOST}; /* peer_mpi.c has the same */
+  struct line line = {.meeting = meeting, .local = local, .stretches = &(long){0}};
+  fabric_meet(&line);
+  measure_all(&line, &fabric_ways, sizes, sizeof sizes / sizeof sizes[0]);
+}
+
+static void session_body(void *meeting)
+{
+  static unsigned char local[MOST];
+  static const size_t sizes[] = {8, 4 * KiB, MOST};
+  struct line line = {.meeting = meeting, .local = local, .stretches = &(long){0}};
+  line.theirs = uma_symmetric(uma_alloc_symmetric(MOST), 1);
+  bench_require(line.theirs, "no window: %s", uma_last_error());
+  measure_all(&line, &session_ways, sizes, sizeof sizes / sizeof sizes[0]);
+}
+
+static int run(const struct bench_session *session, void (*body)(void *))
+{
   struct meeting *meeting = bench_map(sizeof *meeting);
-  int result = meeting ? bench_spawn(&session, body, meeting) : -EIO;
+  int result = meeting ? bench_spawn(session, body, meeting) : -EIO;
   bench_unmap(meeting, sizeof *meeting);
   return result;
 }
 
+static int run_fabric(void)
+{
+  return run(&(struct bench_session){.devices = 2, .mode = UMA_MODE_SUPERNODE}, fabric_body);
+}
+
+static int run_session(void)
+{
+  return run(&(struct bench_session){.devices = 2, .mode = UMA_MODE_STACKED, .rma = true, .memory = 16 * MiB}, session_body);
+}
+
 const struct bench_case bench_ofi_cases[] = {
-    {"ofi.rma", "put and get of the fabric between hosts, and of bare libfabric, both over " BARE_PROVIDER " on loopback", run_ofi},
+    {"ofi.rma", "put and get of the fabric between hosts, and of bare libfabric, both over " BARE_PROVIDER " on loopback", run_fabric},
+    {"ofi.rma.session", "uma_put and uma_get between stacked servers with --fabric ofi, and bare libfabric", run_session},
     {NULL, NULL, NULL},
 };

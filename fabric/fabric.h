@@ -70,6 +70,8 @@ struct fab_sink {
   /* The link to `device` is gone; every message that comes later from or goes to it fails. Called once for a device. in_order: it has closed
    * its endpoints, as far as they spoke with this one, and everything that it sent has come (only ofi can tell). */
   void (*lost)(void *context, int device, bool in_order);
+  /* Is `device` known to be lost by other means? Asked while put, get or atomic waits inside; NULL: nobody can tell. */
+  bool (*is_lost)(void *context, int device);
 };
 
 struct fab_sim;
@@ -118,7 +120,8 @@ struct fab_ops {
   /* RMA. Offsets are from the beginning of the device's window, and are checked by the caller. */
   int (*put)(struct fab_endpoint *endpoint, int device, uint64_t offset, const void *local, size_t bytes);
   int (*get)(struct fab_endpoint *endpoint, int device, uint64_t offset, void *local, size_t bytes);
-  /* `size` is 1, 2, 4 or 8 for load and store, 4 or 8 otherwise; `old` may be NULL for a store. */
+  /* `size` is 1, 2, 4 or 8 for load and store, 4 or 8 otherwise; `old` may be NULL for a store. Atomic also with what the home's own processor
+   * does by its atomic instructions. */
   int (*atomic)(struct fab_endpoint *endpoint, enum fab_atomic op, int device, uint64_t offset, size_t size, uint64_t operand,
                 uint64_t expected, uint64_t *old);
 

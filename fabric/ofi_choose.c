@@ -2,7 +2,8 @@
  *
  * A provider must offer reliable unconnected endpoints (FI_EP_RDM) with messages that keep their order and one-sided reads and writes;
  * libfabric lists those that do, the best first. The first one is taken that is not passed over; the reasons are in the table below, and
- * a provider that is named is taken in any case. Atomics are welcome and not required, because a home can carry them out itself.
+ * a provider that is named is taken in any case. Atomics are welcome and not required, because a home can carry them out itself; they are used
+ * only where they are atomic with the home's processor, too.
  *
  * An endpoint listens on one address only: loopback, unless an interface was asked for. Providers whose addresses are none of the
  * Internet's (shm, efa, psm3 ...) choose their own.
@@ -161,10 +162,20 @@ static bool can(struct fid_domain *domain, enum fi_datatype type, enum fi_op op,
   return fi_query_atomic(domain, type, op, &attributes, flags) == 0 && attributes.count > 0;
 }
 
-/* Those of ofi_rxd are left alone: with libfabric 1.17 they end in its own segmentation fault. */
+/* Providers whose atomics are locked instructions of the home's processor, carried out there in software (in libfabric's sources: util_atomic.c
+ * and who calls it), and so atomic with those of the home's own threads. fi_atomic(3) promises no such thing, and NICs do not keep
+ * it. ofi_rxd is left out: with libfabric 1.17 its atomics end in its own segmentation fault. */
+static bool is_of_the_processor(const struct fi_info *info)
+{
+  static const char *const parts[] = {"ofi_rxm", "sockets", "shm"};
+  for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+    if (strstr(info->fabric_attr->prov_name, parts[i])) return true;
+  return false;
+}
+
 bool fab_ofi_has_atomics(const struct fi_info *info, struct fid_domain *domain)
 {
-  if (!(info->caps & FI_ATOMIC) || strstr(info->fabric_attr->prov_name, "ofi_rxd")) return false;
+  if (!(info->caps & FI_ATOMIC) || !is_of_the_processor(info)) return false;
   static const enum fi_datatype types[] = {FI_UINT8, FI_UINT16, FI_UINT32, FI_UINT64};
   static const enum fi_op ops[] = {FI_ATOMIC_READ, FI_ATOMIC_WRITE, FI_SUM, FI_BAND, FI_BOR, FI_BXOR};
   bool all = can(domain, FI_UINT32, FI_CSWAP, FI_COMPARE_ATOMIC) && can(domain, FI_UINT64, FI_CSWAP, FI_COMPARE_ATOMIC);
@@ -198,7 +209,7 @@ static void describe(const struct fi_info *info, const char *source, bool chosen
   snprintf(provider->domain, sizeof provider->domain, "%s", info->domain_attr->name);
   const char *place = chosen ? "the first that fits" : against ? against : later ? "fits, listed later" : "fits";
   snprintf(provider->remark, sizeof provider->remark, "%s%s", place,
-           full && opens_with_atomics(full) ? "" : "; no atomics: the home carries them out");
+           full && opens_with_atomics(full) ? "" : "; no atomics for us: the home carries them out");
   if (full) fi_freeinfo(full);
 }
 

@@ -9,8 +9,8 @@
  * memory (FI_DELIVERY_COMPLETE), so a message that is sent afterwards may speak of them. If the device is lost in between, the operation
  * may stay with the provider: its struct is abandoned to the endpoint, and `local` of a get may still be written until close.
  *
- * Atomics are the provider's where it has all that are needed (software providers carry them out with the home's processor atomics);
- * else a message asks the home, whose endpoint answers in progress. Memory of this device itself is just memory.
+ * Atomics are the provider's where it has all that are needed and carries them out by the home's processor (ofi_choose.c says why); else a
+ * message asks the home, whose endpoint answers in progress. Memory of this device itself is just memory.
  */
 #include "fabric/ofi.h"
 
@@ -117,12 +117,20 @@ static int begin_access(struct fab_ofi_endpoint *e, const struct fab_ofi_peer *p
   return 0;
 }
 
+/* The layer above may know; it cannot say so by lose() meanwhile. */
+static void ask_above(struct fab_ofi_endpoint *e, int device)
+{
+  const struct fab_sink *sink = &e->config.sink;
+  if (sink->is_lost && sink->is_lost(sink->context, device)) fab_ofi_fail(e, device);
+}
+
 /* One look for news; false: the home is lost. */
 static bool look(struct fab_ofi_endpoint *e, const struct fab_ofi_peer *peer, unsigned *idle)
 {
   if (fab_ofi_poll(e)) *idle = 0;
   else if (++*idle % SPINS == 0) {
     fab_ofi_progress(&e->base);
+    ask_above(e, fab_ofi_device_of(e, peer));
     if (*idle % YIELD_SPINS == 0) sched_yield();
   }
   return !fab_ofi_gone(e, peer);

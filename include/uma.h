@@ -50,6 +50,7 @@ struct uma_config {
 
 /* Values of the CHOICE fields, in the order of the table's words. */
 enum { UMA_MODE_SUPERNODE = 1, UMA_MODE_STACKED };
+enum { UMA_FABRIC_URING = 1, UMA_FABRIC_OFI };
 enum { UMA_COHERENCE_NONE = 1, UMA_COHERENCE_LINE, UMA_COHERENCE_PAGE };
 enum { UMA_FAULTS_AUTO = 1, UMA_FAULTS_SIGNAL, UMA_FAULTS_THREAD };
 enum { UMA_SHARERS_FULL = 1, UMA_SHARERS_LIMITED, UMA_SHARERS_COARSE };
@@ -101,8 +102,9 @@ const char *uma_last_error(void);    /* one sentence on the calling thread's las
 enum uma_path {
   UMA_PATH_SELF = 1, /* this device's own memory */
   UMA_PATH_MAP,      /* mapped: reached by this processor's own load and store */
-  UMA_PATH_RMA,      /* on another host: reached through coherent caches over a network */
-  UMA_PATH_MSG,      /* another coherence domain: reached by messages only */
+  UMA_PATH_RMA, /* over a network, without a message to its program: on another host of this coherence domain, through coherent caches; in
+                        another domain with --fabric ofi, by uma_get, uma_put, uma_copy and the atomics, which read and write the window itself */
+  UMA_PATH_MSG, /* another coherence domain: reached by messages only */
 };
 
 int uma_device(void);       /* this device, 0 .. uma_device_count() - 1; -EINVAL outside of a session */
@@ -198,8 +200,8 @@ int uma_counters(int device, struct uma_counters *counters);
  *     uma_ld(p)  uma_st(p, v)                       any scalar
  *     uma_swap(p, v)  uma_cas(p, expected, v)       4 and 8 bytes; both return the old value, cas stored if it was `expected`
  *     uma_fetch_add|and|or|xor(p, v)                32 and 64 bit integers; return the old value
- * Loads acquire, stores release, the rest is sequentially consistent. Where memory is reached by messages they are
- * carried out by the home device; if that is lost the process ends with a message, as for an illegal plain access. */
+ * Loads acquire, stores release, the rest is sequentially consistent. Where memory is reached by messages or by RMA they are atomic with
+ * those of its home as well, and if that is lost the process ends with a message, as for an illegal plain access. */
 
 enum uma_atomic {
   UMA_ATOMIC_LOAD,
@@ -320,7 +322,8 @@ static inline int uma_put(void *global, const void *local, size_t bytes)
 }
 
 /* Any to any: windows of any domain, or private memory. Inside a domain the bytes move once. Across domains they are staged as
- * stacked servers do it: device memory, bounce buffer, socket, bounce buffer, device memory, in chunks that overlap. */
+ * stacked servers do it: device memory, bounce buffer, socket, bounce buffer, device memory, in chunks that overlap; with --fabric ofi they are
+ * read from or written to the other domain's window directly, and through a buffer of this device where both ends are in other domains. */
 int uma_copy(void *dst, const void *src, size_t bytes);
 
 /* `height` rows of `width` bytes; a row begins `dst_pitch` and `src_pitch` bytes after the one before it.

@@ -315,9 +315,9 @@ Test(bench, page_faults_and_their_bare_operations_are_measured, .timeout = 120)
 
 Test(bench, the_fabric_between_hosts_is_measured_beside_bare_libfabric, .timeout = 120)
 {
-  static const char *const benches[] = {"ofi.put", "ofi.get"}, *const paths[] = {"rma", "raw", "spin"};
+  static const char *const benches[] = {"ofi.put", "ofi.get", "ofi.rma.put", "ofi.rma.get"}, *const paths[] = {"rma", "raw", "spin"};
   struct bench_rows rows = run_into_rows("ofi.rma");
-  for (int i = 0; i < 6; i++) {
+  for (int i = 0; i < 12; i++) {
     const char *bench = benches[i / 3], *path = paths[i % 3];
     cr_expect(bench_rows_find(&rows, bench, path, NULL, 2, 8, "latency"), "%s %s", bench, path);
     cr_expect(bench_rows_find(&rows, bench, path, NULL, 2, 4096, "latency"), "%s %s", bench, path);

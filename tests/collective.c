@@ -197,17 +197,26 @@ static int try(const struct trial *asked, struct uma_stream *stream)
 struct shape {
   int devices, servers;
   bool stacked;
+  const char *provider; /* of libfabric, between domains; NULL: sockets */
 };
-static const struct shape shapes[] = {{1, 1, 0}, {2, 1, 0}, {3, 1, 0}, {4, 2, 0}, {5, 1, 0}, {8, 1, 0},
-                                      {2, 2, 1}, {3, 2, 1}, {3, 3, 1}, {5, 2, 1}, {5, 3, 1}, {8, 3, 1}};
+static const struct shape shapes[] = {{1, 1, 0, NULL}, {2, 1, 0, NULL}, {3, 1, 0, NULL}, {4, 2, 0, NULL}, {5, 1, 0, NULL},
+                                      {8, 1, 0, NULL}, {2, 2, 1, NULL}, {3, 2, 1, NULL}, {3, 3, 1, NULL}, {5, 2, 1, NULL},
+                                      {5, 3, 1, NULL}, {8, 3, 1, NULL}, {5, 3, 1, "net"}};
+
+static struct uma_config config_of(const struct shape *shape, int hosts)
+{
+  return (struct uma_config){.servers = shape->servers,
+                             .hosts = hosts,
+                             .mode = shape->stacked ? UMA_MODE_STACKED : UMA_MODE_SUPERNODE,
+                             .fabric = shape->provider ? UMA_FABRIC_OFI : UMA_FABRIC_URING,
+                             .provider = shape->provider,
+                             .memory = 64 << 20,
+                             .timeout = 120};
+}
 
 static void spawn(const struct shape *shape, int (*function)(void *), void *argument)
 {
-  struct uma_config config = {.servers = shape->servers,
-                              .hosts = session_hosts(shape->devices, shape->servers),
-                              .mode = shape->stacked ? UMA_MODE_STACKED : UMA_MODE_SUPERNODE,
-                              .memory = 64 << 20,
-                              .timeout = 120};
+  struct uma_config config = config_of(shape, session_hosts(shape->devices, shape->servers));
   int result = uma_spawn(&config, shape->devices, function, argument);
   cr_assert_eq(result, 0, "%d devices on %d servers, %s: %d", shape->devices, shape->servers, shape->stacked ? "stacked" : "supernode",
                result);
@@ -296,9 +305,9 @@ static int every_operation(void *argument)
 
 Test(collective, types_and_operations)
 {
-  spawn(&(struct shape){2, 1, false}, every_operation, NULL);
-  spawn(&(struct shape){5, 1, false}, every_operation, NULL);
-  spawn(&(struct shape){5, 2, true}, every_operation, NULL);
+  spawn(&(struct shape){2, 1, false, NULL}, every_operation, NULL);
+  spawn(&(struct shape){5, 1, false, NULL}, every_operation, NULL);
+  spawn(&(struct shape){5, 2, true, NULL}, every_operation, NULL);
 }
 
 /* ---- Random trials */
@@ -356,8 +365,8 @@ static int many_devices(void *argument)
 
 Test(collective, many_more_devices_than_processors)
 {
-  spawn(&(struct shape){64, 1, false}, many_devices, NULL);
-  spawn(&(struct shape){33, 4, true}, many_devices, NULL);
+  spawn(&(struct shape){64, 1, false, NULL}, many_devices, NULL);
+  spawn(&(struct shape){33, 4, true, NULL}, many_devices, NULL);
 }
 
 /* ---- Two channels at once */
@@ -382,9 +391,9 @@ static int both_channels(void *argument)
 
 Test(collective, streams_and_callers_do_not_disturb_each_other)
 {
-  spawn(&(struct shape){2, 1, false}, both_channels, NULL);
-  spawn(&(struct shape){4, 1, false}, both_channels, NULL);
-  spawn(&(struct shape){4, 2, true}, both_channels, NULL);
+  spawn(&(struct shape){2, 1, false, NULL}, both_channels, NULL);
+  spawn(&(struct shape){4, 1, false, NULL}, both_channels, NULL);
+  spawn(&(struct shape){4, 2, true, NULL}, both_channels, NULL);
 }
 
 /* ---- Nothing, and nonsense */
@@ -398,8 +407,8 @@ static int nothing(void *argument)
 
 Test(collective, nothing_to_do)
 {
-  spawn(&(struct shape){3, 1, false}, nothing, NULL);
-  spawn(&(struct shape){3, 2, true}, nothing, NULL);
+  spawn(&(struct shape){3, 1, false, NULL}, nothing, NULL);
+  spawn(&(struct shape){3, 2, true, NULL}, nothing, NULL);
 }
 
 #define REFUSED(call, word) \
@@ -440,9 +449,9 @@ static int foreign_window(void *argument)
 
 Test(collective, nonsense_is_refused_before_anything_is_exchanged)
 {
-  spawn(&(struct shape){3, 1, false}, nonsense, NULL);
-  spawn(&(struct shape){3, 3, true}, nonsense, NULL);
-  spawn(&(struct shape){4, 2, true}, foreign_window, NULL);
+  spawn(&(struct shape){3, 1, false, NULL}, nonsense, NULL);
+  spawn(&(struct shape){3, 3, true, NULL}, nonsense, NULL);
+  spawn(&(struct shape){4, 2, true, NULL}, foreign_window, NULL);
 }
 
 Test(collective, outside_of_a_session)
@@ -471,13 +480,10 @@ static int lose_one(void *argument)
 Test(collective, a_lost_device_ends_the_wait)
 {
   _Atomic int *told = mmap(NULL, 2 * sizeof *told, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  static const struct shape lossy[] = {{2, 1, false}, {6, 1, false}, {5, 2, true}};
-  for (int i = 0; i < 3; i++) {
-    struct uma_config config = {.servers = lossy[i].servers,
-                                .mode = lossy[i].stacked ? UMA_MODE_STACKED : UMA_MODE_SUPERNODE,
-                                .on_failure = UMA_ON_FAILURE_CONTINUE,
-                                .memory = 1 << 20,
-                                .timeout = 60};
+  static const struct shape lossy[] = {{2, 1, false, NULL}, {6, 1, false, NULL}, {5, 2, true, NULL}, {5, 2, true, "net"}};
+  for (int i = 0; i < 4; i++) {
+    struct uma_config config = config_of(&lossy[i], 1);
+    config.on_failure = UMA_ON_FAILURE_CONTINUE;
     atomic_store(&told[0], 0);
     atomic_store(&told[1], 0);
     cr_assert_eq(uma_spawn(&config, lossy[i].devices, lose_one, (void *)told), 128 + SIGKILL);

@@ -69,7 +69,7 @@ static int net_open(struct net *net, int device)
   struct end *end = &net->ends[device];
   struct fab_config config = {.device = device, .devices = DEVICES, .count = DEVICES, .sim = net->sim, .windows = net->windows[0]};
   config.window_bytes = WINDOW;
-  config.sink = (struct fab_sink){end, on_arrive, on_complete, on_lost};
+  config.sink = (struct fab_sink){.context = end, .arrive = on_arrive, .complete = on_complete, .lost = on_lost};
   end->net = net;
   end->device = device;
   return fab_sim.open(&config, &end->endpoint);

@@ -235,7 +235,7 @@ int node_open(struct node *node, struct world *world, int device)
   node->end = &node->first;
   struct fab_config config = world->config;
   config.device = device;
-  config.sink = (struct fab_sink){node, on_arrive, on_complete, on_lost};
+  config.sink = (struct fab_sink){.context = node, .arrive = on_arrive, .complete = on_complete, .lost = on_lost};
   config.listen_fd = world->listen_fd[device];
   config.wake_fds = world->wake_fds ? world->wake_fd : NULL;
   int error = node->ops->open(&config, &node->endpoint);

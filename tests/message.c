@@ -150,6 +150,7 @@ Test(message, threads_may_send_and_receive_at_once)
 {
   session_run(2, 1, UMA_MODE_SUPERNODE, threads, NULL);
   session_run(2, 2, UMA_MODE_STACKED, threads, NULL);
+  session_run_over("tcp;ofi_rxm", 2, 2, UMA_MODE_STACKED, threads, NULL);
 }
 
 static int wait_for_lost(void *argument)

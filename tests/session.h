@@ -32,16 +32,27 @@ static inline int session_hosts(int devices, int servers)
   return hosts > 0 && hosts <= devices && devices <= 16 && (servers == 1 || servers % hosts == 0) ? hosts : 1;
 }
 
-/* Runs the function as every device and expects all to succeed. */
-static inline void session_run(int devices, int servers, int mode, int (*function)(void *), void *argument)
+/* Runs the function as every device and expects all to succeed. provider: of libfabric, which then carries what crosses domains; NULL: sockets. */
+static inline void session_run_over(const char *provider, int devices, int servers, int mode, int (*function)(void *), void *argument)
 {
-  struct uma_config config = {
-      .servers = servers, .hosts = session_hosts(devices, servers), .mode = mode, .memory = (size_t)64 << 20, .timeout = 120};
+  struct uma_config config = {.servers = servers,
+                              .hosts = session_hosts(devices, servers),
+                              .mode = mode,
+                              .fabric = provider ? UMA_FABRIC_OFI : UMA_FABRIC_URING,
+                              .provider = provider,
+                              .memory = (size_t)64 << 20,
+                              .timeout = 120};
   int result = uma_spawn(&config, devices, function, argument);
-  cr_assert_eq(result, 0, "%d devices in %d servers, mode %d: %d (%s)", devices, servers, mode, result, result < 0 ? uma_last_error() : "");
+  cr_assert_eq(result, 0, "%d devices in %d servers, mode %d, provider %s: %d (%s)", devices, servers, mode, provider ? provider : "-",
+               result, result < 0 ? uma_last_error() : "");
 }
 
-/* On one device, on several, with more than there are processors, and in several coherence domains. */
+static inline void session_run(int devices, int servers, int mode, int (*function)(void *), void *argument)
+{
+  session_run_over(NULL, devices, servers, mode, function, argument);
+}
+
+/* On one device, on several, with more than there are processors, and in several coherence domains, which sockets join or libfabric. */
 static inline void session_run_shapes(int (*function)(void *), void *argument)
 {
   session_run(1, 1, UMA_MODE_SUPERNODE, function, argument);
@@ -49,6 +60,8 @@ static inline void session_run_shapes(int (*function)(void *), void *argument)
   session_run(5, 2, UMA_MODE_SUPERNODE, function, argument);
   session_run(2, 2, UMA_MODE_STACKED, function, argument);
   session_run(5, 2, UMA_MODE_STACKED, function, argument);
+  session_run_over("tcp;ofi_rxm", 2, 2, UMA_MODE_STACKED, function, argument);
+  session_run_over("net", 5, 2, UMA_MODE_STACKED, function, argument);
 }
 
 /* Where `uma` and the examples were built. */

@@ -1,4 +1,5 @@
-/* Two hosts of two devices each, with a network between them: stress, litmus tests and kernels over it, and what waits when its link is cut. */
+/* Two hosts of two devices each, with a network between them: stress, litmus tests, kernels and windows of stacked servers over it, and what waits
+ * when its link is cut. */
 #include <glob.h>
 #include <jansson.h>
 
@@ -149,6 +150,15 @@ Test(two_hosts, kernels)
   expect_said("UMA_COHERENCE=page UMA_MEMORY=64M", "tests/parmacs_macros 4 once", 1, "all macros, 4 processes");
 }
 
+/* ---- Windows of other domains */
+
+Test(two_hosts, windows_of_stacked_servers_by_rma)
+{
+  expect_said("UMA_MODE=stacked UMA_FABRIC=ofi UMA_MEMORY=32M", "tests/programs/windows", 4, "windows are right");
+  expect_said("UMA_MODE=stacked UMA_FABRIC=ofi UMA_SERVERS=4 UMA_PROVIDER=net UMA_MEMORY=32M", "tests/programs/windows", 4,
+              "windows are right");
+}
+
 /* ---- The cut */
 
 /* All four devices say of each of the waits that it ended with the error, and that they are done; `pages` loads ended their threads instead. */
@@ -183,4 +193,5 @@ Test(two_hosts, the_cut_ends_all_waits_in_mode_page)
 Test(two_hosts, the_cut_ends_all_waits_of_stacked_servers)
 {
   cut(SILENT "UMA_MODE=stacked UMA_SERVERS=2", (const char *const[]){ALL, "get and put", NULL}, 0);
+  cut(SILENT "UMA_MODE=stacked UMA_SERVERS=2 UMA_FABRIC=ofi", (const char *const[]){ALL, "get and put", NULL}, 0);
 }

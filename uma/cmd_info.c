@@ -55,13 +55,21 @@ static void print_nodes(void)
   }
 }
 
+static const char *use_of(const struct fab_ops *fabric)
+{
+  if (fabric == &fab_shm) return "within a domain on one host";
+  if (fabric == &fab_uring) return "between domains (--mode stacked)";
+  if (fabric == &fab_ofi) return "between hosts of a domain; between domains with --fabric ofi, whose windows it reads and writes (RMA)";
+  return "no hardware: simulated, for tests and uma check --random";
+}
+
 static void print_fabrics(void)
 {
   int refused = fab_uring_available();
   const struct fab_ops *fabric;
   for (int i = 0; (fabric = fab_at(i)); i++) {
     bool missing = fabric == &fab_uring && refused;
-    const char *remark = missing ? "not available: " : fabric == &fab_sim ? "no hardware: simulated, for tests and uma check --random" : "";
+    const char *remark = missing ? "not available: " : use_of(fabric);
     printf("fabric %-8s %s%s%s%s%s\n", fabric->name, fabric->capabilities & FAB_MAP ? "MAP " : "",
            fabric->capabilities & FAB_RMA ? "RMA " : "", fabric->capabilities & FAB_MSG ? "MSG " : "", remark,
            missing ? strerror(-refused) : "");

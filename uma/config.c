@@ -266,6 +266,15 @@ static int check_hosts(const struct uma_config *config, int devices)
   return 0;
 }
 
+static int check_fabric(const struct uma_config *config)
+{
+  bool crossed = config->hosts > 1 || (config->mode == UMA_MODE_STACKED && config->servers > 1);
+  if (config->fabric == UMA_FABRIC_URING || crossed) return 0;
+  return uma_fail(-EINVAL,
+                  "fabric: ofi is not valid with one coherence domain on one host, as it carries what crosses these; expected uring, or "
+                  "--mode stacked with several --servers or --hosts");
+}
+
 /* The machine that is modelled, if any, has to have a device for each of the session's. */
 static int check_profile(const struct uma_config *config, int devices, size_t *bytes, uint64_t *digest)
 {
@@ -292,7 +301,7 @@ int uma_config_shape(const struct uma_config *config, int devices, struct uma_sh
     return -EINVAL;
   if (devices < 1 || devices > UMA_MAX_DEVICES)
     return uma_fail(-EINVAL, "devices: %d is not valid; expected 1 to %d", devices, UMA_MAX_DEVICES);
-  if (check_hosts(config, devices)) return -EINVAL;
+  if (check_hosts(config, devices) || check_fabric(config)) return -EINVAL;
   if (config->servers < 1 || config->servers > devices)
     return uma_fail(-EINVAL, "servers: %d is not valid; expected 1 to %d, the number of devices", config->servers, devices);
   size_t host = uma_host_memory();
@@ -318,6 +327,7 @@ int uma_config_shape(const struct uma_config *config, int devices, struct uma_sh
       .servers = servers,
       .domains = domains,
       .groups = domains > config->hosts ? domains : config->hosts,
+      .fabric = config->fabric,
       .silence_ns = (uint64_t)(fmin(config->silence, 1e9) * 1e9),
       .base = base,
       .memory = memory,

@@ -83,24 +83,25 @@ static int ask_keeper(int fd, const struct card *mine, struct card *all)
 
 static bool is_complete(const struct card *all)
 {
+  enum fab_channel channel = uma_shape_is_by_ofi(&uma_self.shape) ? FAB_APPLICATION : FAB_SERVICE;
   for (int d = 0; d < uma_self.shape.devices; d++)
-    if (!all[d].contacts[FAB_SERVICE].bytes) return false;
+    if (!all[d].contacts[channel].bytes) return false;
   return true;
 }
 
-/* Between domains mailboxes have sockets, which need no contacts; the modelled clock does. */
+/* Mailboxes that have sockets need no contacts, and give empty ones. */
 int uma_exchange_contacts(const struct uma_inheritance *from)
 {
   struct uma_wire *wire = uma_self.wire ? uma_self.wire : uma_self.clock_wire;
   struct card mine = {0}, *all = calloc((size_t)uma_self.shape.devices, sizeof *all);
   if (!all) return uma_fail(-ENOMEM, "no memory for the contacts of %d devices", uma_self.shape.devices);
-  int result = uma_self.wire ? uma_mailboxes_contact(mine.contacts) : 0;
-  if (!result) result = uma_wire_contact(wire, &mine.contacts[FAB_SERVICE]);
+  int result = uma_mailboxes_contact(mine.contacts);
+  if (!result && wire) result = uma_wire_contact(wire, &mine.contacts[FAB_SERVICE]);
   if (!result && uma_job_joined()) result = uma_job_gather("contacts", &mine, sizeof mine, all);
   else if (!result) result = ask_keeper(from->exchange_fd, &mine, all);
   if (!result && !is_complete(all)) result = uma_fail(-ENOTCONN, "a device ended without calling uma_init");
-  if (!result && uma_self.wire) result = uma_mailboxes_connect(all->contacts);
-  if (!result) result = uma_wire_connect(wire, all->contacts);
+  if (!result) result = uma_mailboxes_connect(all->contacts);
+  if (!result && wire) result = uma_wire_connect(wire, all->contacts);
   free(all);
   return result;
 }

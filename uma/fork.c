@@ -77,8 +77,7 @@ static int reopen_lifeline(void)
 static int reopen_mailbox(void)
 {
   struct uma_inheritance none = {.listen_fd = {-1, -1}};
-  uma_mailboxes_close();
-  memset(uma_self.mailbox, 0, sizeof uma_self.mailbox);
+  uma_mailbox_close(FAB_APPLICATION);
   return uma_mailboxes_open(&none);
 }
 

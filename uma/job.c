@@ -378,7 +378,7 @@ static int join(const struct decision *agreed, const struct share *share, int de
   const struct uma_shape *shape = &agreed->shape;
   if (shape->groups > 1) from.wake_fds = &fds[LISTS];
   if (shape->coherence == UMA_COHERENCE_PAGE) from.borrow_fds = &fds[LISTS + share->longest];
-  int result = shape->domains > 1 ? exchange_places(shape, &from) : 0;
+  int result = shape->domains > 1 && !uma_shape_is_by_ofi(shape) ? exchange_places(shape, &from) : 0;
   return result ? result : uma_session_join(&from);
 }
 

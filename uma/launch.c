@@ -70,7 +70,7 @@ struct keeper {
   int lifeline[UMA_MAX_DEVICES]; /* writing ends */
   pid_t pid[UMA_MAX_DEVICES];    /* 0 once it has ended */
   struct uma_output *output;     /* with tag_output */
-  struct uma_exchange *exchange; /* with several hosts in one domain */
+  struct uma_exchange *exchange; /* where groups are joined by fab_ofi */
   int started, running;
   int status; /* of the session so far */
   bool ending;
@@ -88,15 +88,14 @@ static int say_outcome(struct outcome *outcome, int error)
 
 /* ---- what devices inherit */
 
-static bool has_sockets(const struct keeper *k)
-{
-  return k->shape.domains > 1;
-}
-
-/* Of several hosts in one domain, or with modelled clocks. */
 static bool has_contacts(const struct keeper *k)
 {
-  return k->shape.groups > k->shape.domains || (k->shape.hosts > 1 && k->shape.clock_bytes);
+  return uma_shape_has_contacts(&k->shape);
+}
+
+static bool has_sockets(const struct keeper *k)
+{
+  return k->shape.groups > 1 && !uma_shape_is_by_ofi(&k->shape);
 }
 
 static struct uma_board *board_of(const struct keeper *k, int device)
@@ -116,7 +115,7 @@ static int create_listeners(struct keeper *k)
   if (refused)
     return uma_fail(refused,
                     "mode stacked sends messages by io_uring, which this system refuses (%s); allow it (kernel.io_uring_disabled, seccomp) "
-                    "or use --mode supernode",
+                    "or use --fabric ofi, or --mode supernode",
                     strerror(-refused));
   for (int d = 0; d < k->shape.devices; d++)
     for (int c = 0; c < UMA_MAILBOXES; c++) {

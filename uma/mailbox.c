@@ -13,6 +13,9 @@
  * Concurrency: everything of a mailbox, its endpoints included, is guarded by its mutex; upcalls run inside progress and so
  * under it. Only sleeping happens outside: announced before a last look at the endpoints, so that no arrival is missed.
  *
+ * Windows of other groups, where the network reads and writes them (--fabric ofi): a put, get or atomic waits inside of the endpoint, and so under
+ * the mutex; what arrives meanwhile comes by upcalls as always. At home the copy engine's thread moves the endpoint that exposes the window.
+ *
  * Lost devices: the board tells, progress passes it on to the endpoints once a device, and they end what was under way with it. A receive that no
  * message has matched yet is given up by who waits for it. */
 #include "uma/mailbox.h"
@@ -32,6 +35,7 @@
 
 #define PULL_BYTES ((size_t)32 << 10) /* from here on one copy and an answer beat two copies through the ring */
 #define ADDRESS_BITS 48
+#define PIECE_BYTES ((size_t)4 << 20) /* of a put or get, between which other threads of this channel have their turn */
 
 enum cookie_type { COOKIE_REQUEST, COOKIE_ARRIVAL };
 
@@ -277,12 +281,18 @@ static void lose_host(void *context, int device, bool in_order)
   for (int d = device; d < end; d++) uma_board_lose(uma_self.board, d);
 }
 
-/* Several hosts without caches: there are sockets between them, and nothing else watches. */
+/* Between domains there are sockets, and nothing else watches other hosts. */
 static void watch_by_uring(enum fab_channel channel, struct fab_config *config)
 {
   config->silence_ns = uma_self.shape.silence_ns;
   config->watch = channel == FAB_ENGINE && uma_self.shape.hosts > 1;
   if (config->watch) config->sink.lost = lose_host;
+}
+
+/* Who waits inside of an endpoint does not come to tell_lost. */
+static bool is_lost(void *context, int device)
+{
+  return uma_is_lost(device);
 }
 
 /* ---- moving */
@@ -315,7 +325,7 @@ static int progress(struct uma_mailbox *box)
   if (box->shm) happened += box->shm->ops->progress(box->shm);
   if (box->net) happened += box->net->ops->progress(box->net);
   if (box->parcels) free_parcels(box);
-  if (happened) uma_crossing();
+  uma_crossing(); /* also when nothing seems to have happened: what others do to this window by RMA is not counted */
   return happened;
 }
 
@@ -351,10 +361,10 @@ static void sleep_end(struct uma_mailbox *box)
   if (box->net) box->net->ops->sleep_end(box->net);
 }
 
-/* Sleeps until something arrives or wake_fd (unless -1) is readable. */
-static void mailbox_sleep(struct uma_mailbox *box, const struct uma_request *awaited, int wake_fd)
+/* Sleeps until something arrives or wake_fd (unless -1) is readable. Whether the network has something, as far as was seen. */
+static bool mailbox_sleep(struct uma_mailbox *box, const struct uma_request *awaited, int wake_fd)
 {
-  struct pollfd fds[3];
+  struct pollfd fds[3] = {{.fd = -1}};
   int count = 0;
   pthread_mutex_lock(&box->mutex);
   sleep_begin(box);
@@ -363,14 +373,15 @@ static void mailbox_sleep(struct uma_mailbox *box, const struct uma_request *awa
   if (!happened && !box->net && wake_fd < 0) {
     box->shm->ops->sleep(box->shm, UMA_SLEEP_NS);
   } else if (!happened) {
-    if (box->shm) fds[count++] = (struct pollfd){.fd = box->shm->ops->descriptor(box->shm), .events = POLLIN};
     if (box->net) fds[count++] = (struct pollfd){.fd = box->net->ops->descriptor(box->net), .events = POLLIN};
+    if (box->shm) fds[count++] = (struct pollfd){.fd = box->shm->ops->descriptor(box->shm), .events = POLLIN};
     if (wake_fd >= 0) fds[count++] = (struct pollfd){.fd = wake_fd, .events = POLLIN};
     poll(fds, (nfds_t)count, (int)(UMA_SLEEP_NS / 1000000));
   }
   pthread_mutex_lock(&box->mutex);
   sleep_end(box);
   pthread_mutex_unlock(&box->mutex);
+  return happened || (box->net && fds[0].revents);
 }
 
 static bool step(struct uma_request *request)
@@ -462,9 +473,9 @@ bool uma_mailbox_serve(struct uma_mailbox *box)
   return happened;
 }
 
-void uma_mailbox_rest(struct uma_mailbox *box, int wake_fd)
+bool uma_mailbox_rest(struct uma_mailbox *box, int wake_fd)
 {
-  mailbox_sleep(box, NULL, wake_fd);
+  return mailbox_sleep(box, NULL, wake_fd);
 }
 
 /* ---- starting */
@@ -631,6 +642,57 @@ int uma_mailbox_ask(struct uma_mailbox *box, int device, int op, uint64_t a, con
   return result;
 }
 
+/* ---- windows of other groups */
+
+static int access_result(int device, int error)
+{
+  uma_crossing();
+  if (!error) return 0;
+  if (error == -EHOSTDOWN) return uma_fail(error, "device %d was lost", device);
+  return uma_fail(error, "the window of device %d cannot be reached by the network: %s", device, strerror(-error));
+}
+
+static size_t next_piece(size_t left)
+{
+  return left < PIECE_BYTES ? left : PIECE_BYTES;
+}
+
+int uma_mailbox_put(struct uma_mailbox *box, int device, uint64_t offset, const void *local, size_t bytes)
+{
+  int error = 0;
+  uma_crossing();
+  for (size_t done = 0, piece; done < bytes && !error; done += piece) {
+    piece = next_piece(bytes - done);
+    pthread_mutex_lock(&box->mutex);
+    error = box->net->ops->put(box->net, device, offset + done, (const unsigned char *)local + done, piece);
+    pthread_mutex_unlock(&box->mutex);
+  }
+  return access_result(device, error);
+}
+
+int uma_mailbox_get(struct uma_mailbox *box, int device, uint64_t offset, void *local, size_t bytes)
+{
+  int error = 0;
+  uma_crossing();
+  for (size_t done = 0, piece; done < bytes && !error; done += piece) {
+    piece = next_piece(bytes - done);
+    pthread_mutex_lock(&box->mutex);
+    error = box->net->ops->get(box->net, device, offset + done, (unsigned char *)local + done, piece);
+    pthread_mutex_unlock(&box->mutex);
+  }
+  return access_result(device, error);
+}
+
+int uma_mailbox_atomic(struct uma_mailbox *box, enum fab_atomic op, int device, uint64_t offset, size_t size, uint64_t operand,
+                       uint64_t expected, uint64_t *old)
+{
+  uma_crossing();
+  pthread_mutex_lock(&box->mutex);
+  int error = box->net->ops->atomic(box->net, op, device, offset, size, operand, expected, old);
+  pthread_mutex_unlock(&box->mutex);
+  return access_result(device, error);
+}
+
 /* ---- opening */
 
 static int open_box(enum fab_channel channel, const struct uma_inheritance *from, struct uma_mailbox **result)
@@ -641,9 +703,9 @@ static int open_box(enum fab_channel channel, const struct uma_inheritance *from
   box->channel = channel;
   box->posted_end = &box->posted;
   box->arrivals_end = &box->arrivals;
-  bool by_ofi = uma_self.wire;
+  bool by_ofi = uma_shape_is_by_ofi(&uma_self.shape);
   struct fab_config config = {
-      .sink = {.context = box, .arrive = arrive, .complete = complete, .lost = by_ofi ? uma_wire_lost : ignore_loss},
+      .sink = {.context = box, .arrive = arrive, .complete = complete, .lost = by_ofi ? uma_wire_lost : ignore_loss, .is_lost = is_lost},
       .windows = uma_window_of(uma_self.first),
       .window_bytes = uma_self.shape.memory,
       .first = uma_self.first,
@@ -656,11 +718,13 @@ static int open_box(enum fab_channel channel, const struct uma_inheritance *from
   };
   uma_wire_configure(&config, channel);
   int error = channel == FAB_APPLICATION ? fab_shm.open(&config, &box->shm) : 0;
-  if (by_ofi) config.windows = NULL, config.count = 0; /* they are cached: nobody else may touch them */
-  else watch_by_uring(channel, &config);
+  if (!uma_shape_has_rma(&uma_self.shape)) config.windows = NULL, config.count = 0; /* cached, or nobody's to touch */
+  if (!by_ofi) watch_by_uring(channel, &config);
   if (!error && uma_self.shape.groups > 1) error = (by_ofi ? fab_ofi : fab_uring).open(&config, &box->net);
   *result = box; /* also on an error: closing frees it */
-  return error ? uma_fail(error, "cannot open the message endpoint: %s", strerror(-error)) : 0;
+  if (!error) return 0;
+  return uma_fail(error, "cannot open an endpoint for messages%s: %s", by_ofi ? " by libfabric (see `uma info` for providers)" : "",
+                  strerror(-error));
 }
 
 int uma_mailboxes_open(const struct uma_inheritance *from)
@@ -690,8 +754,11 @@ int uma_mailboxes_connect(const struct fab_contact *contacts)
   return 0;
 }
 
-static void close_box(struct uma_mailbox *box)
+void uma_mailbox_close(enum fab_channel channel)
 {
+  struct uma_mailbox *box = uma_self.mailbox[channel];
+  if (!box) return;
+  uma_self.mailbox[channel] = NULL;
   if (box->shm) box->shm->ops->close(box->shm);
   if (box->net) box->net->ops->close(box->net);
   while (box->arrivals) drop_arrival(box, box->arrivals);
@@ -705,10 +772,4 @@ static void close_box(struct uma_mailbox *box)
   }
   pthread_mutex_destroy(&box->mutex);
   free(box);
-}
-
-void uma_mailboxes_close(void)
-{
-  for (int channel = 0; channel < UMA_MAILBOXES; channel++)
-    if (uma_self.mailbox[channel]) close_box(uma_self.mailbox[channel]);
 }

@@ -1,6 +1,6 @@
 /* Two-sided messages of one channel: matching of what arrives with what is awaited, over the shm rings inside the domain and the
- * endpoint between groups (uring between domains, else ofi). Used by the public messages (message.c), collectives across groups, and by
- * remote access (remote.c). */
+ * endpoint between groups (between domains as --fabric says, else ofi). Used by the public messages (message.c), collectives across groups, and
+ * by remote access (remote.c). */
 #ifndef UMA_MAILBOX_H
 #define UMA_MAILBOX_H
 
@@ -26,10 +26,10 @@ struct uma_inheritance;
 /* Opens this device's mailboxes: that of the application threads over shm, and the network when there are several groups; that of the copy
  * engine only then, over the network. 0 or -errno. */
 int uma_mailboxes_open(const struct uma_inheritance *inheritance);
-/* Of several hosts: the contacts of this device's endpoints, by channel; those of all endpoints of all devices. 0 or -errno. */
+/* Where groups are joined by fab_ofi: the contacts of this device's endpoints, by channel; those of all endpoints of all devices. 0 or -errno. */
 int uma_mailboxes_contact(struct fab_contact contacts[FAB_CHANNELS]);
 int uma_mailboxes_connect(const struct fab_contact *contacts);
-void uma_mailboxes_close(void);
+void uma_mailbox_close(enum fab_channel channel); /* nothing where there is none */
 
 /* Blocking; for one message between any two devices. The channel's owner calls them: application threads
  * that of FAB_APPLICATION, the copy engine that of FAB_ENGINE; the receiver must use the same channel. */
@@ -51,13 +51,20 @@ bool uma_mailbox_test(struct uma_request *request); /* makes progress; true once
 int uma_mailbox_ask(struct uma_mailbox *box, int device, int op, uint64_t a, const void *out, size_t out_bytes, void *answer,
                     size_t answer_bytes);
 
+/* Where uma_shape_has_rma: on the window of `device`, of another group; the range lies inside. Complete when they return: 0 or -errno with the
+ * sentence. */
+int uma_mailbox_put(struct uma_mailbox *box, int device, uint64_t offset, const void *local, size_t bytes);
+int uma_mailbox_get(struct uma_mailbox *box, int device, uint64_t offset, void *local, size_t bytes);
+int uma_mailbox_atomic(struct uma_mailbox *box, enum fab_atomic op, int device, uint64_t offset, size_t size, uint64_t operand,
+                       uint64_t expected, uint64_t *old);
+
 /* Sends without waiting for anything, also from inside an upcall. The payload must stay, unless `copy`: then it is copied here. */
 void uma_mailbox_post(struct uma_mailbox *box, int device, enum fab_channel channel, const struct fab_header *header, const void *payload,
                       bool copy);
 
-/* The copy engine between jobs: handles what arrives; sleeps until something does, or wake_fd is readable, or a while has passed. Returns whether
- * anything happened without sleeping. */
+/* The copy engine between jobs: handles what arrives, and returns whether anything did; sleeps until something does, or wake_fd is readable, or a
+ * while has passed, and returns whether an endpoint woke it. What others do to this device's window by RMA only does the latter. */
 bool uma_mailbox_serve(struct uma_mailbox *box);
-void uma_mailbox_rest(struct uma_mailbox *box, int wake_fd);
+bool uma_mailbox_rest(struct uma_mailbox *box, int wake_fd);
 
 #endif

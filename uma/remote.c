@@ -1,9 +1,12 @@
-/* What a device asks of another one that shares no memory with it: by request and reply.
+/* What a device asks of another one that shares no memory with it: by request and reply, or, bytes and words of its window, by RMA.
  *
  * The asking thread sends a REQUEST to the copy engine of the home device, over the network, and waits for the REPLY, making progress meanwhile. The home's engine handles
  * a request while it makes progress itself, without waiting for anything, so engines that ask each other cannot deadlock.
  * A put's bytes go from the socket into the window (through a bounce buffer: they are marked staged); a get's reply likewise. Where windows are
  * cached the bytes wait in a buffer of the home, and go through its cache.
+ *
+ * Where the network reads and writes windows (uma_shape_has_rma) get, put and atomics go by it, past the home's program. A signal is a request all the
+ * same: besides the word it has a bell to ring, which is no part of the window, and one message that does both is faster than an atomic and a message.
  *
  * Nothing that comes from a socket is believed: offsets, sizes, operations are checked, a bad request is answered with an error. */
 #include "uma/remote.h"
@@ -46,24 +49,34 @@ static uint64_t offset_of(int home, const void *global)
   return (uint64_t)((const unsigned char *)global - uma_window_of(home));
 }
 
+static struct uma_mailbox *own_box(void)
+{
+  return uma_self.mailbox[uma_own_channel()];
+}
+
 static int ask(int home, enum remote_op op, const struct question *question, void *answer, size_t bytes)
 {
-  return uma_mailbox_ask(uma_self.mailbox[uma_own_channel()], home, op, 0, question, sizeof *question, answer, bytes);
+  return uma_mailbox_ask(own_box(), home, op, 0, question, sizeof *question, answer, bytes);
 }
 
 int uma_remote_get(int home, void *local, const void *global, size_t bytes)
 {
+  if (uma_shape_has_rma(&uma_self.shape)) return uma_mailbox_get(own_box(), home, offset_of(home, global), local, bytes);
   struct question question = {.offset = offset_of(home, global), .bytes = bytes};
   return ask(home, REMOTE_GET, &question, local, bytes);
 }
 
 int uma_remote_put(int home, void *global, const void *local, size_t bytes)
 {
-  return uma_mailbox_ask(uma_self.mailbox[uma_own_channel()], home, REMOTE_PUT, offset_of(home, global), local, bytes, NULL, 0);
+  if (uma_shape_has_rma(&uma_self.shape)) return uma_mailbox_put(own_box(), home, offset_of(home, global), local, bytes);
+  return uma_mailbox_ask(own_box(), home, REMOTE_PUT, offset_of(home, global), local, bytes, NULL, 0);
 }
 
 int uma_remote_atomic(int home, enum uma_atomic op, void *pointer, size_t size, uint64_t operand, uint64_t expected, uint64_t *old)
 {
+  if ((uintptr_t)pointer % size) return -EINVAL;
+  if (uma_shape_has_rma(&uma_self.shape))
+    return uma_mailbox_atomic(own_box(), (enum fab_atomic)op, home, offset_of(home, pointer), size, operand, expected, old);
   struct question question = {
       .offset = offset_of(home, pointer), .operand = operand, .expected = expected, .op = op, .size = (uint32_t)size};
   return ask(home, REMOTE_ATOMIC, &question, old, sizeof *old);

@@ -262,7 +262,7 @@ int uma_session_join(struct uma_inheritance *from)
   uma_wait_yields_at_once = uma_self.shape.oversubscribed;
   uma_self.joined = true;
   result = uma_mailboxes_open(from);
-  if (!result && (uma_self.wire || uma_self.clock_wire)) result = uma_exchange_contacts(from);
+  if (!result && uma_shape_has_contacts(&uma_self.shape)) result = uma_exchange_contacts(from);
   if (!result) result = uma_coherent_serve();
   if (result) return result;
   set_fast_paths();
@@ -346,12 +346,13 @@ int uma_finalize(void)
   int flushed = uma_flush();
   /* From here on nobody asks this device for anything. Where devices create each other nobody ever does, and some may not exist. */
   int result = uma_self.shape.create ? 0 : uma_barrier();
-  uma_engine_stop();
   if (!flushed) flushed = uma_flush(); /* what others had put here meanwhile */
   uma_clock_pause();
   if (uma_self.wire || uma_self.clock_wire) uma_barrier(); /* they may need this process for that */
   uma_clock_go_on();
-  uma_mailboxes_close();
+  uma_mailbox_close(FAB_APPLICATION); /* while the engine still confirms to others what it has read of them */
+  uma_engine_stop();
+  uma_mailbox_close(FAB_ENGINE);
   atomic_store(&uma_self.board->members[uma_self.device].state, UMA_MEMBER_LEFT);
   if (uma_self.clock_wire && !uma_self.wire) uma_wire_close(uma_self.clock_wire);
   if (uma_self.engine) uma_coherent_leave();
@@ -416,7 +417,8 @@ enum uma_path uma_path(int device)
 {
   if (!is_device(device)) return (enum uma_path)0;
   if (device == uma_self.device) return UMA_PATH_SELF;
-  return uma_is_local(device) ? UMA_PATH_MAP : uma_is_near(device) ? UMA_PATH_RMA : UMA_PATH_MSG;
+  if (uma_is_local(device)) return UMA_PATH_MAP;
+  return uma_is_near(device) || uma_shape_has_rma(&uma_self.shape) ? UMA_PATH_RMA : UMA_PATH_MSG;
 }
 
 bool uma_reachable(int device)

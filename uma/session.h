@@ -42,6 +42,7 @@ struct uma_shape {
   int coherence, ways, sharers, prefetch, faults;
   size_t line, cache, frames; /* line: of pages the page */
   char protocol[256];
+  int fabric;                       /* what crosses domains: UMA_FABRIC_* */
   char provider[64], interface[64]; /* of libfabric; empty: as it likes, the loopback */
   uint64_t silence_ns;
   bool traced;
@@ -155,7 +156,7 @@ struct uma_session {
   struct uma_board *board;
   unsigned char *segment;      /* mapped wherever the kernel chose */
   struct coh_engine *engine;   /* NULL in mode none */
-  struct uma_wire *wire;       /* with several hosts: how the engine reaches them; else NULL */
+  struct uma_wire *wire;       /* of a domain on several hosts: how the engine reaches them; else NULL */
   struct uma_wire *clock_wire; /* with several hosts and a modelled clock: how other hosts are asked; `wire` where there is one */
   struct coh_engine *lines;    /* the same when it caches lines, which plain accesses do not reach; else NULL */
   struct coh_engine *hits;     /* the same again, unless each hit is charged to a modelled clock */
@@ -170,7 +171,7 @@ extern struct uma_session uma_self __attribute__((visibility("hidden"))); /* not
 struct uma_inheritance {
   int device, board_fd, segment_fd, windows_fd, frames_fd, spool_fd, lifeline_fd;
   int lend_fd;     /* of cached pages: where this device's userfaultfd goes; it is read from borrow_fds */
-  int exchange_fd; /* of several hosts: how contacts are exchanged (exchange.h) */
+  int exchange_fd; /* where groups are joined by fab_ofi: how contacts are exchanged (exchange.h) */
   int listen_fd[UMA_MAILBOXES];
   const int *wake_fds;   /* [count], only with several groups */
   const int *borrow_fds; /* [count], only with cached pages */
@@ -200,6 +201,22 @@ static inline unsigned char *uma_window_of(int device)
 static inline bool uma_shape_is_cached(const struct uma_shape *shape) /* accesses go through caches (coherent.h) */
 {
   return shape->coherence != UMA_COHERENCE_NONE;
+}
+static inline bool uma_shape_is_by_ofi(const struct uma_shape *shape) /* groups are joined by fab_ofi */
+{
+  return shape->groups > shape->domains || (shape->domains > 1 && shape->fabric == UMA_FABRIC_OFI);
+}
+static inline bool uma_shape_has_far_clocks(const struct uma_shape *shape) /* other hosts are asked about modelled times, by fab_ofi */
+{
+  return shape->hosts > 1 && shape->clock_bytes;
+}
+static inline bool uma_shape_has_contacts(const struct uma_shape *shape) /* endpoints of fab_ofi must be told of each other */
+{
+  return uma_shape_is_by_ofi(shape) || uma_shape_has_far_clocks(shape);
+}
+static inline bool uma_shape_has_rma(const struct uma_shape *shape) /* windows of other domains are read and written by their network */
+{
+  return shape->domains > 1 && shape->fabric == UMA_FABRIC_OFI && !uma_shape_is_cached(shape);
 }
 static inline bool uma_is_local(int device) /* in this group: it shares memory with this device */
 {

@@ -4,8 +4,8 @@
  * engine, takes them one by one. The queue is guarded by `mutex`. A job's end is published by the release of its stream's `finished` (or its event's
  * `reached`) and a ring of `done`; waiters acquire it. Streams count jobs: pushed by callers under the mutex, finished by the engine.
  *
- * In a session of several groups the engine also handles what other groups ask of this device, whenever it makes progress: while idle, and
- * inside jobs that wait for messages. It sleeps on an eventfd for new jobs together with its endpoint's descriptor.
+ * In a session of several groups the engine also handles what other groups ask of this device, or do to its window by RMA, whenever it makes
+ * progress: while idle, and inside jobs that wait for messages. It sleeps on an eventfd for new jobs together with its endpoint's descriptor.
  * The engine never takes the mutex while it runs a job, and nobody waits for the engine while holding it: no deadlock. */
 #include "uma/stream.h"
 
@@ -121,21 +121,23 @@ static struct job *next_job(bool *stop)
   return job;
 }
 
-static void rest(void)
+/* Whether the network woke it. */
+static bool rest(void)
 {
   uint64_t drained;
+  bool woken = false;
   pthread_mutex_lock(&engine.mutex);
   engine.idle = !engine.first && !engine.stopping;
   bool idle = engine.idle;
   pthread_mutex_unlock(&engine.mutex);
-  if (!idle) return;
+  if (!idle) return false;
   struct pollfd wake = {.fd = engine.wake_fd, .events = POLLIN};
-  if (uma_self.mailbox[FAB_ENGINE]) uma_mailbox_rest(uma_self.mailbox[FAB_ENGINE], engine.wake_fd);
+  if (uma_self.mailbox[FAB_ENGINE]) woken = uma_mailbox_rest(uma_self.mailbox[FAB_ENGINE], engine.wake_fd);
   else poll(&wake, 1, -1);
   pthread_mutex_lock(&engine.mutex);
   engine.idle = false;
   pthread_mutex_unlock(&engine.mutex);
-  if (read(engine.wake_fd, &drained, sizeof drained) < 0) return; /* it was not rung */
+  return read(engine.wake_fd, &drained, sizeof drained) < 0 ? woken : true;
 }
 
 static void *engine_main(void *argument)
@@ -148,7 +150,7 @@ static void *engine_main(void *argument)
     bool served = uma_self.mailbox[FAB_ENGINE] && uma_mailbox_serve(uma_self.mailbox[FAB_ENGINE]);
     if (job) finish_job(job, run_timed_job(job));
     if (job || served) waiter = fresh;
-    else if (!uma_wait_step(&waiter)) rest();
+    else if (!uma_wait_step(&waiter) && rest()) waiter = fresh;
   }
   return NULL;
 }

@@ -499,8 +499,9 @@ void uma_wire_configure(struct fab_config *config, enum fab_channel channel)
   config->channel = channel;
   config->provider = *shape->provider ? shape->provider : NULL;
   config->interface = *shape->interface ? shape->interface : NULL;
-  config->silence_ns = channel == FAB_SERVICE ? shape->silence_ns : UINT64_MAX; /* a program may compute for as long as it likes */
-  config->watch = channel == FAB_SERVICE;
+  /* One endpoint of a device moves whatever the program does; the others may be silent for as long as that computes. */
+  config->watch = channel == FAB_SERVICE || (channel == FAB_ENGINE && !uma_self.wire);
+  config->silence_ns = config->watch ? shape->silence_ns : UINT64_MAX;
   memcpy(config->key, uma_self.board->key, sizeof config->key);
 }
 

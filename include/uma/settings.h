@@ -26,6 +26,7 @@
   X(TEXT, interface, "interface", "", "a name, an address or any", "where this host is reached by others (loopback under uma run)") \
   X(SECONDS, silence, "silence", "20", "seconds, at least 1", "how long another host may be silent before its devices are lost") \
   X(CHOICE, mode, "mode", "supernode", "supernode|stacked", "one coherence domain over all servers, or one for each server") \
+  X(CHOICE, fabric, "fabric", "uring", "uring|ofi", "what crosses domains: messages over sockets, or RMA and messages by libfabric") \
   X(SIZE, memory, "memory", "1G", "64K to the memory of this host", "size of each device's window (it costs what is touched)") \
   X(CHOICE, coherence, "coherence", "none", "none|line|page", "who keeps copies consistent: none the processor; caches of lines, or of pages") \
   X(TEXT, protocol, "protocol", "mesi", "msi, mesi, moesi, mesif or a file", "the coherence protocol of the caches (coherence/README.md)") \
