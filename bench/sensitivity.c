@@ -1,6 +1,7 @@
-/* How much of what is modelled hangs on numbers that nobody has published (`uma bench --sensitivity`): each assumed number of a profile is put to the low and to
- * the high of its range, and the benchmarks run again on that machine. The machine as it is runs five times; what devices race for makes
- * its results differ, and a number counts only when it moves a result out of their range by a thousandth and by as much as that range is wide.
+/* How much of what is modelled hangs on numbers that nobody has published (`uma bench --sensitivity`): each assumed number of a profile is put to
+ * the low and to the high of its range, and the benchmarks run again on that machine. The machine as it is runs five times; what devices race
+ * for makes its results differ, and a number counts only when it moves a result out of their range by a thousandth and by as much as that range
+ * is wide.
  *
  * The rows of such a machine have its profile as "MACHINE:NUMBER=VALUE (low)"; so the table can be printed from saved rows as well. */
 #include <errno.h>
@@ -25,7 +26,7 @@ int bench_sway_count(const char *profile)
   return passes;
 }
 
-static int run_at(const char *profile, const char *number, const char *text, const char *end, int (*run)(const char *profile))
+static int run_at(const char *profile, const char *number, const char *text, const char *end, void (*run)(const char *profile))
 {
   char *changed;
   if (asprintf(&changed, "%s%c%s=%s", profile, profile[fab_profile_base(profile)] ? ';' : ':', number, text) < 0) return -ENOMEM;
@@ -60,7 +61,7 @@ static bool sways(const char *profile, int first)
   return false;
 }
 
-int bench_sway(const char *profile, int (*run)(const char *profile))
+int bench_sway(const char *profile, void (*run)(const char *profile))
 {
   struct fab_profile *loaded = fab_profile_load(profile, stderr);
   int result = loaded ? 0 : bench_fail("%s cannot be modelled", profile);
