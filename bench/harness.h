@@ -145,9 +145,9 @@ struct bench_series *bench_series(const struct bench_row *identity);
 void bench_record(const struct bench_row *identity, double sample);
 void bench_record_row(const struct bench_row *row); /* a row that another program measured */
 
-/* ---- sensitivity.c: in this process. Runs the modelled pass again for each assumed number of the profile, at its low and at its high, and keeps the rows of
- * those that change one of its rows. `run`: a pass on that machine, returns how many of its cases failed. 0 or -errno. */
-int bench_sway(const char *profile, int (*run)(const char *profile));
+/* ---- sensitivity.c: in this process. Passes on the profile's machine: more of it as it is, then with each assumed number at its low and at its
+ * high; keeps the rows of numbers that change a row. `run`: one pass. 0 or -errno. */
+int bench_sway(const char *profile, void (*run)(const char *profile));
 int bench_sway_count(const char *profile); /* how many passes that will be */
 
 /* ---- child.c: another program, with a line of its standard output at a time */

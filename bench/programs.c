@@ -109,8 +109,8 @@ static void alltoall_run(void *argument)
 
 /* ---- layer: a layer of a transformer, forward, its matrices split among all devices (Shoeybi and others: Megatron-LM, 2019)
  *
- * With t tokens, width h, n devices: attention 8 t h^2 and the rest 16 t h^2 operations, 4 h^2 and 8 h^2 weights, each over n; behind each of the two a sum
- * of t h values of 2 bytes over all devices. */
+ * With t tokens, width h, n devices: attention 8 t h^2 and the rest 16 t h^2 operations, 4 h^2 and 8 h^2 weights, each over n; behind each of
+ * the two a sum of t h values of 2 bytes over all devices. */
 
 #define LAYER_BYTES ((size_t)(LAYER_TOKENS * LAYER_WIDTH * 2))
 

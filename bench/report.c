@@ -1,4 +1,5 @@
-/* The page: the wall in a sentence, figures, targets, the cache of keys and values, programs and machines on paper, the host, every row, and how to read it all.
+/* The page: the wall in a sentence, figures, targets, the cache of keys and values, programs and machines on paper, the host, every row, and how
+ * to read it all.
  * One file without references to anything outside of it; written beside the old one and renamed, so that no reader sees half a page. */
 #include "bench/report.h"
 
@@ -53,7 +54,8 @@ static const char how_to_read[] =
     "protocol. raw: the same without this library, on a plain shared mapping, by memcpy, or over a plain TCP connection. mpi, "
     "oshmem: Open MPI "
     "and its OpenSHMEM.</li>\n"
-    "<li><b>Clock.</b> measured: this host really took that long. No number here is modelled unless its row says so.</li>\n"
+    "<li><b>Clock.</b> measured: this host really took that long. modelled: what the machine named in the row would take, by its "
+    "profile; so are programs (program.*), which run in the mode that the machine has, and have no path.</li>\n"
     "<li><b>Median, least, most.</b> Each of the n samples is the mean of a stretch of a millisecond or more. What is compared ran in "
     "turn, A B A B, "
     "on pinned cores. On a virtual machine the way of a line between two cores can change from one minute to the next (the rows host.line "

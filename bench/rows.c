@@ -286,6 +286,9 @@ void bench_rows_print(const struct bench_rows *rows, FILE *out)
   const char *machines[MOST_MACHINES];
   char size[32], text[32];
   int count = find_machines(rows, machines);
+  size_t here = 0;
+  for (size_t i = 0; i < rows->count; i++) here += !has_own_table(&rows->row[i]);
+  if (!here) return;
   fprintf(out, "%-28s %-9s %-9s %3s %9s %-9s %10s %10s %10s %4s", "bench", "path", "mode", "dev", "size", "metric", "measured", "min",
           "max", "n");
   for (int m = 0; m < count; m++) fprintf(out, "  %16s", machines[m]);

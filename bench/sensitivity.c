@@ -1,6 +1,7 @@
-/* How much of what is modelled hangs on numbers that nobody has published (`uma bench --sensitivity`): each assumed number of a profile is put to the low and to
- * the high of its range, and the benchmarks run again on that machine. The machine as it is runs five times; what devices race for makes
- * its results differ, and a number counts only when it moves a result out of their range by a thousandth and by as much as that range is wide.
+/* How much of what is modelled hangs on numbers that nobody has published (`uma bench --sensitivity`): each assumed number of a profile is put to
+ * the low and to the high of its range, and the benchmarks run again on that machine. The machine as it is runs five times; what devices race
+ * for makes its results differ, and a number counts only when it moves a result out of their range by a thousandth and by as much as that range
+ * is wide.
  *
  * The rows of such a machine have its profile as "MACHINE:NUMBER=VALUE (low)"; so the table can be printed from saved rows as well. */
 #include <errno.h>
@@ -25,7 +26,7 @@ int bench_sway_count(const char *profile)
   return passes;
 }
 
-static int run_at(const char *profile, const char *number, const char *text, const char *end, int (*run)(const char *profile))
+static int run_at(const char *profile, const char *number, const char *text, const char *end, void (*run)(const char *profile))
 {
   char *changed;
   if (asprintf(&changed, "%s%c%s=%s", profile, profile[fab_profile_base(profile)] ? ';' : ':', number, text) < 0) return -ENOMEM;
@@ -60,7 +61,7 @@ static bool sways(const char *profile, int first)
   return false;
 }
 
-int bench_sway(const char *profile, int (*run)(const char *profile))
+int bench_sway(const char *profile, void (*run)(const char *profile))
 {
   struct fab_profile *loaded = fab_profile_load(profile, stderr);
   int result = loaded ? 0 : bench_fail("%s cannot be modelled", profile);
@@ -183,18 +184,27 @@ static void print_influence(const struct fab_table *table, const struct influenc
   fab_table_row(table, cells);
 }
 
+/* "transfer.read, direct, supernode, 2 devices, 8 B: latency on h100-8" */
+static void name_result(const struct bench_row *row, char *text, size_t room)
+{
+  char size[32];
+  int used = snprintf(text, room, "%s", row->bench);
+  if (strcmp(row->path, "-")) used += snprintf(text + used, room - (size_t)used, ", %s", row->path);
+  used += snprintf(text + used, room - (size_t)used, ", %s, %d devices", row->mode, row->devices);
+  if (row->bytes) used += snprintf(text + used, room - (size_t)used, ", %s", bench_size_text(row->bytes, size, sizeof size));
+  snprintf(text + used, room - (size_t)used, ": %s on %s", row->metric, row->profile);
+}
+
 static void print_result(FILE *out, bool html, const struct bench_row *as_is, const struct influence *influences, int count)
 {
   static const struct fab_column columns[] = {
       {"assumed number", -36}, {"range", -24}, {"at its low", 22}, {"as it is", 12}, {"at its high", 22}};
   struct fab_table table = {.out = out, .html = html, .count = 5, .columns = columns};
-  char title[420], note[160] = "", size[32], least[40], most[40];
-  snprintf(title, sizeof title, "%s, %s, %s, %d devices, %s: %s on %s", as_is->bench, as_is->path, as_is->mode, as_is->devices,
-           bench_size_text(as_is->bytes, size, sizeof size), as_is->metric, as_is->profile);
-  if (as_is->max > as_is->min)
-    snprintf(note, sizeof note, "By itself %s to %s in %d runs, as devices race. ",
-             bench_value_text(as_is->min, as_is->unit, least, sizeof least), bench_value_text(as_is->max, as_is->unit, most, sizeof most),
-             as_is->n);
+  char title[420], note[160] = "", least[40], most[40];
+  name_result(as_is, title, sizeof title);
+  bench_value_text(as_is->min, as_is->unit, least, sizeof least);
+  bench_value_text(as_is->max, as_is->unit, most, sizeof most);
+  if (strcmp(least, most)) snprintf(note, sizeof note, "By itself %s to %s in %d runs, as devices race. ", least, most, as_is->n);
   if (count > SHOWN) snprintf(note + strlen(note), sizeof note - strlen(note), "The strongest %d of %d.", SHOWN, count);
   fab_table_begin(&table, title, *note ? note : NULL);
   for (int i = 0; i < count && i < SHOWN; i++) print_influence(&table, &influences[i], as_is);

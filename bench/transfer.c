@@ -5,8 +5,8 @@
  * its lines are the home's, and the walk visits slots of the operation's size in a scattered order. Reads are chained: where the next
  * one begins depends on the bytes of the last, so that a small one shows latency and not how many the processor overlaps. Every slot
  * carries the number of the walk, and is checked. The same in stacked mode, where the operations are carried out by messages.
- * The modelled clock sees no plain loads and stores: in its passes what is direct goes by uma_ld and uma_st, or, where many words are under way at once,
- * by the one uma_get or uma_put that moves the same bytes.
+ * The modelled clock sees no plain loads and stores: in its passes what is direct goes by uma_ld and uma_st, or, where many words are under way
+ * at once, by the one uma_get or uma_put that moves the same bytes.
  * transfer.get.hot and put.hot use one address again and again: the cost of the call itself. */
 #include "bench/harness.h"
 

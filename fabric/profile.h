@@ -139,8 +139,9 @@ struct fab_profile {
 };
 
 /* ---- profile.c. Reads the profile of that name (one of the user's own, else one that comes with the library) or path (a name with a / or
- * .conf); behind either ":NAME=NUMBER UNIT;..." replaces numbers of it (profile_change.c). Every mistake is reported on its own line, "FILE:LINE: what, and what was expected". Returns the profile, or NULL with errno
- * (EINVAL after mistakes; why the file cannot be read, after a message; ENOMEM). */
+ * .conf); behind either ":NAME=NUMBER UNIT;..." replaces numbers of it (profile_change.c). Every mistake is reported on its own line,
+ * "FILE:LINE: what, and what was expected". Returns the profile, or NULL with errno (EINVAL after mistakes; why the file cannot be read, after
+ * a message; ENOMEM). */
 struct fab_profile *fab_profile_load(const char *name_or_path, FILE *report);
 struct fab_profile *fab_profile_parse(const char *text, const char *file, FILE *report); /* `file` is what mistakes are reported against */
 void fab_profile_free(struct fab_profile *profile);
