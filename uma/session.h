@@ -199,12 +199,13 @@ static inline bool uma_shape_is_cached(const struct uma_shape *shape) /* accesse
 {
   return shape->coherence != UMA_COHERENCE_NONE;
 }
-static inline bool
-uma_shape_has_contacts(const struct uma_shape *shape) /* groups are joined by fab_ofi, whose endpoints must be told of each other */
+/* Groups are joined by fab_ofi, whose endpoints must be told of each other; else, where there are several, by fab_uring. */
+static inline bool uma_shape_has_contacts(const struct uma_shape *shape)
 {
   return shape->groups > shape->domains || (shape->domains > 1 && shape->fabric == UMA_FABRIC_OFI);
 }
-static inline bool uma_shape_has_rma(const struct uma_shape *shape) /* windows of other domains are read and written by their network */
+/* Windows of other domains are read and written by the network; else their homes are asked. */
+static inline bool uma_shape_has_rma(const struct uma_shape *shape)
 {
   return shape->domains > 1 && shape->fabric == UMA_FABRIC_OFI && !uma_shape_is_cached(shape);
 }
