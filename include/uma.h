@@ -102,9 +102,8 @@ const char *uma_last_error(void);    /* one sentence on the calling thread's las
 enum uma_path {
   UMA_PATH_SELF = 1, /* this device's own memory */
   UMA_PATH_MAP,      /* mapped: reached by this processor's own load and store */
-  UMA_PATH_RMA, /* over a network, without a message to its program: on another host of this coherence domain, through coherent caches; in
-                        another domain with --fabric ofi, by uma_get, uma_put, uma_copy and the atomics, which read and write the window itself */
-  UMA_PATH_MSG, /* another coherence domain: reached by messages only */
+  UMA_PATH_RMA,      /* reached over a network: in this domain through caches, in others by uma_get, uma_put, atomics (--fabric ofi) */
+  UMA_PATH_MSG,      /* another coherence domain: reached by messages only */
 };
 
 int uma_device(void);       /* this device, 0 .. uma_device_count() - 1; -EINVAL outside of a session */

@@ -184,7 +184,7 @@ static void split_lists(struct uma_inheritance *from)
 
 static int open_clock_wire(void)
 {
-  if (!uma_self.clock || uma_self.shape.hosts == 1) return 0;
+  if (!uma_shape_has_far_clocks(&uma_self.shape)) return 0;
   uma_self.clock_wire = uma_self.wire;
   return uma_self.wire ? 0 : uma_wire_open(NULL, &uma_self.clock_wire);
 }

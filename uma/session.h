@@ -202,19 +202,23 @@ static inline bool uma_shape_is_cached(const struct uma_shape *shape) /* accesse
 {
   return shape->coherence != UMA_COHERENCE_NONE;
 }
-static inline bool uma_shape_is_by_ofi(const struct uma_shape *shape) /* groups are joined by fab_ofi */
+/* Groups are joined by fab_ofi; else, where there are several, by fab_uring. */
+static inline bool uma_shape_is_by_ofi(const struct uma_shape *shape)
 {
   return shape->groups > shape->domains || (shape->domains > 1 && shape->fabric == UMA_FABRIC_OFI);
 }
-static inline bool uma_shape_has_far_clocks(const struct uma_shape *shape) /* other hosts are asked about modelled times, by fab_ofi */
+/* Other hosts are asked about modelled times, by fab_ofi. */
+static inline bool uma_shape_has_far_clocks(const struct uma_shape *shape)
 {
   return shape->hosts > 1 && shape->clock_bytes;
 }
-static inline bool uma_shape_has_contacts(const struct uma_shape *shape) /* endpoints of fab_ofi must be told of each other */
+/* There are endpoints of fab_ofi that must be told of each other. */
+static inline bool uma_shape_has_contacts(const struct uma_shape *shape)
 {
   return uma_shape_is_by_ofi(shape) || uma_shape_has_far_clocks(shape);
 }
-static inline bool uma_shape_has_rma(const struct uma_shape *shape) /* windows of other domains are read and written by their network */
+/* Windows of other domains are read and written by the network; else their homes are asked. */
+static inline bool uma_shape_has_rma(const struct uma_shape *shape)
 {
   return shape->domains > 1 && shape->fabric == UMA_FABRIC_OFI && !uma_shape_is_cached(shape);
 }
