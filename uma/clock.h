@@ -86,6 +86,8 @@ void uma_clock_fly_always(int from, int to, size_t bytes, enum uma_flight_kind h
 void uma_clock_explain(int from, int to, size_t bytes, enum uma_flight_kind how, uint64_t elapsed, struct coh_moment *moment);
 /* The way between two devices, which there always is: profiles join all their devices. */
 const struct fab_path *uma_clock_path(int from, int to);
+uint64_t uma_clock_alone(const struct fab_path *path, size_t bytes,
+                         uint64_t departs); /* when a message over it arrives if nobody else is there */
 /* The load, store or atomic of a word, or message and answer where the profile has no load and store between the two. */
 void uma_clock_access(int home, enum fab_access access, size_t bytes);
 /* At a flag there that many look at together when it changes: nobody waits for another. */

@@ -89,21 +89,31 @@ void uma_clock_met(uint64_t number)
   if (count > 1) uma_clock_look(uma_self.device == first ? first + count - 1 : first);
 }
 
+/* What it would take if only this device had something to move is where time goes to; beyond that it waits for others. The narrowest link decides how
+ * its own bytes follow each other. */
 static void move_all(int first, int count, size_t bytes, bool inwards)
 {
   struct coh_moment begin = uma_clock_moment(), last = begin;
   enum uma_part_of_time part = UMA_SCALE_UP;
   int me = uma_self.device;
+  uint64_t turn = begin.ticks, alone = begin.ticks;
   for (int step = 0; step < count && bytes; step++) {
     int other = first + (me - first + step) % count; /* everybody begins elsewhere, so that nobody waits for another */
     if (other == me) continue;
     struct coh_moment moment = begin;
+    const struct fab_path *path = inwards ? uma_clock_path(other, me) : uma_clock_path(me, other);
     uma_clock_fly(inwards ? other : me, inwards ? me : other, bytes, UMA_FLIGHT_MESSAGE, &moment);
     if (moment.ticks > last.ticks) last = moment;
-    if (moment.ticks >= last.ticks) part = uma_clock_path(me, other)->way == FAB_WAY_LOAD_STORE ? UMA_SCALE_UP : UMA_NETWORK;
+    if (moment.ticks >= last.ticks) part = path->way == FAB_WAY_LOAD_STORE ? UMA_SCALE_UP : UMA_NETWORK;
+    uint64_t done = uma_clock_alone(path, bytes, turn);
+    if (alone < done) alone = done;
+    turn = fab_later(turn, fab_leg_busy(&path->leg[inwards ? path->count - 1 : 0], bytes));
   }
-  last.parts[part] += last.parts[UMA_WAITING]; /* behind its own other bytes */
-  last.parts[UMA_WAITING] = 0;
+  uint64_t waited = last.ticks > alone ? last.ticks - alone : 0;
+  if (waited < last.parts[UMA_WAITING]) {
+    last.parts[part] = fab_later(last.parts[part], last.parts[UMA_WAITING] - waited);
+    last.parts[UMA_WAITING] = waited;
+  }
   uma_clock_reach(&last);
 }
 
@@ -127,7 +137,7 @@ void uma_clock_hand_out(int device, size_t bytes, bool together)
     int other = first + (device - first + i) % count;
     const struct fab_path *path = uma_clock_path(device, other);
     if (other == uma_self.device) own.ticks = turn;
-    uint64_t done = fab_later(fab_later(turn, uma_self.clock->topology.message_latency), fab_path_ticks(path, bytes, 0));
+    uint64_t done = uma_clock_alone(path, bytes, turn);
     if (last.ticks < done) last.ticks = done;
     turn = fab_later(turn, fab_leg_busy(&path->leg[0], bytes));
   }

@@ -249,6 +249,12 @@ static uint64_t software_ticks(const struct fab_path *path, int from, int to, en
   return how == UMA_FLIGHT_MESSAGE && path->way == FAB_WAY_LOAD_STORE && from != to ? uma_self.clock->topology.message_latency : 0;
 }
 
+uint64_t uma_clock_alone(const struct fab_path *path, size_t bytes, uint64_t departs)
+{
+  uint64_t software = path->way == FAB_WAY_LOAD_STORE ? uma_self.clock->topology.message_latency : 0;
+  return fab_later(fab_later(departs, software), fab_path_ticks(path, bytes, 0));
+}
+
 void uma_clock_explain(int from, int to, size_t bytes, enum uma_flight_kind how, uint64_t elapsed, struct coh_moment *moment)
 {
   const struct fab_path *path = uma_clock_path(from, to);
