@@ -95,13 +95,12 @@ void uma_clock_look(int home);
 struct uma_queue *uma_clock_queue(uint64_t resource);
 int uma_clock_ways_open(void); /* 0 or -errno with the sentence */
 void uma_clock_ways_close(void);
-/* How far one chunk has come: times of its first and its last byte, and the step that it stands before (fabric/topology.h). Another host carries a
- * flight on through the steps whose queues it has; false: there is no such flight. */
-struct uma_flight {
-  uint64_t head, tail;
-  uint32_t leg, step;
-};
-bool uma_clock_carry_on(int from, int to, uint64_t bytes, struct uma_flight *flight);
+/* A line or page in two parts: until it leaves this host, and from there on another one to its arrival (the rest is asked for); *moment is when it
+ * departed. */
+struct coh_flight uma_clock_depart(int from, int to, enum uma_flight_kind how, uint64_t ticks);
+void uma_clock_land(int from, int to, enum uma_flight_kind how, const struct coh_flight *flight, struct coh_moment *moment);
+/* For another host: carries a chunk on through the steps whose queues are here; false: there is no such flight. */
+bool uma_clock_carry_on(int from, int to, uint64_t bytes, struct coh_flight *flight);
 
 /* ---- clock_charge.c: what operations charge */
 void uma_clock_copy(const void *dst, const void *src, size_t bytes);
@@ -134,7 +133,7 @@ struct uma_clock_letter { /* question and answer */
     struct {
       int32_t from, to;
       uint64_t bytes;
-      struct uma_flight flight;
+      struct coh_flight flight;
     } carry_on;
     struct {
       uint64_t word, ticks;
@@ -147,7 +146,7 @@ struct uma_clock_letter { /* question and answer */
 };
 _Static_assert(sizeof(struct uma_clock_letter) == 72, "wire structure");
 /* Each asks the device, and others of its host when it is lost. 0; -EHOSTDOWN nobody answers; -EPROTO not with sense. */
-int uma_clock_ask_carry_on(int device, int from, int to, uint64_t bytes, struct uma_flight *flight);
+int uma_clock_ask_carry_on(int device, int from, int to, uint64_t bytes, struct coh_flight *flight);
 int uma_clock_ask_signal(int device, const void *word, uint64_t *ticks);
 int uma_clock_ask_state(int device, struct coh_moment *moment);
 /* The other side; never waits. */

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "uma/clock.h"
+#include "uma/coherent.h"
 #include "uma/meeting.h"
 #include "uma/stream.h"
 
@@ -14,14 +15,15 @@ static int home_or_self(const void *pointer)
   return home < 0 ? uma_self.device : home;
 }
 
-/* In access mode `line` the caches charge what they bring from this domain. */
+/* In access mode `line` the caches charge what they bring from this domain, and what is copied between them and private memory. */
 void uma_clock_copy(const void *dst, const void *src, size_t bytes)
 {
-  int from = home_or_self(src), to = home_or_self(dst);
+  int from = home_or_self(src), to = home_or_self(dst), me = uma_self.device;
   if (uma_self.lines) {
-    from = uma_is_near(from) ? uma_self.device : from;
-    to = uma_is_near(to) ? uma_self.device : to;
+    from = uma_is_near(from) ? me : from;
+    to = uma_is_near(to) ? me : to;
   }
+  if (from == me && to == me && uma_self.lines && (uma_is_cached(src, bytes) || uma_is_cached(dst, bytes))) return;
   struct coh_moment moment = uma_clock_moment();
   uma_clock_fly(from, to, bytes, UMA_FLIGHT_COPY, &moment);
   uma_clock_reach(&moment);
@@ -190,11 +192,28 @@ static bool begin(void *context, struct coh_moment *moment)
   return !uma_clock_paused;
 }
 
+static enum uma_flight_kind kind_of(bool data)
+{
+  return data ? UMA_FLIGHT_COPY : UMA_FLIGHT_CONTROL;
+}
+
 static void hop(void *context, int from, int to, bool data, struct coh_moment *moment)
 {
   int first = uma_self.domain_first;
   if (from == to && !data) return;
-  uma_clock_fly_always(first + from, first + to, uma_self.shape.line, data ? UMA_FLIGHT_COPY : UMA_FLIGHT_CONTROL, moment);
+  uma_clock_fly_always(first + from, first + to, uma_self.shape.line, kind_of(data), moment);
+}
+
+static void depart(void *context, int from, int to, bool data, uint64_t ticks, struct coh_flight *flight)
+{
+  int first = uma_self.domain_first;
+  *flight = uma_clock_depart(first + from, first + to, kind_of(data), ticks);
+}
+
+static void land(void *context, int from, int to, bool data, const struct coh_flight *flight, struct coh_moment *moment)
+{
+  int first = uma_self.domain_first;
+  uma_clock_land(first + from, first + to, kind_of(data), flight, moment);
 }
 
 static void end(void *context, const struct coh_moment *moment)
@@ -202,7 +221,7 @@ static void end(void *context, const struct coh_moment *moment)
   uma_clock_reach(moment);
 }
 
-const struct coh_clock uma_clock_engine = {.begin = begin, .hop = hop, .end = end};
+const struct coh_clock uma_clock_engine = {.begin = begin, .hop = hop, .depart = depart, .land = land, .end = end};
 
 /* ---- Public functions -------------------------------------------------------------------------------------------- */
 

@@ -35,7 +35,7 @@ enum wire_kind { WIRE_MESSAGE = 1, WIRE_TIMED, WIRE_REFUSAL, WIRE_LOSS, WIRE_QUE
 #define POOL_BYTES ((size_t)64 << 10) /* by which a pool grows */
 #define STALLED_SLEEP_MS 1
 #define ASK_SLEEP_NS 50000 /* of who waits for an answer, while the thread receives */
-#define SMALL_BYTES 80     /* of a payload that needs no buffer */
+#define SMALL_BYTES 96     /* of a payload that needs no buffer */
 
 struct letter {
   struct letter *next;
