@@ -63,7 +63,8 @@ void uma_clock_spend(enum uma_part_of_time part, uint64_t ticks);
 void uma_clock_raise(int device, uint64_t ticks); /* that device's application threads wait until then */
 uint64_t uma_clock_of(int device);                /* of its application threads */
 /* While a thread waits in a loop, what it looks at is not charged. Nests. */
-extern _Thread_local int uma_clock_paused __attribute__((visibility("hidden")));
+#define UMA_CLOCK_THREAD __attribute__((tls_model("initial-exec"))) /* a few bytes that every charge looks at */
+extern _Thread_local int uma_clock_paused __attribute__((visibility("hidden"))) UMA_CLOCK_THREAD;
 static inline void uma_clock_pause(void)
 {
   uma_clock_paused++;
