@@ -39,8 +39,7 @@ struct coh_waiting {
   struct coh_access *access; /* NULL of an eviction, and of what came by the wire */
   _Atomic bool done;
   _Atomic int error;
-  /* With a modelled clock: the latest that the own cache has seen, when the access is done; and, over several hosts, of all that came here the
-   * last, with its parts. */
+  /* With a modelled clock: the latest that the own cache has seen, when the access is done, and what led to the latest. */
   uint64_t latest, done_at;
   struct coh_moment front;
 };
@@ -97,7 +96,7 @@ static void begin_time(struct transaction *t)
   const struct coh_clock *clock = t->engine->modelled;
   t->timed = clock && clock->begin(clock->context, &t->front);
   if (t->timed) t->now = t->wait.latest = t->wait.done_at = t->front.ticks;
-  if (t->timed && t->engine->wire) t->wait.front = t->front;
+  if (t->timed) t->wait.front = t->front;
 }
 
 /* What was won over the latest arrival so far is this hop's, as far as it took so long. */
@@ -138,10 +137,10 @@ static void arrive(struct transaction *t, struct parcel *parcel)
     parcel->arrived = true;
     parcel->ticks = moment.ticks;
   }
-  bool own = message->target == t->engine->me && !t->engine->wire; /* over several hosts this is known under the frame's lock only */
-  uint64_t *latest = message->target == COH_HOME ? &t->home_now : own ? &t->wait.latest : NULL;
-  if (latest && *latest < parcel->ticks) *latest = parcel->ticks;
-  t->now = latest ? *latest : parcel->ticks;
+  t->now = parcel->ticks;
+  if (message->target != COH_HOME) return;
+  if (t->home_now > t->now) t->now = t->home_now;
+  t->home_now = t->now;
 }
 
 /* A message came by the wire: the transaction goes on here. */
@@ -174,7 +173,8 @@ static struct coh_stamp stamp_here(const struct transaction *t, uint64_t ticks)
   return (struct coh_stamp){.ticks = ticks, .front = t->front, .flight = {.leg = COH_ARRIVED}};
 }
 
-/* Messages for an access may come to any thread: under the frame's lock it is told when. What led to the last of them explains the time. */
+/* Under the frame's lock an access is told when each message for it came, perhaps to another thread: its step is made at the time of the last, and what
+ * led to that explains the time. */
 static void meet_waiting(struct transaction *t, struct coh_waiting *wait)
 {
   if (wait->latest < t->now) wait->latest = t->now;
@@ -184,7 +184,7 @@ static void meet_waiting(struct transaction *t, struct coh_waiting *wait)
 
 static void end_time(const struct transaction *t)
 {
-  struct coh_moment moment = t->engine->wire ? t->wait.front : t->front;
+  struct coh_moment moment = t->wait.front;
   moment.ticks = t->wait.done_at;
   t->engine->modelled->end(t->engine->modelled->context, &moment);
 }
@@ -530,7 +530,7 @@ static void step_frame(struct transaction *t, struct coh_frame *frame, const str
     outcome->result = COH_DONE;
     return;
   }
-  struct coh_waiting *wait = t->timed && engine->wire ? waiting_for(t, input) : NULL;
+  struct coh_waiting *wait = t->timed ? waiting_for(t, input) : NULL;
   if (wait) meet_waiting(t, wait);
   if (outcome->result == COH_DONE) {
     check_rights(t, input, outcome);
