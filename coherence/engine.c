@@ -39,8 +39,7 @@ struct coh_waiting {
   struct coh_access *access; /* NULL of an eviction, and of what came by the wire */
   _Atomic bool done;
   _Atomic int error;
-  /* With a modelled clock: the latest that the own cache has seen, when the access is done; and, over several hosts, of all that came here the
-   * last, with its parts. */
+  /* With a modelled clock: the latest that the own cache has seen, when the access is done, and what led to the latest. */
   uint64_t latest, done_at;
   struct coh_moment front;
 };
@@ -97,14 +96,7 @@ static void begin_time(struct transaction *t)
   const struct coh_clock *clock = t->engine->modelled;
   t->timed = clock && clock->begin(clock->context, &t->front);
   if (t->timed) t->now = t->wait.latest = t->wait.done_at = t->front.ticks;
-  if (t->timed && t->engine->wire) t->wait.front = t->front;
-}
-
-/* It goes on here. */
-static void resume_time(struct transaction *t, const struct coh_stamp *stamp)
-{
-  t->timed = t->engine->modelled && stamp;
-  if (t->timed) t->front = stamp->front;
+  if (t->timed) t->wait.front = t->front;
 }
 
 /* What was won over the latest arrival so far is this hop's, as far as it took so long. */
@@ -117,6 +109,22 @@ static void advance(struct coh_moment *front, const struct coh_moment *arrival, 
   front->ticks = arrival->ticks;
 }
 
+static int source_of(const struct transaction *t, const struct coh_message *message)
+{
+  return message->source == COH_HOME ? t->home : message->source;
+}
+
+static int target_of(const struct transaction *t, const struct coh_message *message)
+{
+  return message->target == COH_HOME ? t->home : message->target;
+}
+
+/* As the protocol says, whether it is copied here or not. */
+static bool carries_data(const struct transaction *t, const struct coh_message *message)
+{
+  return t->engine->protocol->messages[message->type].data;
+}
+
 /* The message comes to its controller, which makes its steps one after the other. */
 static void arrive(struct transaction *t, struct parcel *parcel)
 {
@@ -124,20 +132,49 @@ static void arrive(struct transaction *t, struct parcel *parcel)
   const struct coh_message *message = &parcel->message;
   if (!parcel->arrived) {
     struct coh_moment moment = {.ticks = parcel->ticks};
-    int from = message->source == COH_HOME ? t->home : message->source, to = message->target == COH_HOME ? t->home : message->target;
-    bool data = t->engine->protocol->messages[message->type].data; /* whether it is copied here or not */
-    clock->hop(clock->context, from, to, data, &moment);
+    clock->hop(clock->context, source_of(t, message), target_of(t, message), carries_data(t, message), &moment);
     advance(&t->front, &moment, parcel->ticks);
     parcel->arrived = true;
     parcel->ticks = moment.ticks;
   }
-  bool own = message->target == t->engine->me && !t->engine->wire; /* over several hosts this is known under the frame's lock only */
-  uint64_t *latest = message->target == COH_HOME ? &t->home_now : own ? &t->wait.latest : NULL;
-  if (latest && *latest < parcel->ticks) *latest = parcel->ticks;
-  t->now = latest ? *latest : parcel->ticks;
+  t->now = parcel->ticks;
+  if (message->target != COH_HOME) return;
+  if (t->home_now > t->now) t->now = t->home_now;
+  t->home_now = t->now;
 }
 
-/* Messages for an access may come to any thread: under the frame's lock it is told when. What led to the last of them explains the time. */
+/* A message came by the wire: the transaction goes on here. */
+static void resume_time(struct transaction *t, struct parcel *parcel, const struct coh_stamp *stamp)
+{
+  const struct coh_clock *clock = t->engine->modelled;
+  const struct coh_message *message = &parcel->message;
+  struct coh_moment moment = {.ticks = stamp->ticks};
+  t->timed = true;
+  t->front = stamp->front;
+  if (stamp->flight.leg != COH_ARRIVED) {
+    clock->land(clock->context, source_of(t, message), target_of(t, message), carries_data(t, message), &stamp->flight, &moment);
+    advance(&t->front, &moment, stamp->ticks);
+  }
+  parcel->ticks = moment.ticks;
+}
+
+/* It goes to another host. */
+static struct coh_stamp leave_time(const struct transaction *t, const struct parcel *parcel)
+{
+  const struct coh_clock *clock = t->engine->modelled;
+  const struct coh_message *message = &parcel->message;
+  struct coh_stamp stamp = {.ticks = parcel->ticks, .front = t->front};
+  clock->depart(clock->context, source_of(t, message), target_of(t, message), carries_data(t, message), parcel->ticks, &stamp.flight);
+  return stamp;
+}
+
+static struct coh_stamp stamp_here(const struct transaction *t, uint64_t ticks)
+{
+  return (struct coh_stamp){.ticks = ticks, .front = t->front, .flight = {.leg = COH_ARRIVED}};
+}
+
+/* Under the frame's lock an access is told when each message for it came, perhaps to another thread: its step is made at the time of the last, and what
+ * led to that explains the time. */
 static void meet_waiting(struct transaction *t, struct coh_waiting *wait)
 {
   if (wait->latest < t->now) wait->latest = t->now;
@@ -147,7 +184,7 @@ static void meet_waiting(struct transaction *t, struct coh_waiting *wait)
 
 static void end_time(const struct transaction *t)
 {
-  struct coh_moment moment = t->engine->wire ? t->wait.front : t->front;
+  struct coh_moment moment = t->wait.front;
   moment.ticks = t->wait.done_at;
   t->engine->modelled->end(t->engine->modelled->context, &moment);
 }
@@ -342,13 +379,26 @@ void coh_lose(struct coh_engine *engine, uint64_t line)
 /* ---- Other hosts ------------------------------------------------------------------------------------------------- */
 
 /* What cannot be sent is lost together with its receiver, and so is the line. */
-static void send_by_wire(struct transaction *t, int device, const struct coh_message *message, int buffer, uint64_t ticks)
+static void send_by_wire(struct transaction *t, int device, const struct coh_message *message, int buffer, const struct coh_stamp *stamp)
 {
   const struct coh_wire *wire = t->engine->wire;
-  struct coh_stamp stamp = {.ticks = ticks, .front = t->front};
-  if (!wire->send(wire->context, device, message, t->line, buffer >= 0 ? t->buffers[buffer].bytes : NULL, t->timed ? &stamp : NULL)) return;
+  if (!wire->send(wire->context, device, message, t->line, buffer >= 0 ? t->buffers[buffer].bytes : NULL, stamp)) return;
   t->error = -EHOSTDOWN;
   if (is_here(t->engine, t->home)) coh_lose(t->engine, t->line);
+}
+
+static void send_to_host(struct transaction *t, int device, const struct parcel *parcel)
+{
+  struct coh_stamp stamp;
+  if (t->timed) stamp = leave_time(t, parcel);
+  send_by_wire(t, device, &parcel->message, parcel->buffer, t->timed ? &stamp : NULL);
+}
+
+/* To the process on this host to which the step belongs. */
+static void pass_on(struct transaction *t, const struct coh_message *message, int buffer)
+{
+  struct coh_stamp stamp = stamp_here(t, t->now);
+  send_by_wire(t, message->target, message, buffer, t->timed ? &stamp : NULL);
 }
 
 /* ---- The caches -------------------------------------------------------------------------------------------------- */
@@ -475,12 +525,12 @@ static void step_frame(struct transaction *t, struct coh_frame *frame, const str
   coh_cache_step(engine->protocol, &entry, input, outcome);
   if (belongs_elsewhere(t, input, outcome)) {
     coh_frame_unlock(engine, frame);
-    send_by_wire(t, input->target, input, data, t->now);
+    pass_on(t, input, data);
     outcome->send_count = 0;
     outcome->result = COH_DONE;
     return;
   }
-  struct coh_waiting *wait = t->timed && engine->wire ? waiting_for(t, input) : NULL;
+  struct coh_waiting *wait = t->timed ? waiting_for(t, input) : NULL;
   if (wait) meet_waiting(t, wait);
   if (outcome->result == COH_DONE) {
     check_rights(t, input, outcome);
@@ -517,9 +567,9 @@ static enum coh_result step_absent(struct transaction *t, const struct coh_messa
 
 static enum coh_result deliver(struct transaction *t, const struct parcel *parcel)
 {
-  int device = parcel->message.target == COH_HOME ? t->home : parcel->message.target;
+  int device = target_of(t, &parcel->message);
   if (!is_here(t->engine, device)) {
-    send_by_wire(t, device, &parcel->message, parcel->buffer, parcel->ticks);
+    send_to_host(t, device, parcel);
     return COH_DONE;
   }
   if (parcel->message.target == COH_HOME) return step_directory(t, parcel);
@@ -537,7 +587,7 @@ static bool deliver_one(struct transaction *t)
   for (int i = t->parcel_count - 1; i >= 0; i--) {
     struct parcel parcel = t->parcels[i];
     t->parcels[i] = t->parcels[--t->parcel_count];
-    if (t->timed) arrive(t, &parcel);
+    if (t->timed && is_here(t->engine, target_of(t, &parcel.message))) arrive(t, &parcel);
     enum coh_result result = deliver(t, &parcel);
     if (parcel.buffer >= 0) t->buffers[parcel.buffer].parcels--;
     t->stepped |= result != COH_STALLED;
@@ -752,7 +802,7 @@ static void park(struct coh_engine *engine, const struct transaction *t, const s
   struct coh_parked *parked = malloc(sizeof *parked + bytes);
   if (!parked) abort(); /* a message would be lost */
   *parked = (struct coh_parked){.line = t->line, .message = parcel->message, .has_data = bytes, .timed = t->timed};
-  parked->stamp = (struct coh_stamp){.ticks = parcel->ticks, .front = t->front};
+  parked->stamp = stamp_here(t, parcel->ticks);
   if (bytes) memcpy(parked->data, t->buffers[parcel->buffer].bytes, bytes);
   pthread_mutex_lock(&engine->parked_mutex);
   bool full = engine->parked_count == COH_PARKED_MOST; /* more than all threads of all devices can wait for */
@@ -784,14 +834,13 @@ static bool deliver_arrived(struct coh_engine *engine, const struct coh_message 
   int buffer = NO_BUFFER;
   open_transaction(&t, engine, line, NULL, &room);
   t.by_wire = true;
-  resume_time(&t, stamp);
   if (data) {
     buffer = free_buffer(&t);
     memcpy(t.buffers[buffer].bytes, data, engine->shape.line_bytes);
   }
   add_parcel(&t, message, buffer);
   t.parcels[0].arrived = true;
-  if (t.timed) t.parcels[0].ticks = stamp->ticks;
+  if (engine->modelled && stamp) resume_time(&t, &t.parcels[0], stamp);
   while (t.parcel_count && !t.error && deliver_one(&t)) continue;
   if (t.parcel_count && !t.error && is_here(engine, t.home) && is_line_lost(&t)) t.error = -EHOSTDOWN;
   if (t.error) refuse(&t, message->requestor);

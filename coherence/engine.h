@@ -96,17 +96,28 @@ enum { COH_MOMENT_PARTS = 6 };
 struct coh_moment {
   uint64_t ticks, parts[COH_MOMENT_PARTS];
 };
-/* Of a message that goes to another host: when it arrives there, and the latest of what led to it. A wire structure. */
+/* How far a message to another host has come on its way, whose other end only that host knows: times of its first and its last byte, and the place
+ * where it is. The engine does not look at it. */
+#define COH_ARRIVED UINT32_MAX
+struct coh_flight {
+  uint64_t head, tail;
+  uint32_t leg, step; /* leg COH_ARRIVED: it was all the way, and goes to another process of the host */
+};
+/* Of such a message: when it departed or has arrived, the latest of what led to it, and its flight. A wire structure. */
 struct coh_stamp {
   uint64_t ticks;
   struct coh_moment front;
+  struct coh_flight flight;
 };
-_Static_assert(sizeof(struct coh_stamp) == 64, "wire structure");
+_Static_assert(sizeof(struct coh_stamp) == 88, "wire structure");
 struct coh_clock {
   void *context;
   bool (*begin)(void *context, struct coh_moment *moment); /* false: this one is not charged */
   void (*hop)(void *context, int from, int to, bool data,
               struct coh_moment *moment); /* devices of the domain; *moment: it departs, it arrives */
+  /* A hop in two parts: until it leaves this host; on the other one, from *moment, when it departed, to its arrival. */
+  void (*depart)(void *context, int from, int to, bool data, uint64_t ticks, struct coh_flight *flight);
+  void (*land)(void *context, int from, int to, bool data, const struct coh_flight *flight, struct coh_moment *moment);
   void (*end)(void *context, const struct coh_moment *moment);
 };
 

@@ -5,6 +5,7 @@
 
 #include "fabric/forms.h"
 #include "tests/session.h"
+#include "uma/clock.h"
 
 #define MACHINE "h100-8"
 #define STAGED_MACHINE "mtt-s4000-kuae" /* servers of 8, joined through bounce buffers */
@@ -210,6 +211,32 @@ Test(clock, who_meets_goes_on_at_the_time_of_the_last)
   run_on(MACHINE, 2, (struct uma_config){0}, meet, NULL);
 }
 
+/* What an all-gather takes by itself is not waiting, also where a device's own bytes follow each other; what others had before it is. */
+static int wait_in_a_collective(void *argument)
+{
+  size_t bytes = 1 << 20;
+  int me = uma_device(), n = uma_device_count();
+  struct uma_modelled before, after;
+  char *src = uma_alloc_symmetric(bytes), *dst = uma_alloc_symmetric(bytes * (size_t)n);
+  CHECK(src && dst && !uma_barrier() && !uma_modelled(me, &before));
+  CHECK(!uma_allgather(dst, src, bytes) && !uma_modelled(me, &after));
+  double took = after.ns - before.ns;
+  CHECK(after.waiting_ns - before.waiting_ns < 0.01 * took && after.scale_up_ns - before.scale_up_ns > 0.8 * took);
+  CHECK(!uma_barrier());
+  struct coh_moment moment = uma_clock_moment(); /* its link is busy for as long as sixteen of these take */
+  if (me == 0) uma_clock_fly(0, 1, 16 * bytes, UMA_FLIGHT_COPY, &moment);
+  CHECK(!uma_barrier() && !uma_modelled(me, &before));
+  CHECK(!uma_allgather(dst, src, bytes) && !uma_modelled(me, &after));
+  double waited = after.waiting_ns - before.waiting_ns, longer = after.ns - before.ns - took;
+  CHECK(longer > 3 * took && waited > 0.9 * longer && waited < 1.1 * longer && adds_up(me));
+  return uma_barrier();
+}
+
+Test(clock, waiting_inside_a_collective_is_waiting)
+{
+  run_on(MACHINE, 4, (struct uma_config){0}, wait_in_a_collective, NULL);
+}
+
 /* A copy on a stream and computing take as long as the longer of the two. */
 static int overlap(void *argument)
 {
@@ -261,6 +288,31 @@ static int misses(void *argument)
 Test(clock, misses_are_charged_message_by_message)
 {
   run_on(MACHINE, 2, (struct uma_config){.coherence = UMA_COHERENCE_LINE}, misses, NULL);
+}
+
+/* The engine brings a range line after line, each when the one before has come (coherence/range.c), so that is what a range takes. */
+static int ranges(void *argument)
+{
+  enum { LINE = 64, LINES = 100 };
+  char *block = uma_alloc_symmetric((LINES + 1) * LINE), copy[LINES * LINE];
+  CHECK(block && !uma_barrier());
+  if (uma_device() == 0) {
+    double before = uma_modelled_ns();
+    CHECK(!uma_get(copy, uma_symmetric(block, 1), LINE));
+    double one = uma_modelled_ns() - before;
+    CHECK(!uma_get(copy, uma_symmetric(block, 1), LINE));
+    double hit = uma_modelled_ns() - before - one, miss = one - hit;
+    before = uma_modelled_ns();
+    CHECK(!uma_get(copy, (char *)uma_symmetric(block, 1) + LINE, LINES * LINE));
+    double all = uma_modelled_ns() - before;
+    CHECK(miss > hit && all >= LINES * miss - 1 && all < LINES * miss * 1.01 + hit);
+  }
+  return uma_barrier();
+}
+
+Test(clock, a_range_takes_one_miss_after_the_other)
+{
+  run_on(MACHINE, 2, (struct uma_config){.coherence = UMA_COHERENCE_LINE}, ranges, NULL);
 }
 
 static int faults(void *argument)

@@ -1,5 +1,6 @@
 /* The modelled clock over several hosts: the same times, to the tick, as the same program has on one. */
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <string.h>
 #include <unistd.h>
@@ -126,6 +127,46 @@ static int touch_pages(void *unused)
 Test(clock_hosts, faults_of_pages_take_what_they_take_on_one_host)
 {
   compare(2, 4, (struct uma_config){.profile = MACHINE, .coherence = UMA_COHERENCE_PAGE}, touch_pages, 0);
+}
+
+/* Everybody at once: times depend on who comes first, but nothing waits for ever, no count is lost, and each clock's parts add up. */
+static int race(void *unused)
+{
+  enum { WORDS = 64, STEPS = 150 };
+  int me = uma_device(), n = uma_device_count();
+  uint64_t *words = uma_alloc_symmetric(WORDS * 64), sum = 0, random = (uint64_t)me + 1;
+  struct uma_modelled m;
+  double last = 0;
+  CHECK(words);
+  for (int i = 0; i < WORDS * 8; i++) uma_st(&words[i], 0ul);
+  CHECK(!uma_barrier());
+  for (int i = 0; i < STEPS; i++) {
+    random = random * 6364136223846793005u + 1442695040888963407u;
+    uint64_t *word = (uint64_t *)uma_symmetric(words, (int)(random >> 60) % n) + (random >> 40) % WORDS * 8;
+    uma_fetch_add(word, 1ul);
+    (void)uma_ld((uint64_t *)uma_symmetric(words, (int)(random >> 50) % n) + (random >> 33) % WORDS * 8);
+    CHECK(uma_modelled_ns() > last);
+    last = uma_modelled_ns();
+  }
+  CHECK(!uma_barrier());
+  for (int d = 0; d < n; d++)
+    for (int i = 0; i < WORDS; i++) sum += uma_ld((uint64_t *)uma_symmetric(words, d) + i * 8);
+  CHECK(sum == (uint64_t)n * STEPS && !uma_modelled(me, &m));
+  double parts = m.compute_ns + m.memory_ns + m.scale_up_ns + m.staging_ns + m.network_ns + m.waiting_ns;
+  CHECK(parts > m.ns - 0.1 && parts < m.ns + 0.1);
+  return uma_barrier();
+}
+
+Test(clock_hosts, devices_that_race_have_times_all_the_same)
+{
+  struct uma_config config = {.hosts = 2, .coherence = UMA_COHERENCE_LINE, .cache = 4096, .ways = 2, .memory = 1 << 20, .timeout = 100};
+  config.profile = MACHINE;
+  int result = uma_spawn(&config, 4, race, NULL);
+  cr_assert_eq(result, 0, "lines: %d (%s)", result, result < 0 ? uma_last_error() : "");
+  config.profile = STAGED_MACHINE;
+  config.coherence = UMA_COHERENCE_PAGE;
+  result = uma_spawn(&config, 3, race, NULL);
+  cr_assert_eq(result, 0, "pages: %d (%s)", result, result < 0 ? uma_last_error() : "");
 }
 
 /* ---- Meeting ---- */
@@ -315,4 +356,53 @@ Test(clock_hosts, every_device_may_ask_for_the_time_of_every_other)
   struct uma_config config = {.profile = MACHINE, .coherence = UMA_COHERENCE_LINE, .hosts = 2, .memory = 1 << 20, .timeout = 60};
   int result = uma_spawn(&config, 4, ask_times, NULL);
   cr_assert_eq(result, 0, "%d (%s)", result, result < 0 ? uma_last_error() : "");
+}
+
+/* ---- Death ---- */
+
+static void *kill_soon(void *unused)
+{
+  usleep(20000);
+  kill(getpid(), SIGKILL);
+  return NULL;
+}
+
+/* Device 3 dies; who needs a queue or a clock of its host asks the other device there, or, if there is none, goes on without. */
+static int outlive(void *argument)
+{
+  int me = uma_device(), n = uma_device_count(), hosts = *(int *)argument;
+  uint64_t *words = uma_alloc_symmetric(4096), value;
+  struct uma_modelled m;
+  pthread_t killer;
+  CHECK(words && !uma_barrier());
+  if (me == 3) CHECK(!pthread_create(&killer, NULL, kill_soon, NULL));
+  double last = 0;
+  for (int i = 0; me == 3 || i < 200 || uma_alive(3); i++) { /* lines may be lost with it: these are errors */
+    if (uma_get(&value, (uint64_t *)uma_symmetric(words, i % n) + i % 500, sizeof value)) continue;
+    uma_put((uint64_t *)uma_symmetric(words, (i + me) % n) + i % 500, &value, sizeof value);
+    CHECK(uma_modelled_ns() >= last);
+    last = uma_modelled_ns();
+  }
+  CHECK(uma_barrier() == -EHOSTDOWN && !uma_modelled(me, &m) && m.ns > 0);
+  int asked = uma_modelled(3, &m); /* device 2 may have left before */
+  CHECK(asked == -EHOSTDOWN || (asked == 0 && hosts == 2));
+  return 0;
+}
+
+Test(clock_hosts, who_dies_takes_no_clock_along)
+{
+  for (int hosts = 2; hosts <= 4; hosts += 2) {
+    struct uma_config config = {.profile = MACHINE,
+                                .hosts = hosts,
+                                .coherence = UMA_COHERENCE_LINE,
+                                .on_failure = UMA_ON_FAILURE_CONTINUE,
+                                .memory = 1 << 20,
+                                .silence = 5,
+                                .timeout = 60};
+    char *said;
+    int result = command_capture_spawn(&config, 4, outlive, &hosts, &said);
+    cr_assert_eq(result, 128 + SIGKILL, "%d hosts: %d: %s", hosts, result, said);
+    cr_assert(!strstr(said, "code 99") && !strstr(said, "did not end"), "%d hosts: %s", hosts, said);
+    free(said);
+  }
 }

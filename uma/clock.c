@@ -14,7 +14,7 @@
 #include "uma/stream.h"
 
 _Thread_local int uma_clock_paused;
-static _Thread_local uint64_t seen; /* of the own clock, the latest */
+static _Thread_local uint64_t seen UMA_CLOCK_THREAD; /* of the own clock, the latest */
 static _Atomic bool complained;
 
 /* ---- The area ---------------------------------------------------------------------------------------------------- */
@@ -196,14 +196,16 @@ struct coh_moment uma_clock_moment(void)
 static void share_out(struct uma_device_clock *clock, const struct coh_moment *moment, uint64_t missing)
 {
   unsigned __int128 sum = 0;
-  uint64_t given = 0;
+  uint64_t left = missing;
   for (int i = 0; i < UMA_PARTS_OF_TIME; i++) sum += moment->parts[i];
   for (int i = 0; i < UMA_PARTS_OF_TIME; i++) {
-    uint64_t part = moment->parts[i], share = sum <= missing ? part : part ? (uint64_t)((unsigned __int128)part * missing / sum) : 0;
-    give(clock, (enum uma_part_of_time)i, share);
-    given += share;
+    uint64_t part = moment->parts[i];
+    if (!part) continue;
+    if (sum > missing) part = (uint64_t)((unsigned __int128)part * missing / sum);
+    give(clock, (enum uma_part_of_time)i, part);
+    left -= part;
   }
-  give(clock, UMA_WAITING, missing - given);
+  give(clock, UMA_WAITING, left);
 }
 
 void uma_clock_reach(const struct coh_moment *moment)

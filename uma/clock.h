@@ -69,7 +69,8 @@ void uma_clock_spend(enum uma_part_of_time part, uint64_t ticks);
 void uma_clock_raise(int device, uint64_t ticks); /* that device's application threads wait until then */
 uint64_t uma_clock_of(int device);                /* of its application threads */
 /* While a thread waits in a loop, what it looks at is not charged. Nests. */
-extern _Thread_local int uma_clock_paused __attribute__((visibility("hidden")));
+#define UMA_CLOCK_THREAD __attribute__((tls_model("initial-exec"))) /* a few bytes that every charge looks at */
+extern _Thread_local int uma_clock_paused __attribute__((visibility("hidden"))) UMA_CLOCK_THREAD;
 static inline void uma_clock_pause(void)
 {
   uma_clock_paused++;
@@ -92,6 +93,8 @@ void uma_clock_fly_always(int from, int to, size_t bytes, enum uma_flight_kind h
 void uma_clock_explain(int from, int to, size_t bytes, enum uma_flight_kind how, uint64_t elapsed, struct coh_moment *moment);
 /* The way between two devices, which there always is: profiles join all their devices. */
 const struct fab_path *uma_clock_path(int from, int to);
+uint64_t uma_clock_alone(const struct fab_path *path, size_t bytes,
+                         uint64_t departs); /* when a message over it arrives if nobody else is there */
 /* The load, store or atomic of a word, or message and answer where the profile has no load and store between the two. */
 void uma_clock_access(int home, enum fab_access access, size_t bytes);
 /* At a flag there that many look at together when it changes: nobody waits for another. */
@@ -99,13 +102,12 @@ void uma_clock_look(int home);
 struct uma_queue *uma_clock_queue(uint64_t resource);
 int uma_clock_ways_open(void); /* 0 or -errno with the sentence */
 void uma_clock_ways_close(void);
-/* How far one chunk has come: times of its first and its last byte, and the step that it stands before (fabric/topology.h). Another host carries a
- * flight on through the steps whose queues it has; false: there is no such flight. */
-struct uma_flight {
-  uint64_t head, tail;
-  uint32_t leg, step;
-};
-bool uma_clock_carry_on(int from, int to, uint64_t bytes, struct uma_flight *flight);
+/* A line or page in two parts: until it leaves this host, and from there on another one to its arrival (the rest is asked for); *moment is when it
+ * departed. */
+struct coh_flight uma_clock_depart(int from, int to, enum uma_flight_kind how, uint64_t ticks);
+void uma_clock_land(int from, int to, enum uma_flight_kind how, const struct coh_flight *flight, struct coh_moment *moment);
+/* For another host: carries a chunk on through the steps whose queues are here; false: there is no such flight. */
+bool uma_clock_carry_on(int from, int to, uint64_t bytes, struct coh_flight *flight);
 
 /* ---- clock_charge.c: what operations charge */
 void uma_clock_copy(const void *dst, const void *src, size_t bytes);
@@ -138,7 +140,7 @@ struct uma_clock_letter { /* question and answer */
     struct {
       int32_t from, to;
       uint64_t bytes;
-      struct uma_flight flight;
+      struct coh_flight flight;
     } carry_on;
     struct {
       uint64_t word, ticks;
@@ -151,7 +153,7 @@ struct uma_clock_letter { /* question and answer */
 };
 _Static_assert(sizeof(struct uma_clock_letter) == 88, "wire structure");
 /* Each asks the device, and others of its host when it is lost. 0; -EHOSTDOWN nobody answers; -EPROTO not with sense. */
-int uma_clock_ask_carry_on(int device, int from, int to, uint64_t bytes, struct uma_flight *flight);
+int uma_clock_ask_carry_on(int device, int from, int to, uint64_t bytes, struct coh_flight *flight);
 int uma_clock_ask_signal(int device, const void *word, uint64_t *ticks);
 int uma_clock_ask_state(int device, struct uma_clock_state *state);
 /* The other side; never waits. */

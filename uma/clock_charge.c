@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "uma/clock.h"
+#include "uma/coherent.h"
 #include "uma/meeting.h"
 #include "uma/stream.h"
 
@@ -14,14 +15,15 @@ static int home_or_self(const void *pointer)
   return home < 0 ? uma_self.device : home;
 }
 
-/* In access mode `line` the caches charge what they bring from this domain. */
+/* In access mode `line` the caches charge what they bring from this domain, and what is copied between them and private memory. */
 void uma_clock_copy(const void *dst, const void *src, size_t bytes)
 {
-  int from = home_or_self(src), to = home_or_self(dst);
+  int from = home_or_self(src), to = home_or_self(dst), me = uma_self.device;
   if (uma_self.lines) {
-    from = uma_is_near(from) ? uma_self.device : from;
-    to = uma_is_near(to) ? uma_self.device : to;
+    from = uma_is_near(from) ? me : from;
+    to = uma_is_near(to) ? me : to;
   }
+  if (from == me && to == me && uma_self.lines && (uma_is_cached(src, bytes) || uma_is_cached(dst, bytes))) return;
   struct coh_moment moment = uma_clock_moment();
   uma_clock_fly(from, to, bytes, UMA_FLIGHT_COPY, &moment);
   uma_clock_reach(&moment);
@@ -89,21 +91,31 @@ void uma_clock_met(uint64_t number)
   if (count > 1) uma_clock_look(uma_self.device == first ? first + count - 1 : first);
 }
 
+/* What it would take if only this device had something to move is where time goes to; beyond that it waits for others. The narrowest link decides how
+ * its own bytes follow each other. */
 static void move_all(int first, int count, size_t bytes, bool inwards)
 {
   struct coh_moment begin = uma_clock_moment(), last = begin;
   enum uma_part_of_time part = UMA_SCALE_UP;
   int me = uma_self.device;
+  uint64_t turn = begin.ticks, alone = begin.ticks;
   for (int step = 0; step < count && bytes; step++) {
     int other = first + (me - first + step) % count; /* everybody begins elsewhere, so that nobody waits for another */
     if (other == me) continue;
     struct coh_moment moment = begin;
+    const struct fab_path *path = inwards ? uma_clock_path(other, me) : uma_clock_path(me, other);
     uma_clock_fly(inwards ? other : me, inwards ? me : other, bytes, UMA_FLIGHT_MESSAGE, &moment);
     if (moment.ticks > last.ticks) last = moment;
-    if (moment.ticks >= last.ticks) part = uma_clock_path(me, other)->way == FAB_WAY_LOAD_STORE ? UMA_SCALE_UP : UMA_NETWORK;
+    if (moment.ticks >= last.ticks) part = path->way == FAB_WAY_LOAD_STORE ? UMA_SCALE_UP : UMA_NETWORK;
+    uint64_t done = uma_clock_alone(path, bytes, turn);
+    if (alone < done) alone = done;
+    turn = fab_later(turn, fab_leg_busy(&path->leg[inwards ? path->count - 1 : 0], bytes));
   }
-  last.parts[part] += last.parts[UMA_WAITING]; /* behind its own other bytes */
-  last.parts[UMA_WAITING] = 0;
+  uint64_t waited = last.ticks > alone ? last.ticks - alone : 0;
+  if (waited < last.parts[UMA_WAITING]) {
+    last.parts[part] = fab_later(last.parts[part], last.parts[UMA_WAITING] - waited);
+    last.parts[UMA_WAITING] = waited;
+  }
   uma_clock_reach(&last);
 }
 
@@ -127,7 +139,7 @@ void uma_clock_hand_out(int device, size_t bytes, bool together)
     int other = first + (device - first + i) % count;
     const struct fab_path *path = uma_clock_path(device, other);
     if (other == uma_self.device) own.ticks = turn;
-    uint64_t done = fab_later(fab_later(turn, uma_self.clock->topology.message_latency), fab_path_ticks(path, bytes, 0));
+    uint64_t done = uma_clock_alone(path, bytes, turn);
     if (last.ticks < done) last.ticks = done;
     turn = fab_later(turn, fab_leg_busy(&path->leg[0], bytes));
   }
@@ -180,11 +192,28 @@ static bool begin(void *context, struct coh_moment *moment)
   return !uma_clock_paused;
 }
 
+static enum uma_flight_kind kind_of(bool data)
+{
+  return data ? UMA_FLIGHT_COPY : UMA_FLIGHT_CONTROL;
+}
+
 static void hop(void *context, int from, int to, bool data, struct coh_moment *moment)
 {
   int first = uma_self.domain_first;
   if (from == to && !data) return;
-  uma_clock_fly_always(first + from, first + to, uma_self.shape.line, data ? UMA_FLIGHT_COPY : UMA_FLIGHT_CONTROL, moment);
+  uma_clock_fly_always(first + from, first + to, uma_self.shape.line, kind_of(data), moment);
+}
+
+static void depart(void *context, int from, int to, bool data, uint64_t ticks, struct coh_flight *flight)
+{
+  int first = uma_self.domain_first;
+  *flight = uma_clock_depart(first + from, first + to, kind_of(data), ticks);
+}
+
+static void land(void *context, int from, int to, bool data, const struct coh_flight *flight, struct coh_moment *moment)
+{
+  int first = uma_self.domain_first;
+  uma_clock_land(first + from, first + to, kind_of(data), flight, moment);
 }
 
 static void end(void *context, const struct coh_moment *moment)
@@ -192,7 +221,7 @@ static void end(void *context, const struct coh_moment *moment)
   uma_clock_reach(moment);
 }
 
-const struct coh_clock uma_clock_engine = {.begin = begin, .hop = hop, .end = end};
+const struct coh_clock uma_clock_engine = {.begin = begin, .hop = hop, .depart = depart, .land = land, .end = end};
 
 /* ---- Public functions -------------------------------------------------------------------------------------------- */
 

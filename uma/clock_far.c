@@ -25,11 +25,11 @@ static int ask(int device, struct uma_clock_letter *letter)
 }
 
 /* An answer that brings the flight no further would be asked for again for ever. */
-int uma_clock_ask_carry_on(int device, int from, int to, uint64_t bytes, struct uma_flight *flight)
+int uma_clock_ask_carry_on(int device, int from, int to, uint64_t bytes, struct coh_flight *flight)
 {
   struct uma_clock_letter letter = {.op = UMA_CLOCK_CARRY_ON, .carry_on = {.from = from, .to = to, .bytes = bytes, .flight = *flight}};
   int result = ask(device, &letter);
-  const struct uma_flight *now = &letter.carry_on.flight;
+  const struct coh_flight *now = &letter.carry_on.flight;
   if (result) return result;
   bool further = now->leg > flight->leg || (now->leg == flight->leg && now->step > flight->step);
   if (!further || now->leg > FAB_PATH_LEGS || now->step >= FAB_LEG_STEPS || now->head > FAB_TICKS_MOST || now->tail > FAB_TICKS_MOST)

@@ -122,7 +122,7 @@ static enum uma_part_of_time part_of(const struct fab_step *step)
 }
 
 /* Its next step; false: that is for another host. `alone`: then nobody else is there. */
-static inline bool take_step(const struct way *way, size_t bytes, bool alone, struct uma_flight *flight)
+static inline bool take_step(const struct way *way, size_t bytes, bool alone, struct coh_flight *flight)
 {
   const struct fab_step *step = &way->path.leg[flight->leg].step[flight->step];
   uint64_t busy = fab_step_busy(step, bytes), done = flight->head;
@@ -136,7 +136,7 @@ static inline bool take_step(const struct way *way, size_t bytes, bool alone, st
 }
 
 /* On through the legs: see fabric/topology.h. */
-static struct uma_flight carry(const struct way *way, size_t bytes, bool alone, struct uma_flight flight)
+static struct coh_flight carry(const struct way *way, size_t bytes, bool alone, struct coh_flight flight)
 {
   for (; flight.leg < (uint32_t)way->path.count; flight.leg++, flight.step = 0) {
     if (!flight.step) flight.head = flight.tail;
@@ -146,20 +146,25 @@ static struct uma_flight carry(const struct way *way, size_t bytes, bool alone, 
   return flight;
 }
 
-static bool has_landed(const struct way *way, const struct uma_flight *flight)
+static bool has_landed(const struct way *way, const struct coh_flight *flight)
 {
   return flight->leg >= (uint32_t)way->path.count;
 }
 
-/* One chunk all the way. */
-static uint64_t pass(const struct way *way, int from, int to, size_t bytes, uint64_t ready)
+/* From wherever it is all the way. */
+static uint64_t arrival(const struct way *way, int from, int to, size_t bytes, struct coh_flight flight)
 {
-  struct uma_flight flight = carry(way, bytes, false, (struct uma_flight){.tail = ready});
+  flight = carry(way, bytes, false, flight);
   while (!has_landed(way, &flight)) {
     int error = uma_clock_ask_carry_on(way->away[flight.leg][flight.step], from, to, bytes, &flight);
     flight = carry(way, bytes, error, flight);
   }
   return flight.tail;
+}
+
+static uint64_t pass(const struct way *way, int from, int to, size_t bytes, uint64_t ready)
+{
+  return arrival(way, from, to, bytes, (struct coh_flight){.tail = ready});
 }
 
 static uint64_t pass_all(const struct way *way, int from, int to, size_t bytes, uint64_t ready)
@@ -227,14 +232,19 @@ static const struct way *way_between(int from, int to)
   return none;
 }
 
+static bool is_on(const struct way *way, const struct coh_flight *flight)
+{
+  return flight->leg < (uint32_t)way->path.count && flight->step < (uint32_t)way->path.leg[flight->leg].count &&
+         flight->head <= FAB_TICKS_MOST && flight->tail <= FAB_TICKS_MOST;
+}
+
 /* Nothing is believed that another host says. */
-bool uma_clock_carry_on(int from, int to, uint64_t bytes, struct uma_flight *flight)
+bool uma_clock_carry_on(int from, int to, uint64_t bytes, struct coh_flight *flight)
 {
   int devices = uma_self.shape.devices;
-  if (from < 0 || from >= devices || to < 0 || to >= devices || flight->head > FAB_TICKS_MOST || flight->tail > FAB_TICKS_MOST)
-    return false;
+  if (from < 0 || from >= devices || to < 0 || to >= devices) return false;
   const struct way *way = way_between(from, to);
-  if (has_landed(way, flight) || flight->step >= (uint32_t)way->path.leg[flight->leg].count) return false;
+  if (!is_on(way, flight)) return false;
   *flight = carry(way, bytes, false, *flight);
   return true;
 }
@@ -247,6 +257,12 @@ const struct fab_path *uma_clock_path(int from, int to)
 static uint64_t software_ticks(const struct fab_path *path, int from, int to, enum uma_flight_kind how)
 {
   return how == UMA_FLIGHT_MESSAGE && path->way == FAB_WAY_LOAD_STORE && from != to ? uma_self.clock->topology.message_latency : 0;
+}
+
+uint64_t uma_clock_alone(const struct fab_path *path, size_t bytes, uint64_t departs)
+{
+  uint64_t software = path->way == FAB_WAY_LOAD_STORE ? uma_self.clock->topology.message_latency : 0;
+  return fab_later(fab_later(departs, software), fab_path_ticks(path, bytes, 0));
 }
 
 void uma_clock_explain(int from, int to, size_t bytes, enum uma_flight_kind how, uint64_t elapsed, struct coh_moment *moment)
@@ -267,6 +283,15 @@ void uma_clock_fly(int from, int to, size_t bytes, enum uma_flight_kind how, str
   if (!uma_clock_paused) uma_clock_fly_always(from, to, bytes, how, moment);
 }
 
+/* A line or page has arrived. */
+static void explain_line(const struct way *way, uint64_t arrived, struct coh_moment *moment)
+{
+  uint64_t elapsed = arrived > moment->ticks ? arrived - moment->ticks : 0;
+  moment->ticks = arrived;
+  add_parts(moment, &way->line);
+  if (elapsed > way->line.ticks) add(moment, UMA_WAITING, elapsed - way->line.ticks);
+}
+
 void uma_clock_fly_always(int from, int to, size_t bytes, enum uma_flight_kind how, struct coh_moment *moment)
 {
   const struct way *way = way_between(from, to);
@@ -274,16 +299,37 @@ void uma_clock_fly_always(int from, int to, size_t bytes, enum uma_flight_kind h
   if (how == UMA_FLIGHT_CONTROL) {
     moment->ticks = fab_later(departed, way->control.ticks);
     add_parts(moment, &way->control);
+  } else if (how == UMA_FLIGHT_COPY && bytes == uma_self.shape.line) {
+    explain_line(way, pass_all(way, from, to, bytes, departed), moment);
+  } else {
+    moment->ticks = pass_all(way, from, to, bytes, fab_later(departed, software_ticks(&way->path, from, to, how)));
+    uma_clock_explain(from, to, bytes, how, moment->ticks - departed, moment);
+  }
+}
+
+/* One that is cut into chunks, by turns here and there, goes all the way at once. */
+struct coh_flight uma_clock_depart(int from, int to, enum uma_flight_kind how, uint64_t ticks)
+{
+  const struct way *way = way_between(from, to);
+  size_t bytes = uma_self.shape.line;
+  struct coh_flight flight = {.head = ticks, .tail = ticks, .leg = (uint32_t)way->path.count};
+  if (how == UMA_FLIGHT_CONTROL) return flight;
+  if (!way->path.chunk || way->path.chunk >= bytes) return carry(way, bytes, false, (struct coh_flight){.tail = ticks});
+  flight.tail = pass_all(way, from, to, bytes, ticks);
+  return flight;
+}
+
+void uma_clock_land(int from, int to, enum uma_flight_kind how, const struct coh_flight *flight, struct coh_moment *moment)
+{
+  const struct way *way = way_between(from, to);
+  if (how == UMA_FLIGHT_CONTROL) {
+    uma_clock_fly_always(from, to, 0, how, moment);
     return;
   }
-  if (how == UMA_FLIGHT_COPY && bytes == uma_self.shape.line) {
-    moment->ticks = pass_all(way, from, to, bytes, departed);
-    add_parts(moment, &way->line);
-    if (moment->ticks > departed + way->line.ticks) add(moment, UMA_WAITING, moment->ticks - departed - way->line.ticks);
-    return;
-  }
-  moment->ticks = pass_all(way, from, to, bytes, fab_later(departed, software_ticks(&way->path, from, to, how)));
-  uma_clock_explain(from, to, bytes, how, moment->ticks - departed, moment);
+  uint64_t tail = is_on(way, flight) ? arrival(way, from, to, uma_self.shape.line, *flight) : flight->tail;
+  if (tail > FAB_TICKS_MOST) tail = FAB_TICKS_MOST;
+  if (tail < moment->ticks) uma_clock_complain("a message arrived before it departed", moment->ticks, tail);
+  explain_line(way, tail > moment->ticks ? tail : moment->ticks, moment);
 }
 
 /* 0 and ticks; -EHOSTUNREACH where there is no load and store. */
