@@ -28,9 +28,12 @@ static size_t spread_of(size_t bytes)
   return spread < SPREAD_LEAST ? SPREAD_LEAST : spread > most ? most : spread;
 }
 
+/* A power of two, as slot_at needs it. */
 static size_t slots_of(const struct walk *walk)
 {
-  return walk->spread / walk->stride;
+  size_t slots = 1;
+  while (2 * slots * walk->stride <= walk->spread) slots *= 2;
+  return slots;
 }
 
 /* In stacked mode an operation takes microseconds; a part of the slots is enough. */

@@ -169,6 +169,7 @@ static void go_on_together(const struct uma_barrier *barrier, uint32_t round)
 {
   struct coh_moment moment = {.ticks = atomic_load(&slots_of(barrier->home)[barrier->index].latest[round & 1])};
   uma_clock_reach(&moment);
+  uma_clock_forget();
   uma_clock_access(barrier->home, FAB_ACCESS_LOAD, sizeof(uint32_t));
 }
 

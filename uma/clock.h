@@ -63,11 +63,22 @@ void uma_clock_spend(enum uma_part_of_time part, uint64_t ticks);
 void uma_clock_raise(int device, uint64_t ticks); /* that device's application threads wait until then */
 uint64_t uma_clock_of(int device);                /* of its application threads */
 /* Bytes from the memory of one device to another's, by the best way, queueing; *moment is when they are there. `message`: with what software adds
- * within a scale-up network; `control`: a few bytes that come from no memory and do not queue. */
-enum uma_flight { UMA_FLIGHT_COPY, UMA_FLIGHT_MESSAGE, UMA_FLIGHT_CONTROL };
+ * within a scale-up network; `control`: a few bytes that come from no memory and do not queue. `get` and `put`: a copy that its target or its source
+ * carries out, `cached` when the far side of it lies in that device's cache. Where the profile has a curve of such an operation, it takes that, and
+ * what it waits for the resources of its way. */
+enum uma_flight {
+  UMA_FLIGHT_COPY,
+  UMA_FLIGHT_MESSAGE,
+  UMA_FLIGHT_CONTROL,
+  UMA_FLIGHT_GET,
+  UMA_FLIGHT_PUT,
+  UMA_FLIGHT_CACHED_GET,
+  UMA_FLIGHT_CACHED_PUT,
+};
 void uma_clock_fly(int from, int to, size_t bytes, enum uma_flight how, struct coh_moment *moment);
 /* Adds the parts of a flight that took `elapsed`. */
 void uma_clock_explain(int from, int to, size_t bytes, enum uma_flight how, uint64_t elapsed, struct coh_moment *moment);
+uint64_t uma_clock_departure(int from, int to, size_t bytes); /* ticks for which a message keeps its sender */
 /* The way between two devices, which there always is: profiles join all their devices. */
 const struct fab_path *uma_clock_path(int from, int to);
 /* The load, store or atomic of a word, or message and answer where the profile has no load and store between the two. */
@@ -75,6 +86,11 @@ void uma_clock_access(int home, enum fab_access access, size_t bytes);
 /* While a thread waits in a loop, what it looks at is not charged. Nests. */
 void uma_clock_pause(void);
 void uma_clock_go_on(void);
+
+/* ---- clock_cache.c: what the calling thread has touched in other devices' memory since it last met others */
+/* Whether all of it lies in this device's cache; from now on it does, as far as there is room. False for a profile without caches. */
+bool uma_clock_cached(const void *pointer, size_t bytes);
+void uma_clock_forget(void); /* it has met others, who may have written anything */
 
 /* ---- clock_charge.c: what operations charge */
 void uma_clock_copy(const void *dst, const void *src, size_t bytes);

@@ -13,6 +13,17 @@ static int home_or_self(const void *pointer)
   return home < 0 ? uma_self.device : home;
 }
 
+/* Who carries it out, and whether the other side's bytes lie in its cache. */
+static enum uma_flight flight_of(const void *dst, const void *src, size_t bytes, int from, int to)
+{
+  int me = uma_self.device;
+  if ((from == me) == (to == me)) return UMA_FLIGHT_COPY;
+  bool get = to == me, near = uma_clock_path(from, to)->way == FAB_WAY_LOAD_STORE;
+  bool cached = near && uma_clock_cached(get ? src : dst, bytes);
+  if (get) return cached ? UMA_FLIGHT_CACHED_GET : UMA_FLIGHT_GET;
+  return cached ? UMA_FLIGHT_CACHED_PUT : UMA_FLIGHT_PUT;
+}
+
 /* In access mode `line` the caches charge what they bring from this domain. */
 void uma_clock_copy(const void *dst, const void *src, size_t bytes)
 {
@@ -22,7 +33,7 @@ void uma_clock_copy(const void *dst, const void *src, size_t bytes)
     to = uma_is_near(to) ? uma_self.device : to;
   }
   struct coh_moment moment = uma_clock_moment();
-  uma_clock_fly(from, to, bytes, UMA_FLIGHT_COPY, &moment);
+  uma_clock_fly(from, to, bytes, flight_of(dst, src, bytes, from, to), &moment);
   uma_clock_reach(&moment);
 }
 
@@ -40,7 +51,7 @@ void uma_clock_send(int device, struct fab_header *header)
                                : path->way == FAB_WAY_LOAD_STORE ? UMA_SCALE_UP
                                : path->way == FAB_WAY_STAGED     ? UMA_STAGING
                                                                  : UMA_NETWORK;
-  uma_clock_spend(part, fab_leg_busy(&path->leg[0], header->bytes));
+  uma_clock_spend(part, uma_clock_departure(uma_self.device, device, header->bytes));
 }
 
 /* What is missing to its arrival is the way's, as far as that was on it; before it departed this device waited for the other. */
@@ -50,6 +61,7 @@ void uma_clock_receive(int device, const struct fab_header *header)
   uint64_t flight = moment.ticks > header->a ? moment.ticks - header->a : 0;
   uma_clock_explain(device, uma_self.device, header->bytes, UMA_FLIGHT_MESSAGE, flight, &moment);
   uma_clock_reach(&moment);
+  uma_clock_forget();
 }
 
 /* ---- Meetings and collectives ------------------------------------------------------------------------------------ */
@@ -71,6 +83,7 @@ void uma_clock_met(uint64_t number, int first, int count)
     if (came > moment.ticks) moment.ticks = came;
   }
   uma_clock_reach(&moment);
+  uma_clock_forget();
   if (count > 1) uma_clock_access(farthest, FAB_ACCESS_LOAD, sizeof(uint64_t));
 }
 
@@ -130,6 +143,7 @@ void uma_clock_signalled(const void *word)
 {
   struct coh_moment moment = {.ticks = atomic_load(signal_of(word))};
   uma_clock_reach(&moment);
+  uma_clock_forget();
   uma_clock_access(home_or_self(word), FAB_ACCESS_LOAD, sizeof(uint64_t));
 }
 
