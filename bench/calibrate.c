@@ -19,9 +19,10 @@ enum { LEAST_PASSES = 2, MOST_PASSES = 14, SECONDS_A_PASS = 4, APART_PERCENT = 2
 static const char *const curve_cases[] = {"transfer.read",     "transfer.write",  "transfer.get.hot", "transfer.put.hot",
                                           "transfer.pingpong", "transfer.stream", "latency.hot",      "sync.fetch_add"};
 static const char *const check_cases[] = {"transfer.copy"}; /* besides: what no curve was made of */
-static const size_t check_sizes[] = {16, 64, 512, 4 * KiB, 16 * KiB, 64 * KiB, 256 * KiB, 1 * MiB, 4 * MiB, 16 * MiB};
+const size_t bench_check_sizes[] = {16, 3 * KiB, 8 * KiB, 20 * KiB, 48 * KiB, 128 * KiB, 512 * KiB, 1536 * KiB, 3 * MiB, 8 * MiB};
+const int bench_check_size_count = COUNT(bench_check_sizes);
 
-enum { MOST_SIZES = COUNT(check_sizes) + FAB_CURVE_POINTS };
+enum { MOST_SIZES = COUNT(bench_check_sizes) + FAB_CURVE_POINTS };
 
 /* ---- Measuring --------------------------------------------------------------------------------------------------- */
 
@@ -30,10 +31,10 @@ static int merge_sizes(bool check, size_t *sizes)
 {
   int count = 0, c = 0;
   for (int i = 0; i < bench_curve_size_count; i++) {
-    while (check && c < COUNT(check_sizes) && check_sizes[c] < bench_curve_sizes[i]) sizes[count++] = check_sizes[c++];
+    while (check && c < COUNT(bench_check_sizes) && bench_check_sizes[c] < bench_curve_sizes[i]) sizes[count++] = bench_check_sizes[c++];
     sizes[count++] = bench_curve_sizes[i];
   }
-  while (check && c < COUNT(check_sizes)) sizes[count++] = check_sizes[c++];
+  while (check && c < COUNT(bench_check_sizes)) sizes[count++] = bench_check_sizes[c++];
   return count;
 }
 
@@ -77,7 +78,7 @@ static int add_flops(struct bench_rows *rows)
     struct bench_row row = bench_row_of(kinds[k].bench, "raw", "-", 1, 0, "rate", "GFLOPS");
     for (int i = 0; i < SAMPLES; i++) samples[i] = kinds[k].measure();
     bench_statistics(samples, SAMPLES, &statistics);
-    row.median = statistics.median;
+    row.median = statistics.midmean;
     row.min = statistics.min;
     row.max = statistics.max;
     row.n = SAMPLES;
@@ -91,7 +92,7 @@ int bench_calibrate(int seconds, bool check, struct bench_rows *rows)
   size_t sizes[MOST_SIZES];
   char *names[COUNT(curve_cases) + COUNT(check_cases)];
   int passes = seconds / SECONDS_A_PASS < LEAST_PASSES ? LEAST_PASSES : seconds / SECONDS_A_PASS;
-  struct bench_options options = {.quick = true, .no_raw = true, .sizes = sizes, .names = names};
+  struct bench_options options = {.quick = true, .no_raw = true, .midmean = true, .sizes = sizes, .names = names};
   options.passes = passes < MOST_PASSES ? passes : MOST_PASSES;
   options.size_count = merge_sizes(check, sizes);
   options.name_count = choose_cases(check, names);
@@ -149,8 +150,8 @@ static int run_modelled(const char *profile, struct bench_rows *rows)
   char *names[COUNT(curve_cases) + COUNT(check_cases)], *profiles[] = {(char *)profile, NULL};
   struct bench_options options = {.quick = true,
                                   .no_raw = true,
-                                  .sizes = check_sizes,
-                                  .size_count = COUNT(check_sizes),
+                                  .sizes = bench_check_sizes,
+                                  .size_count = COUNT(bench_check_sizes),
                                   .names = names,
                                   .profiles = profiles,
                                   .modelled_only = true};
@@ -193,9 +194,9 @@ static struct agreement compare_rows(FILE *out, const struct bench_rows *rows, c
   struct agreement agreement = {0};
   fprintf(out, "%-20s %-9s %-10s %9s %12s %12s %7s\n", "benchmark", "metric", "mode", "size", "measured", "modelled", "ratio");
   for (int c = 0; c < COUNT(checked); c++)
-    for (int i = 0; i < COUNT(check_sizes); i++) {
+    for (int i = 0; i < COUNT(bench_check_sizes); i++) {
       const struct bench_row *measured =
-          bench_rows_find(rows, checked[c].bench, checked[c].path, checked[c].mode, 2, check_sizes[i], checked[c].metric);
+          bench_rows_find(rows, checked[c].bench, checked[c].path, checked[c].mode, 2, bench_check_sizes[i], checked[c].metric);
       const struct bench_row *model = measured ? find_modelled(modelled, measured) : NULL;
       if (model && measured->median > 0 && model->median > 0) compare_clocks(out, measured, model, &agreement);
       else agreement.missing++;

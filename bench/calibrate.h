@@ -1,15 +1,18 @@
 /* What `uma calibrate` does: measures what this host's operations take, writes that as a profile (fabric/profiles/README.md), and looks how far
  * the modelled clock of that profile is from the measured one.
  *
- * The profile is made of few measurements: times of loads, stores, atomics, and curves through sizes a factor of 4 to 16 apart. What is held
- * against the model are other benchmarks, and the same ones at sizes between these: at the sizes of the curves they could only agree. Both
- * are measured by turns in one run, because a host's speed drifts within minutes. */
+ * The profile is made of few measurements: times of loads, stores and atomics, and curves through 23 sizes from 8 B to 16 MiB. What is
+ * held against the model are the same operations at sizes between these (at the sizes of the curves they could only agree), and one that
+ * no curve was made of. Both are measured by turns in one run, because a host's speed drifts within minutes. */
 #ifndef BENCH_CALIBRATE_H
 #define BENCH_CALIBRATE_H
 
 #include <stdbool.h>
 
 #include "bench/rows.h"
+
+extern const size_t bench_check_sizes[];
+extern const int bench_check_size_count;
 
 /* ---- calibrate.c. Measures for about so many seconds; `check`: what the model is to be held against, too. 0 or -errno, with a message. */
 int bench_calibrate(int seconds, bool check, struct bench_rows *rows);

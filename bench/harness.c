@@ -53,7 +53,7 @@ void bench_finish(struct bench_rows *rows)
     struct bench_statistics statistics;
     if (!series->count) continue;
     bench_statistics(series->samples, series->count, &statistics);
-    series->row.median = statistics.median;
+    series->row.median = bench_run.options.midmean ? statistics.midmean : statistics.median;
     series->row.min = statistics.min;
     series->row.max = statistics.max;
     series->row.n = statistics.n;

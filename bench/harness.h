@@ -37,6 +37,7 @@ struct bench_options {
   bool no_raw;         /* nothing that goes without this library, to which others are compared */
   const size_t *sizes; /* rising, from 64 B on of whole lines, instead of those of the benchmarks; NULL: these */
   int size_count;
+  bool midmean;    /* rows have that for their median */
   int passes;      /* that measure; 0: 3 */
   double limit_ns; /* how long all rounds of one comparison may last, roughly; 0: as quick says */
   char **names;    /* prefixes of the cases to run; none: all */

@@ -25,7 +25,8 @@ struct walk {
 static size_t spread_of(size_t bytes)
 {
   size_t spread = 16 * bytes, most = bench_run.options.quick ? SPREAD_QUICK : SPREAD_MOST;
-  return spread < SPREAD_LEAST ? SPREAD_LEAST : spread > most ? most : spread;
+  if (spread > most) spread = most > bytes ? most : bytes;
+  return spread < SPREAD_LEAST ? SPREAD_LEAST : spread;
 }
 
 /* A power of two, as slot_at needs it. */
