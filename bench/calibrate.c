@@ -108,27 +108,44 @@ static void print_row(FILE *out, const char *what, const struct bench_row *row)
 {
   char size[32], median[32], least[32], most[32];
   if (!row) return;
-  fprintf(out, "%-34s %-10s %9s %12s %12s %12s %5d\n", what, row->mode, bench_size_text(row->bytes, size, sizeof size),
+  fprintf(out, "%-26s %-10s %9s %12s %12s %12s %5d\n", what, row->mode, bench_size_text(row->bytes, size, sizeof size),
           bench_value_text(row->median, row->unit, median, sizeof median), bench_value_text(row->min, row->unit, least, sizeof least),
           bench_value_text(row->max, row->unit, most, sizeof most), row->n);
 }
 
+/* Some sizes of each curve stand for all. */
+static void print_operation(FILE *out, const struct bench_rows *rows, const struct bench_curve_source *source)
+{
+  static const size_t shown[] = {8, 4 * KiB, 64 * KiB, 1 * MiB, 16 * MiB};
+  for (int i = 0; i < COUNT(shown); i++)
+    print_row(out, source->bench, bench_rows_find(rows, source->bench, source->path, source->mode, 2, shown[i], "latency"));
+  for (int i = 0; i < COUNT(shown) && source->stream; i++)
+    print_row(out, source->stream, bench_rows_find(rows, source->stream, source->path, source->mode, 2, shown[i], "bandwidth"));
+}
+
+/* A host that is busy, or moves to other cores meanwhile, shows in the round trip of a line. */
+static void warn_of_drift(FILE *out, const struct bench_rows *rows)
+{
+  const struct bench_row *start = bench_rows_find(rows, "host.line.start", NULL, NULL, -1, BENCH_ANY, NULL);
+  const struct bench_row *end = bench_rows_find(rows, "host.line.end", NULL, NULL, -1, BENCH_ANY, NULL);
+  double change = start && end ? fmax(start->median / end->median, end->median / start->median) : 1;
+  if (change > 1.5)
+    fprintf(out,
+            "A line's round trip between two processors changed by a factor of %.1f meanwhile: better calibrate again when this host is "
+            "idle.\n",
+            change);
+}
+
 void bench_calibrate_print(FILE *out, const struct bench_rows *rows)
 {
-  fprintf(out, "%-34s %-10s %9s %12s %12s %12s %5s\n", "measured", "mode", "size", "median", "least", "most", "n");
+  fprintf(out, "%-26s %-10s %9s %12s %12s %12s %5s\n", "measured", "mode", "size", "middle", "least", "most", "n");
   for (size_t i = 0; i < rows->count; i++) {
     const struct bench_row *row = &rows->row[i];
-    if (!strncmp(row->bench, "host.", 5) || !strncmp(row->bench, "latency.", 8) || !strncmp(row->bench, "sync.", 5))
+    if (!strncmp(row->bench, "host.", 5) || !strncmp(row->bench, "latency.", 8) || !strcmp(row->bench, "sync.fetch_add"))
       print_row(out, row->bench, row);
   }
-  for (int operation = 0; operation < FAB_CURVES; operation++)
-    for (int i = 0; i < bench_curve_size_count; i++) {
-      const struct bench_curve_source *source = &bench_curve_sources[operation];
-      size_t bytes = bench_curve_sizes[i];
-      print_row(out, source->bench, bench_rows_find(rows, source->bench, source->path, source->mode, 2, bytes, "latency"));
-      if (source->stream)
-        print_row(out, source->stream, bench_rows_find(rows, source->stream, source->path, source->mode, 2, bytes, "bandwidth"));
-    }
+  for (int operation = 0; operation < FAB_CURVES; operation++) print_operation(out, rows, &bench_curve_sources[operation]);
+  warn_of_drift(out, rows);
 }
 
 /* ---- Checking ---------------------------------------------------------------------------------------------------- */

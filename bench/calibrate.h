@@ -16,7 +16,7 @@ extern const int bench_check_size_count;
 
 /* ---- calibrate.c. Measures for about so many seconds; `check`: what the model is to be held against, too. 0 or -errno, with a message. */
 int bench_calibrate(int seconds, bool check, struct bench_rows *rows);
-/* What was measured at the sizes of the curves, for people. */
+/* What was measured at some sizes, for people: the mean of the middle half of the samples, the least, the most. */
 void bench_calibrate_print(FILE *out, const struct bench_rows *rows);
 /* Runs the benchmarks on the modelled clock of the profile, and prints every measured row beside its modelled one. How many are more than 20 %
  * apart; or -errno, with a message. */
