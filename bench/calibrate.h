@@ -1,7 +1,7 @@
 /* What `uma calibrate` does: measures what this host's operations take, writes that as a profile (fabric/profiles/README.md), and looks how far
  * the modelled clock of that profile is from the measured one.
  *
- * The profile is made of few measurements: times of loads, stores and atomics, and curves through 23 sizes from 8 B to 16 MiB. What is
+ * The profile is made of few measurements: times of loads, stores and atomics, and curves through 24 sizes from 8 B to 16 MiB. What is
  * held against the model are the same operations at sizes between these (at the sizes of the curves they could only agree), and one that
  * no curve was made of. Both are measured by turns in one run, because a host's speed drifts within minutes. */
 #ifndef BENCH_CALIBRATE_H

@@ -31,9 +31,9 @@ const struct bench_curve_source bench_curve_sources[] = {
 
 /* Those of the benchmarks; all powers of two up to 4 KiB, where prefetchers bring lines in pairs and streams, and time does not rise smoothly; and
  * both sides of where the library changes its ways (32 and 64 KiB) and of the caches' sizes. */
-const size_t bench_curve_sizes[] = {8,       32,         64,       128,      256,      512,      1 << 10,   2 << 10,
-                                    4 << 10, 16 << 10,   24 << 10, 28 << 10, 32 << 10, 64 << 10, 256 << 10, 768 << 10,
-                                    1 << 20, 1280 << 10, 2 << 20,  4 << 20,  6 << 20,  12 << 20, 16 << 20};
+const size_t bench_curve_sizes[] = {8,         32,       64,         128,      256,      512,      1 << 10,  2 << 10,
+                                    4 << 10,   16 << 10, 24 << 10,   28 << 10, 32 << 10, 64 << 10, 96 << 10, 256 << 10,
+                                    768 << 10, 1 << 20,  1280 << 10, 2 << 20,  4 << 20,  6 << 20,  12 << 20, 16 << 20};
 const int bench_curve_size_count = sizeof bench_curve_sizes / sizeof bench_curve_sizes[0];
 _Static_assert(sizeof bench_curve_sizes / sizeof bench_curve_sizes[0] <= FAB_CURVE_POINTS, "a curve has room for them");
 
