@@ -35,7 +35,8 @@ int bench_start(const struct bench_options *options)
   bench_run = (struct bench_run){.options = *options, .terminal = isatty(STDERR_FILENO), .passes = 3};
   bench_run.rounds = options->quick ? 9 : 15;
   bench_run.stretch_ns = options->quick ? 0.7e6 : 2e6;
-  bench_run.limit_ns = options->quick ? 60e6 : 500e6;
+  bench_run.limit_ns = options->limit_ns > 0 ? options->limit_ns : options->quick ? 60e6 : 500e6;
+  if (options->passes) bench_run.passes = options->passes;
   bench_run.board = mmap(NULL, sizeof *bench_run.board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (bench_run.board == MAP_FAILED) {
     fprintf(stderr, "uma bench: no memory for results: %s\n", strerror(errno));
@@ -53,7 +54,7 @@ void bench_finish(struct bench_rows *rows)
     struct bench_statistics statistics;
     if (!series->count) continue;
     bench_statistics(series->samples, series->count, &statistics);
-    series->row.median = statistics.median;
+    series->row.median = bench_run.options.midmean ? statistics.midmean : statistics.median;
     series->row.min = statistics.min;
     series->row.max = statistics.max;
     series->row.n = statistics.n;
@@ -245,6 +246,10 @@ const size_t *bench_sizes(int *count)
 {
   static const size_t quick[] = {8, 64, 512, 4 * KiB, 64 * KiB, 1 * MiB, 16 * MiB};
   static const size_t full[] = {8, 64, 512, 4 * KiB, 16 * KiB, 64 * KiB, 256 * KiB, 1 * MiB, 4 * MiB, 16 * MiB, 64 * MiB};
+  if (bench_run.options.sizes) {
+    *count = bench_run.options.size_count;
+    return bench_run.options.sizes;
+  }
   *count = bench_run.options.quick ? sizeof quick / sizeof quick[0] : sizeof full / sizeof full[0];
   return bench_run.options.quick ? quick : full;
 }

@@ -30,12 +30,18 @@
 
 struct bench_options {
   bool quick;
-  int peers;          /* 1 wanted, 0 not, -1 when installed */
-  const char *trace;  /* for kvpool; NULL: its own generator */
-  char **profiles;    /* machines that are modelled as well; NULL: none, and ended by it */
-  bool modelled_only; /* nothing is measured */
-  bool sensitivity;   /* also with each assumed number of the profiles at its low and its high */
-  char **names;       /* prefixes of the cases to run; none: all */
+  int peers;           /* 1 wanted, 0 not, -1 when installed */
+  const char *trace;   /* for kvpool; NULL: its own generator */
+  char **profiles;     /* machines that are modelled as well; NULL: none, and ended by it */
+  bool modelled_only;  /* nothing is measured */
+  bool sensitivity;    /* also with each assumed number of the profiles at its low and its high */
+  bool no_raw;         /* nothing that goes without this library, to which others are compared */
+  const size_t *sizes; /* rising, from 64 B on of whole lines, instead of those of the benchmarks; NULL: these */
+  int size_count;
+  bool midmean;    /* rows have that for their median */
+  int passes;      /* that measure; 0: 3 */
+  double limit_ns; /* how long all rounds of one comparison may last, roughly; 0: as quick says */
+  char **names;    /* prefixes of the cases to run; none: all */
   int name_count;
 };
 
@@ -128,7 +134,7 @@ int bench_spawn(const struct bench_session *session, void (*body)(void *argument
 void *bench_map(size_t bytes);
 void bench_unmap(void *memory, size_t bytes);
 
-const size_t *bench_sizes(int *count);      /* 8 B to 64 MiB */
+const size_t *bench_sizes(int *count);      /* 8 B to 64 MiB, or what options.sizes has */
 const int *bench_device_counts(int *count); /* 2, 4, 8; quick: 2 */
 void bench_pin(int device);
 int bench_line_round_trip(const char *bench); /* one line between two cores and back, as a row */

@@ -26,6 +26,11 @@ static void file_text(const char *path, const char *key, char *text, size_t room
   if (file) fclose(file);
 }
 
+void bench_host_processor(char *text, size_t room)
+{
+  file_text("/proc/cpuinfo", "model name", text, room);
+}
+
 static void row(FILE *html, const char *name, const char *text)
 {
   fprintf(html, "<tr><th>%s</th><td>", name);

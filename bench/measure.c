@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "fabric/futex.h"
@@ -129,21 +130,38 @@ static void announce(const struct bench_variant *variant)
   bench_progress("%s  %d devices  %s", variant->bench, uma_device_count(), bench_size_text(variant->bytes, size, sizeof size));
 }
 
-/* Modelled times need no calibration and no rounds. What the library does not see, as plain mappings, takes none and has no row. */
+/* Modelled times need no calibration and no rounds. What the library does not see, as plain mappings, takes none and has no row. Of a stretch
+ * without preparation only what follows its first count: measured stretches are so long that how they begin and end does not count. */
 static void compare_modelled(const struct bench_variant *variants, int count)
 {
   for (int i = 0; i < count; i++) {
     long counts = variants[i].bytes >= 64 * KiB ? MODELLED_LARGE : MODELLED_SMALL;
     stretch(&variants[i], 1); /* fills caches */
-    double ns = stretch(&variants[i], counts);
+    double first = variants[i].prepare ? 0 : stretch(&variants[i], 1);
+    double ns = stretch(&variants[i], variants[i].prepare ? counts : 1 + counts) - first;
     if (!uma_device() && ns > 0) record(&variants[i], ns / (double)counts);
   }
 }
 
+/* Without those that go without this library; how many are left. */
+static int leave_out_raw(const struct bench_variant *variants, int count, struct bench_variant *left)
+{
+  int kept = 0;
+  for (int i = 0; i < count; i++)
+    if (!variants[i].mode || strcmp(variants[i].mode, "-")) left[kept++] = variants[i];
+  return kept;
+}
+
 void bench_compare(const struct bench_variant *variants, int count)
 {
+  struct bench_variant left[BENCH_VARIANTS];
   long counts[BENCH_VARIANTS], rounds;
   double total_ns = 0, round_ns;
+  if (bench_run.options.no_raw) {
+    count = leave_out_raw(variants, count, left);
+    variants = left;
+  }
+  if (!count) return;
   announce(&variants[0]);
   if (bench_run.profile) {
     compare_modelled(variants, count);

@@ -208,6 +208,7 @@ static void stream_body(void *ends)
   struct talk talk = begin(ends, sizes[count - 1]);
   for (int s = 0; s < count; s++) {
     talk.bytes = sizes[s];
+    verify(&talk);
     struct bench_variant variants[] = {
         {"transfer.stream", "message", NULL, sizes[s], BENCH_BANDWIDTH, 1, NULL, stream, &talk, NULL},
         {"transfer.stream", "raw", "-", sizes[s], BENCH_BANDWIDTH, 1, NULL, raw_stream, &talk, NULL},

@@ -23,6 +23,7 @@ void bench_programs_section(FILE *html, const struct bench_rows *rows);
 
 /* ---- host.c. The host as rows of a table. */
 void bench_host_table(FILE *html);
+void bench_host_processor(char *text, size_t room); /* its name */
 
 /* ---- machines.c. Modelled machines, as they follow from the shipped profiles; 0 or negative. */
 int bench_machines(FILE *html);

@@ -28,6 +28,7 @@ struct bench_rows {
 
 struct bench_statistics {
   double median, min, max;
+  double midmean; /* of the middle half of all samples: like a median, and steady where a host has two speeds */
   int n;
 };
 

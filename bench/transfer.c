@@ -27,12 +27,16 @@ struct walk {
 static size_t spread_of(size_t bytes)
 {
   size_t spread = 16 * bytes, most = bench_run.options.quick ? SPREAD_QUICK : SPREAD_MOST;
-  return spread < SPREAD_LEAST ? SPREAD_LEAST : spread > most ? most : spread;
+  if (spread > most) spread = most > bytes ? most : bytes;
+  return spread < SPREAD_LEAST ? SPREAD_LEAST : spread;
 }
 
+/* A power of two, as slot_at needs it. */
 static size_t slots_of(const struct walk *walk)
 {
-  return walk->spread / walk->stride;
+  size_t slots = 1;
+  while (2 * slots * walk->stride <= walk->spread) slots *= 2;
+  return slots;
 }
 
 /* In stacked mode an operation takes microseconds; a part of the slots is enough. */

@@ -105,6 +105,38 @@ uint64_t fab_path_ticks(const struct fab_path *path, uint64_t bytes, uint64_t ch
   return narrow((wide)(full - walked) * longest + done);
 }
 
+/* ---- Curves ------------------------------------------------------------------------------------------------------ */
+
+/* At x on the line through (x0, y0) and (x1, y1). */
+static uint64_t on_line(uint64_t x0, uint64_t y0, uint64_t x1, uint64_t y1, uint64_t x)
+{
+  double y = (double)y0 + ((double)y1 - (double)y0) * ((double)x - (double)x0) / ((double)x1 - (double)x0);
+  if (x > x1 && y < (double)y1) y = (double)y1; /* behind the last point it does not fall, whatever noise has the last two do */
+  return y >= (double)FAB_TICKS_MOST ? FAB_TICKS_MOST : y <= 0 ? 0 : (uint64_t)llround(y);
+}
+
+/* The point behind `bytes`, or the last: the line through it and the one before is that of `bytes`. */
+static uint64_t point_behind(const struct fab_topology_curve *curve, uint64_t bytes)
+{
+  uint64_t i = 0;
+  while (i + 1 < curve->count && curve->point[i].bytes < bytes) i++;
+  return i;
+}
+
+uint64_t fab_curve_time(const struct fab_topology_curve *curve, uint64_t bytes)
+{
+  uint64_t i = point_behind(curve, bytes);
+  if (i == 0) return curve->point[0].time;
+  return on_line(curve->point[i - 1].bytes, curve->point[i - 1].time, curve->point[i].bytes, curve->point[i].time, bytes);
+}
+
+uint64_t fab_curve_gap(const struct fab_topology_curve *curve, uint64_t bytes)
+{
+  uint64_t i = point_behind(curve, bytes);
+  if (i == 0) return curve->point[0].gap;
+  return on_line(curve->point[i - 1].bytes, curve->point[i - 1].gap, curve->point[i].bytes, curve->point[i].gap, bytes);
+}
+
 double fab_path_picojoules(const struct fab_path *path, uint64_t bytes)
 {
   double femtojoules = 0;

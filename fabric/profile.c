@@ -273,6 +273,7 @@ static void read_accelerators(struct reader *reader, const config_setting_t *roo
       A(store_latency, true, FAB_DURATION),
       A(atomic_latency, true, FAB_DURATION),
       A(line, true, FAB_BYTES),
+      A(cache, false, FAB_BYTES),
       {"flops", KEY_ELSE, true, 0, 0},
       A(power, true, FAB_POWER),
   };
@@ -431,6 +432,7 @@ static void read_networks(struct reader *reader, const config_setting_t *root)
 #define N(field, required, dimension) QUANTITY(fab_network, field, required, dimension)
   static const struct key up[] = {
       {"coherent", KEY_FLAG, true, 0, offsetof(struct fab_network, coherent)},
+      {"by_session", KEY_FLAG, false, 0, offsetof(struct fab_network, by_session)},
       {"stages", KEY_ELSE, true, 0, 0},
       N(message_latency, false, FAB_DURATION),
       N(switch_power, false, FAB_POWER),
@@ -446,6 +448,81 @@ static void read_networks(struct reader *reader, const config_setting_t *root)
 #undef N
   read_network(reader, root, "scale_up", KEYS(up), &reader->profile->scale_up);
   read_network(reader, root, "scale_out", KEYS(out), &reader->profile->scale_out);
+}
+
+/* One row of a curve's table: how many texts, each into points[].FIELD at `offset`. */
+static int read_row(struct reader *reader, const config_setting_t *setting, enum fab_dimension dimension, size_t offset,
+                    struct fab_curve_point *points)
+{
+  const char *name = config_setting_name(setting), *unit;
+  int count = config_setting_is_list(setting) || config_setting_is_array(setting) ? config_setting_length(setting) : 0;
+  if (!count) mistake(reader, line_of(setting), "%s is not a list; expected ( \"NUMBER UNIT\", ... )", name);
+  if (count > FAB_CURVE_POINTS) mistake(reader, line_of(setting), "%s has %d numbers; expected at most %d", name, count, FAB_CURVE_POINTS);
+  for (int i = 0; i < count && i < FAB_CURVE_POINTS; i++) {
+    double *into = (double *)((char *)&points[i] + offset);
+    const char *text = config_setting_get_string_elem(setting, i);
+    const char *wrong = text ? fab_quantity_parse(text, dimension, into, &unit) : "expected a text as \"NUMBER UNIT\"";
+    if (wrong) mistake(reader, line_of(setting), "number %d of %s: %s", i + 1, name, wrong);
+  }
+  return count;
+}
+
+static void check_curve(struct reader *reader, const config_setting_t *group, int sizes, int times, int gaps, struct fab_curve *curve)
+{
+  const char *name = config_setting_name(group);
+  if (curve->status == FAB_DERIVED || curve->status == FAB_ASSUMED)
+    mistake(reader, curve->line, "%s is %s; expected that the points of a curve are published or measured", name,
+            fab_status_names[curve->status]);
+  if (times != sizes || (gaps && gaps != sizes))
+    mistake(reader, curve->line, "%s has %d sizes, %d times and %d gaps; expected as many of each, or no gaps", name, sizes, times, gaps);
+  for (int i = 1; i < sizes && i < FAB_CURVE_POINTS; i++)
+    if (curve->point[i].bytes <= curve->point[i - 1].bytes)
+      mistake(reader, curve->line, "%s: size %d is not larger than the one before; expected rising sizes", name, i + 1);
+  curve->count = sizes < FAB_CURVE_POINTS ? sizes : FAB_CURVE_POINTS;
+}
+
+static void read_curve(struct reader *reader, const config_setting_t *group, const char *where, struct fab_curve *curve)
+{
+  static const struct key keys[] = {
+      {"status", KEY_ELSE, true, 0, 0}, {"source", KEY_ELSE, true, 0, 0}, {"bytes", KEY_ELSE, true, 0, 0},
+      {"time", KEY_ELSE, true, 0, 0},   {"gap", KEY_ELSE, false, 0, 0},
+  };
+  static const struct {
+    enum fab_dimension dimension;
+    size_t offset;
+  } rows[] = {{FAB_BYTES, offsetof(struct fab_curve_point, bytes)},
+              {FAB_DURATION, offsetof(struct fab_curve_point, time)},
+              {FAB_DURATION, offsetof(struct fab_curve_point, gap)}};
+  int counts[3] = {0};
+  struct fab_quantity quantity = {.place = ""};
+  curve->line = line_of(group);
+  read_group(reader, group, where, KEYS(keys), curve);
+  if (!config_setting_is_group(group)) return;
+  for (int i = 0; i < 3; i++) {
+    const config_setting_t *row = config_setting_get_member(group, keys[i + 2].name);
+    if (row) counts[i] = read_row(reader, row, rows[i].dimension, rows[i].offset, curve->point);
+  }
+  const char *source = text_of(reader, group, "source");
+  if (source) read_source(reader, group, source, &quantity);
+  curve->document = quantity.document;
+  curve->place = quantity.place;
+  curve->status = status_of(reader, group);
+  check_curve(reader, group, counts[0], counts[1], counts[2], curve);
+}
+
+static void read_operations(struct reader *reader, const config_setting_t *root)
+{
+  struct key keys[FAB_CURVES];
+  const config_setting_t *group = config_setting_get_member(root, "operations");
+  if (!group) return;
+  for (int i = 0; i < FAB_CURVES; i++) keys[i] = (struct key){fab_operation_names[i], KEY_ELSE, false, 0, 0};
+  read_group(reader, group, "operations", KEYS(keys), NULL);
+  for (int i = 0; i < FAB_CURVES && config_setting_is_group(group); i++) {
+    char where[FAB_MACHINE_NAME];
+    const config_setting_t *curve = config_setting_get_member(group, fab_operation_names[i]);
+    snprintf(where, sizeof where, "operations.%s", fab_operation_names[i]);
+    if (curve) read_curve(reader, curve, where, &reader->profile->curve[i]);
+  }
 }
 
 static void read_efficiency(struct reader *reader, const config_setting_t *root)
@@ -469,6 +546,7 @@ static void read_root(struct reader *reader, const config_setting_t *root)
       {"levels", KEY_ELSE, true, 0, 0},
       {"scale_up", KEY_ELSE, false, 0, 0},
       {"scale_out", KEY_ELSE, false, 0, 0},
+      {"operations", KEY_ELSE, false, 0, 0},
       QUANTITY(fab_profile, pue, false, FAB_RATIO),
       {"efficiency", KEY_ELSE, false, 0, 0},
   };
@@ -485,6 +563,7 @@ static void read_root(struct reader *reader, const config_setting_t *root)
   read_links(reader, root);
   read_levels(reader, root);
   read_networks(reader, root);
+  read_operations(reader, root);
   read_efficiency(reader, root);
 }
 
@@ -573,6 +652,12 @@ static void report_unknown(const char *name, int error, FILE *report)
   fputc('\n', report);
 }
 
+static void report_not_calibrated(const char *path, int error, FILE *report)
+{
+  fprintf(report, "\"%s\" is what `uma calibrate` writes, and %s%scannot be read (%s); run `uma calibrate` first\n", FAB_THIS_HOST, path,
+          *path ? " " : "", strerror(error));
+}
+
 static struct fab_profile *load(const char *name_or_path, FILE *report)
 {
   char own[4096];
@@ -583,7 +668,8 @@ static struct fab_profile *load(const char *name_or_path, FILE *report)
   int error = errno;
   if (!text && named && (shipped = fab_shipped_profile_text(name_or_path))) return fab_profile_parse(shipped, name_or_path, report);
   if (!text) {
-    report_unknown(name_or_path, error, report);
+    if (strcmp(name_or_path, FAB_THIS_HOST)) report_unknown(name_or_path, error, report);
+    else report_not_calibrated(path == name_or_path ? "" : path, error, report);
     errno = error;
     return NULL;
   }

@@ -12,6 +12,8 @@
  *   network      scale-up: devices load from and store to each other's memory. scale-out: between NICs, for messages
  *   stage        of a network: the switches (or the mesh) that join, inside one unit of its level, the units of the stage below
  *   link         a kind of cable: latency and overhead of one crossing with the switch behind it, bandwidth and energy of one direction
+ *   curve        what one operation takes by its size, at points where somebody measured it: between them on straight lines. Goes before
+ *                what the terms of its way add up to
  *
  * A loaded profile is plain numbers in base units: bytes, bytes a second, ns, operations a second, W, pJ/bit, counts, ratios.
  * fabric/topology.h makes a machine of it. To see how a result depends on a number, change quantity.value between the two. */
@@ -23,7 +25,15 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { FAB_LEVELS = 6, FAB_STAGES = 4, FAB_LINKS = 12, FAB_ACCELERATORS = 4, FAB_PROFILE_QUANTITIES = 256, FAB_MACHINE_NAME = 40 };
+enum {
+  FAB_LEVELS = 6,
+  FAB_STAGES = 4,
+  FAB_LINKS = 12,
+  FAB_ACCELERATORS = 4,
+  FAB_PROFILE_QUANTITIES = 256,
+  FAB_MACHINE_NAME = 40,
+  FAB_CURVE_POINTS = 24
+};
 
 enum fab_dimension {
   FAB_BYTES,            /* B, KB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB */
@@ -60,8 +70,9 @@ struct fab_accelerator {
   struct fab_quantity memory, memory_bandwidth, memory_latency;
   struct fab_quantity memory_energy; /* optional */
   struct fab_quantity store_latency,
-      atomic_latency;                    /* in its own memory, until the next instruction may go on; until the old value is back */
-  struct fab_quantity line;              /* what one load brings at most */
+      atomic_latency;        /* in its own memory, until the next instruction may go on; until the old value is back */
+  struct fab_quantity line;  /* what one load brings at most */
+  struct fab_quantity cache; /* optional: of what it has touched since it last met others, so much is as near as its own memory */
   struct fab_quantity flops[FAB_DTYPES]; /* dense; absent where it has none */
   struct fab_quantity power;
 };
@@ -103,6 +114,7 @@ struct fab_network {
   int line;        /* of the file */
   struct fab_stage stage[FAB_STAGES];
   bool coherent;                       /* scale-up: hardware keeps copies consistent */
+  bool by_session;                     /* scale-up: it joins what the session's coherence domains join; optional */
   bool staged;                         /* scale-out: NICs reach host memory only, so messages go through bounce buffers */
   struct fab_quantity message_latency; /* scale-up: of the software, for one message or one step of a collective; optional */
   struct fab_quantity nics;            /* scale-out: of one unit of the first level; its devices share them evenly */
@@ -113,6 +125,19 @@ struct fab_network {
 
 struct fab_efficiency { /* factors of the product; all optional */
   struct fab_quantity generality, chip, node, cluster, stability;
+};
+
+/* Of what a curve is. Near: over the scale-up network; far: by message between coherence domains. Cached: of what lies in the device's cache. */
+enum fab_operation { FAB_GET, FAB_PUT, FAB_MESSAGE, FAB_CACHED_GET, FAB_CACHED_PUT, FAB_FAR_GET, FAB_FAR_PUT, FAB_FAR_MESSAGE, FAB_CURVES };
+
+struct fab_curve {
+  int count; /* 0: absent */
+  int line;  /* of the file */
+  enum fab_status status;
+  const char *document, *place;
+  struct fab_curve_point {
+    double bytes, time, gap; /* ns until all is there, and until the same device may begin the next; without gaps: 0 */
+  } point[FAB_CURVE_POINTS]; /* of rising size */
 };
 
 struct fab_named_quantity {
@@ -129,7 +154,8 @@ struct fab_profile {
   struct fab_link link[FAB_LINKS];
   struct fab_level level[FAB_LEVELS];
   struct fab_network scale_up, scale_out;
-  struct fab_quantity pue; /* power drawn : power of the machines; optional */
+  struct fab_curve curve[FAB_CURVES]; /* optional, as a whole and each */
+  struct fab_quantity pue;            /* power drawn : power of the machines; optional */
   struct fab_efficiency efficiency;
   /* All quantities that the file gives, in the order of the file: for tables and sensitivity */
   int quantity_count;
@@ -147,6 +173,8 @@ struct fab_profile *fab_profile_parse(const char *text, const char *file, FILE *
 void fab_profile_free(struct fab_profile *profile);
 struct fab_quantity *fab_profile_find(struct fab_profile *profile, const char *name); /* "links.nvlink.latency"; NULL: it gives no such */
 
+#define FAB_THIS_HOST "this-host" /* the name of the profile that `uma calibrate` writes among the user's own */
+
 /* Where a profile of the user's own lies: $UMA_PROFILES, or $XDG_CONFIG_HOME/uma, or $HOME/.config/uma; then /NAME.conf. 0, -ENOENT when
  * none of these is set, or -ENAMETOOLONG. */
 int fab_profile_path(const char *name, char *path, size_t room);
@@ -160,6 +188,7 @@ int fab_profile_change(struct fab_profile *profile, const char *changes, FILE *r
 extern const char *const fab_dtype_names[FAB_DTYPES];
 extern const char *const fab_status_names[FAB_STATUSES]; /* "absent", "published" ... */
 extern const char *const fab_medium_names[FAB_MEDIA];
+extern const char *const fab_operation_names[FAB_CURVES]; /* "get", "far_message" ... */
 /* "NUMBER UNIT" into value and unit (which points into text). NULL, or what was expected instead (of any thread until its next call). */
 const char *fab_quantity_parse(const char *text, enum fab_dimension dimension, double *value, const char **unit);
 

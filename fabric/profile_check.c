@@ -133,6 +133,9 @@ static void check_networks(struct check *check)
             server, profile->level[0].name);
   if (!check->mistakes) check_stages(check, "scale_up", &profile->scale_up, 1);
   if (!check->mistakes && out->stage_count) check_stages(check, "scale_out", out, server / out->nics.value);
+  if (!check->mistakes && profile->scale_up.by_session && last_size(profile, out) < all)
+    mistake(check, profile->scale_up.line, "scale_up is by_session, but scale_out does not join all %.0f devices; expected that it does",
+            all);
   double reach = fmax(fmax(last_size(profile, &profile->scale_up), last_size(profile, out)), server);
   if (!check->mistakes && reach < all)
     mistake(check, out->line > profile->scale_up.line ? out->line : profile->scale_up.line,

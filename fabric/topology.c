@@ -45,6 +45,7 @@ static void make_kinds(const struct fab_profile *profile, struct fab_topology *t
     kind->load = fab_ticks_of_ns(from->memory_latency.value);
     kind->store = fab_ticks_of_ns(from->store_latency.value);
     kind->atomic = fab_ticks_of_ns(from->atomic_latency.value);
+    kind->cache_bytes = whole(&from->cache);
     kind->memory_energy = femtojoules_a_byte(&from->memory_energy);
     kind->line_bytes = whole(&from->line);
     for (int dtype = 0; dtype < FAB_DTYPES; dtype++) kind->flops[dtype] = from->flops[dtype].value;
@@ -83,6 +84,7 @@ static void make_host(const struct fab_profile *profile, struct fab_topology *to
   const struct fab_network *out = &profile->scale_out;
   topology->coherent = profile->scale_up.coherent;
   topology->staged = out->staged;
+  topology->by_session = profile->scale_up.by_session;
   topology->chunk = whole(&host->bounce_buffer);
   topology->pcie_latency = fab_ticks_of_ns(host->pcie_latency.value);
   topology->pcie_overhead = fab_ticks_of_ns(host->pcie_overhead.value);
@@ -94,6 +96,20 @@ static void make_host(const struct fab_profile *profile, struct fab_topology *to
   topology->nic_overhead = fab_ticks_of_ns(out->nic_overhead.value);
   topology->message_latency = fab_ticks_of_ns(profile->scale_up.message_latency.value);
   topology->devices_per_nic = out->stage_count ? topology->level[0].size / whole(&out->nics) : 0;
+}
+
+static void make_curves(const struct fab_profile *profile, struct fab_topology *topology)
+{
+  for (int operation = 0; operation < FAB_CURVES; operation++) {
+    const struct fab_curve *from = &profile->curve[operation];
+    struct fab_topology_curve *curve = &topology->curve[operation];
+    curve->count = (uint64_t)from->count;
+    for (int i = 0; i < from->count; i++) {
+      curve->point[i].bytes = (uint64_t)llround(from->point[i].bytes);
+      curve->point[i].time = fab_ticks_of_ns(from->point[i].time);
+      curve->point[i].gap = fab_ticks_of_ns(from->point[i].gap);
+    }
+  }
 }
 
 static void make_network(const struct fab_profile *profile, const struct fab_network *from, uint64_t base, struct fab_topology *topology,
@@ -132,6 +148,7 @@ int fab_topology_make(const struct fab_profile *profile, uint64_t devices, struc
   make_levels(profile, topology);
   make_links(profile, topology);
   make_host(profile, topology);
+  make_curves(profile, topology);
   uint64_t servers = topology->level[0].units, per_nic = topology->devices_per_nic;
   topology->first_pcie = topology->first_memory + 2 * topology->devices;
   topology->first_host = topology->first_pcie + 2 * topology->devices;

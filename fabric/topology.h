@@ -83,6 +83,7 @@ struct fab_device_kind {
   uint64_t last;                           /* devices of this kind end before this number */
   uint64_t memory_bytes, memory_bandwidth; /* bytes, bytes a second */
   uint64_t load, store, atomic;            /* ticks, in its own memory */
+  uint64_t cache_bytes;                    /* 0: what it has touched does not get nearer */
   uint64_t memory_energy;                  /* fJ a byte */
   uint64_t line_bytes;
   double flops[FAB_DTYPES]; /* a second; 0: it has none */
@@ -116,6 +117,14 @@ struct fab_topology_link {
   uint64_t latency, overhead, bandwidth, energy; /* as in a step, of one link */
 };
 
+/* struct fab_curve of a profile, in ticks. */
+struct fab_topology_curve {
+  uint64_t count;
+  struct {
+    uint64_t bytes, time, gap;
+  } point[FAB_CURVE_POINTS];
+};
+
 struct fab_topology {
   char name[FAB_MACHINE_NAME]; /* of the profile */
   uint64_t devices;
@@ -124,7 +133,8 @@ struct fab_topology {
   struct fab_topology_level level[FAB_LEVELS];
   struct fab_topology_link link[FAB_LINKS];
   struct fab_topology_network network[2]; /* scale-up, scale-out */
-  uint8_t coherent, staged;               /* bool */
+  struct fab_topology_curve curve[FAB_CURVES];
+  uint8_t coherent, staged, by_session; /* bool */
   uint64_t devices_per_nic, chunk;
   uint64_t pcie_latency, pcie_overhead, pcie_bandwidth, pcie_energy;
   uint64_t host_latency, host_bandwidth;
@@ -185,6 +195,11 @@ uint64_t fab_path_bandwidth(const struct fab_path *path);         /* of the narr
  * chunk. */
 uint64_t fab_path_ticks(const struct fab_path *path, uint64_t bytes, uint64_t chunk);
 double fab_path_picojoules(const struct fab_path *path, uint64_t bytes);
+
+/* By a curve that has points: until an operation of that size is done with nobody else on the way, and until its device may begin the next (0:
+ * the curve has no gaps). Straight between points and on behind the last; before the first like the first. */
+uint64_t fab_curve_time(const struct fab_topology_curve *curve, uint64_t bytes);
+uint64_t fab_curve_gap(const struct fab_topology_curve *curve, uint64_t bytes);
 
 /* What one access of device a to memory of device b takes until the next may depend on it. A load and an atomic go there and back, a store
  * is done when it has arrived. -EHOSTUNREACH where it is not reached by load and store. */

@@ -156,6 +156,16 @@ static void print_access(FILE *out, const struct fab_topology *topology, const s
       fprintf(out, "  %s of 8 B by device %" PRIu64 ": %s\n", names[access], pair->a, fab_text_ticks(ticks, text, TEXT));
 }
 
+/* What was measured as a whole, besides what the terms of a way add up to. */
+static void print_curves(FILE *out, const struct fab_topology *topology, uint64_t bytes)
+{
+  char size[TEXT], time[TEXT];
+  for (int i = 0; i < FAB_CURVES; i++)
+    if (topology->curve[i].count)
+      fprintf(out, "  measured: a %s of %s takes %s\n", fab_operation_names[i], fab_text_bytes((double)bytes, size, TEXT),
+              fab_text_ticks(fab_curve_time(&topology->curve[i], bytes), time, TEXT));
+}
+
 void fab_print_ways(FILE *out, const struct fab_topology *topology, const struct fab_pair *pair)
 {
   static const enum fab_way ways[] = {FAB_WAY_LOAD_STORE, FAB_WAY_DIRECT, FAB_WAY_STAGED};
@@ -168,6 +178,21 @@ void fab_print_ways(FILE *out, const struct fab_topology *topology, const struct
     if (!fab_topology_path(topology, pair->a, pair->b, ways[i], &path)) print_way(out, topology, &path, pair);
     else fprintf(out, "  %s: there is no such way\n", fab_way_names[ways[i]]);
   print_access(out, topology, pair);
+  if (pair->a != pair->b) print_curves(out, topology, pair->bytes);
+}
+
+static void print_curve_points(FILE *out, const char *name, const struct fab_curve *curve)
+{
+  char title[TEXT], size[TEXT], time[TEXT], gap[TEXT];
+  for (int i = 0; i < curve->count; i++) {
+    const struct fab_curve_point *point = &curve->point[i];
+    snprintf(title, sizeof title, "operations.%s, %s", name, fab_text_bytes(point->bytes, size, TEXT));
+    fprintf(out, "%-40s %-14s %-9s %s", title, fab_text_ticks(fab_ticks_of_ns(point->time), time, TEXT), fab_status_names[curve->status],
+            curve->document);
+    if (*curve->place) fprintf(out, ": %s", curve->place);
+    if (point->gap > 0) fprintf(out, "; gap %s", fab_text_ticks(fab_ticks_of_ns(point->gap), gap, TEXT));
+    fprintf(out, "\n");
+  }
 }
 
 void fab_print_numbers(FILE *out, const struct fab_profile *profile)
@@ -182,6 +207,7 @@ void fab_print_numbers(FILE *out, const struct fab_profile *profile)
     if (quantity->status == FAB_ASSUMED) fprintf(out, "; %s to %s", quantity->low_text, quantity->high_text);
     fprintf(out, "\n");
   }
+  for (int i = 0; i < FAB_CURVES; i++) print_curve_points(out, fab_operation_names[i], &profile->curve[i]);
 }
 
 /* ---- Graph ------------------------------------------------------------------------------------------------------- */

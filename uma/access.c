@@ -71,6 +71,9 @@ static uint64_t charged(enum uma_atomic op, void *pointer, size_t size, uint64_t
   else if (op == UMA_ATOMIC_LOAD ? !coh_hit_load(engine, offset, (unsigned)size, &old)
                                  : !coh_hit_atomic(engine, (enum fab_atomic)op, offset, (unsigned)size, operand, expected, &old))
     old = miss(op, pointer, offset, size, operand, expected);
+  if (home >= 0 && home != uma_self.device && uma_clock_path(uma_self.device, home)->way == FAB_WAY_LOAD_STORE &&
+      uma_clock_cached(pointer, size))
+    home = uma_self.device;
   uma_clock_access(home < 0 ? uma_self.device : home, access_of(op), size);
   return old;
 }

@@ -193,6 +193,7 @@ int uma_barrier_wait(const struct uma_barrier *barrier, int count)
   result = meet(barrier, count, &answer);
   if (uma_self.clock && !result) {
     uma_clock_reach(&(struct coh_moment){.ticks = answer.ticks});
+    uma_clock_forget();
     uma_clock_look(barrier->home);
   }
   uma_crossing();

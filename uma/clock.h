@@ -84,13 +84,24 @@ void uma_clock_complain(const char *what, uint64_t from, uint64_t to);
 
 /* ---- clock_queue.c: flights and queues */
 /* Bytes from the memory of one device to another's, by the best way, queueing; *moment is when they are there. `message`: with what software adds
- * within a scale-up network; `control`: a few bytes that come from no memory and do not queue. */
-enum uma_flight_kind { UMA_FLIGHT_COPY, UMA_FLIGHT_MESSAGE, UMA_FLIGHT_CONTROL };
+ * within a scale-up network; `control`: a few bytes that come from no memory and do not queue. `get` and `put`: a copy that its target or its source
+ * carries out, `cached` when the far side of it lies in that device's cache. Where the profile has a curve of such an operation, it takes that, and
+ * what it waits for the resources of its way. */
+enum uma_flight_kind {
+  UMA_FLIGHT_COPY,
+  UMA_FLIGHT_MESSAGE,
+  UMA_FLIGHT_CONTROL,
+  UMA_FLIGHT_GET,
+  UMA_FLIGHT_PUT,
+  UMA_FLIGHT_CACHED_GET,
+  UMA_FLIGHT_CACHED_PUT,
+};
 void uma_clock_fly(int from, int to, size_t bytes, enum uma_flight_kind how, struct coh_moment *moment);
 /* The same on behalf of a thread, perhaps another one, that did not wait in a loop when this began. */
 void uma_clock_fly_always(int from, int to, size_t bytes, enum uma_flight_kind how, struct coh_moment *moment);
 /* Adds the parts of a flight that took `elapsed`. */
 void uma_clock_explain(int from, int to, size_t bytes, enum uma_flight_kind how, uint64_t elapsed, struct coh_moment *moment);
+uint64_t uma_clock_departure(int from, int to, size_t bytes); /* ticks for which a message keeps its sender */
 /* The way between two devices, which there always is: profiles join all their devices. */
 const struct fab_path *uma_clock_path(int from, int to);
 uint64_t uma_clock_alone(const struct fab_path *path, size_t bytes,
@@ -108,6 +119,11 @@ struct coh_flight uma_clock_depart(int from, int to, enum uma_flight_kind how, u
 void uma_clock_land(int from, int to, enum uma_flight_kind how, const struct coh_flight *flight, struct coh_moment *moment);
 /* For another host: carries a chunk on through the steps whose queues are here; false: there is no such flight. */
 bool uma_clock_carry_on(int from, int to, uint64_t bytes, struct coh_flight *flight);
+
+/* ---- clock_cache.c: what the calling thread has touched in other devices' memory since it last met others */
+/* Whether all of it lies in this device's cache; from now on it does, as far as there is room. False for a profile without caches. */
+bool uma_clock_cached(const void *pointer, size_t bytes);
+void uma_clock_forget(void); /* it has met others, who may have written anything */
 
 /* ---- clock_charge.c: what operations charge */
 void uma_clock_copy(const void *dst, const void *src, size_t bytes);

@@ -15,6 +15,17 @@ static int home_or_self(const void *pointer)
   return home < 0 ? uma_self.device : home;
 }
 
+/* Who carries it out, and whether the other side's bytes lie in its cache. */
+static enum uma_flight_kind flight_of(const void *dst, const void *src, size_t bytes, int from, int to)
+{
+  int me = uma_self.device;
+  if ((from == me) == (to == me)) return UMA_FLIGHT_COPY;
+  bool get = to == me, near = uma_clock_path(from, to)->way == FAB_WAY_LOAD_STORE;
+  bool cached = near && uma_clock_cached(get ? src : dst, bytes);
+  if (get) return cached ? UMA_FLIGHT_CACHED_GET : UMA_FLIGHT_GET;
+  return cached ? UMA_FLIGHT_CACHED_PUT : UMA_FLIGHT_PUT;
+}
+
 /* In access mode `line` the caches charge what they bring from this domain, and what is copied between them and private memory. */
 void uma_clock_copy(const void *dst, const void *src, size_t bytes)
 {
@@ -25,7 +36,7 @@ void uma_clock_copy(const void *dst, const void *src, size_t bytes)
   }
   if (from == me && to == me && uma_self.lines && (uma_is_cached(src, bytes) || uma_is_cached(dst, bytes))) return;
   struct coh_moment moment = uma_clock_moment();
-  uma_clock_fly(from, to, bytes, UMA_FLIGHT_COPY, &moment);
+  uma_clock_fly(from, to, bytes, flight_of(dst, src, bytes, from, to), &moment);
   uma_clock_reach(&moment);
 }
 
@@ -43,7 +54,7 @@ void uma_clock_send(int device, struct fab_header *header)
                                : path->way == FAB_WAY_LOAD_STORE ? UMA_SCALE_UP
                                : path->way == FAB_WAY_STAGED     ? UMA_STAGING
                                                                  : UMA_NETWORK;
-  uma_clock_spend(part, fab_leg_busy(&path->leg[0], header->bytes));
+  uma_clock_spend(part, uma_clock_departure(uma_self.device, device, header->bytes));
 }
 
 /* What is missing to its arrival is the way's, as far as that was on it; before it departed this device waited for the other. */
@@ -54,6 +65,7 @@ void uma_clock_receive(int device, const struct fab_header *header)
   if (header->b < header->a) uma_clock_complain("a message arrived before it departed", header->a, header->b);
   uma_clock_explain(device, uma_self.device, header->bytes, UMA_FLIGHT_MESSAGE, flight, &moment);
   uma_clock_reach(&moment);
+  uma_clock_forget();
 }
 
 /* ---- Meetings and collectives ------------------------------------------------------------------------------------ */
@@ -88,6 +100,7 @@ void uma_clock_met(uint64_t number)
   struct coh_moment moment = {.ticks = last_of(number)};
   int first = uma_self.domain_first, count = uma_self.domain_count;
   uma_clock_reach(&moment);
+  uma_clock_forget();
   if (count > 1) uma_clock_look(uma_self.device == first ? first + count - 1 : first);
 }
 
@@ -181,6 +194,7 @@ void uma_clock_signalled(const void *word)
   if (uma_is_local(home)) moment.ticks = uma_clock_noted_signal(word);
   else uma_clock_ask_signal(home, word, &moment.ticks);
   uma_clock_reach(&moment);
+  uma_clock_forget();
   uma_clock_access(home, FAB_ACCESS_LOAD, sizeof(uint64_t));
 }
 

@@ -214,6 +214,13 @@ static void find_away(struct way *way)
     }
 }
 
+static enum fab_way wanted_way(int from, int to)
+{
+  const struct fab_topology *topology = &uma_self.clock->topology;
+  if (!topology->by_session || uma_domain(from) == uma_domain(to)) return FAB_WAY_BEST;
+  return topology->staged ? FAB_WAY_STAGED : FAB_WAY_DIRECT;
+}
+
 static const struct way *way_between(int from, int to)
 {
   _Atomic(struct way *) *place = &ways[(size_t)from * (size_t)uma_self.shape.devices + (size_t)to];
@@ -221,7 +228,7 @@ static const struct way *way_between(int from, int to)
   if (way) return way;
   way = calloc(1, sizeof *way);
   struct fab_path *path = way ? &way->path : NULL;
-  if (!path || fab_topology_path(&uma_self.clock->topology, (uint64_t)from, (uint64_t)to, FAB_WAY_BEST, path)) abort();
+  if (!path || fab_topology_path(&uma_self.clock->topology, (uint64_t)from, (uint64_t)to, wanted_way(from, to), path)) abort();
   way->control.ticks = fab_path_ticks(path, CONTROL_BYTES, 0) - path->leg[0].step[0].latency;
   explain(path, CONTROL_BYTES, true, way->control.ticks, &way->control);
   way->line.ticks = fab_path_ticks(path, uma_self.shape.line, 0);
@@ -259,15 +266,68 @@ static uint64_t software_ticks(const struct fab_path *path, int from, int to, en
   return how == UMA_FLIGHT_MESSAGE && path->way == FAB_WAY_LOAD_STORE && from != to ? uma_self.clock->topology.message_latency : 0;
 }
 
+/* What the profile says that such an operation between two devices takes as a whole; NULL: nothing. */
+static const struct fab_topology_curve *curve_of(const struct fab_path *path, enum uma_flight_kind how)
+{
+  enum { NONE = -1 };
+  static const int operations[][2] = {
+      [UMA_FLIGHT_COPY] = {NONE, NONE},
+      [UMA_FLIGHT_MESSAGE] = {FAB_MESSAGE, FAB_FAR_MESSAGE},
+      [UMA_FLIGHT_CONTROL] = {NONE, NONE},
+      [UMA_FLIGHT_GET] = {FAB_GET, FAB_FAR_GET},
+      [UMA_FLIGHT_PUT] = {FAB_PUT, FAB_FAR_PUT},
+      [UMA_FLIGHT_CACHED_GET] = {FAB_CACHED_GET, NONE},
+      [UMA_FLIGHT_CACHED_PUT] = {FAB_CACHED_PUT, NONE},
+  };
+  int operation = operations[how][path->way != FAB_WAY_LOAD_STORE];
+  const struct fab_topology_curve *curve = operation == NONE ? NULL : &uma_self.clock->topology.curve[operation];
+  return curve && curve->count ? curve : NULL;
+}
+
+static const struct fab_topology_curve *curve_between(int from, int to, enum uma_flight_kind how)
+{
+  return from == to ? NULL : curve_of(uma_clock_path(from, to), how);
+}
+
+uint64_t uma_clock_departure(int from, int to, size_t bytes)
+{
+  const struct fab_topology_curve *curve = curve_between(from, to, UMA_FLIGHT_MESSAGE);
+  uint64_t gap = curve ? fab_curve_gap(curve, bytes) : 0;
+  return gap ? gap : fab_leg_busy(&uma_clock_path(from, to)->leg[0], bytes);
+}
+
 uint64_t uma_clock_alone(const struct fab_path *path, size_t bytes, uint64_t departs)
 {
+  const struct fab_topology_curve *curve = curve_of(path, UMA_FLIGHT_MESSAGE);
   uint64_t software = path->way == FAB_WAY_LOAD_STORE ? uma_self.clock->topology.message_latency : 0;
+  if (curve) return fab_later(departs, fab_curve_time(curve, bytes));
   return fab_later(fab_later(departs, software), fab_path_ticks(path, bytes, 0));
+}
+
+/* The time of a curve, shared out as its way's own terms are; what is beyond it is waiting. */
+static void explain_curve(const struct fab_path *path, size_t bytes, uint64_t time, uint64_t elapsed, struct coh_moment *moment)
+{
+  struct coh_moment terms = {0};
+  uint64_t taken = elapsed < time ? elapsed : time, sum = 0, given = 0;
+  explain(path, bytes, false, fab_path_ticks(path, bytes, 0), &terms);
+  for (int i = 0; i < UMA_PARTS_OF_TIME; i++) sum = fab_later(sum, terms.parts[i]);
+  for (int i = 0; i < UMA_PARTS_OF_TIME && sum; i++) {
+    uint64_t share = (uint64_t)((unsigned __int128)terms.parts[i] * taken / sum);
+    add(moment, (enum uma_part_of_time)i, share);
+    given += share;
+  }
+  add(moment, path->way == FAB_WAY_LOAD_STORE ? UMA_SCALE_UP : UMA_NETWORK, taken - given); /* rounding */
+  add(moment, UMA_WAITING, elapsed - taken);
 }
 
 void uma_clock_explain(int from, int to, size_t bytes, enum uma_flight_kind how, uint64_t elapsed, struct coh_moment *moment)
 {
   const struct fab_path *path = uma_clock_path(from, to);
+  const struct fab_topology_curve *curve = curve_between(from, to, how);
+  if (curve) {
+    explain_curve(path, bytes, fab_curve_time(curve, bytes), elapsed, moment);
+    return;
+  }
   uint64_t software = software_ticks(path, from, to, how);
   add(moment, UMA_SCALE_UP, software);
   explain(path, bytes, false, elapsed > software ? elapsed - software : 0, moment);
@@ -292,11 +352,25 @@ static void explain_line(const struct way *way, uint64_t arrived, struct coh_mom
   if (elapsed > way->line.ticks) add(moment, UMA_WAITING, elapsed - way->line.ticks);
 }
 
+/* As a whole, and what it waits for the resources of its way; what lies in the cache uses none of them. */
+static uint64_t follow_curve(const struct way *way, const struct fab_topology_curve *curve, int from, int to, size_t bytes,
+                             enum uma_flight_kind how, uint64_t departed)
+{
+  bool cached = how == UMA_FLIGHT_CACHED_GET || how == UMA_FLIGHT_CACHED_PUT;
+  uint64_t alone = fab_later(departed, fab_path_ticks(&way->path, bytes, 0));
+  uint64_t through = cached ? alone : pass_all(way, from, to, bytes, departed);
+  return fab_later(fab_later(departed, fab_curve_time(curve, bytes)), through > alone ? through - alone : 0);
+}
+
 void uma_clock_fly_always(int from, int to, size_t bytes, enum uma_flight_kind how, struct coh_moment *moment)
 {
   const struct way *way = way_between(from, to);
+  const struct fab_topology_curve *curve = curve_between(from, to, how);
   uint64_t departed = moment->ticks;
-  if (how == UMA_FLIGHT_CONTROL) {
+  if (curve) {
+    moment->ticks = follow_curve(way, curve, from, to, bytes, how, departed);
+    uma_clock_explain(from, to, bytes, how, moment->ticks - departed, moment);
+  } else if (how == UMA_FLIGHT_CONTROL) {
     moment->ticks = fab_later(departed, way->control.ticks);
     add_parts(moment, &way->control);
   } else if (how == UMA_FLIGHT_COPY && bytes == uma_self.shape.line) {
@@ -342,6 +416,7 @@ static int word_ticks(int home, enum fab_access access, size_t bytes, uint64_t *
                                                                                                                       : 3];
   *ticks = atomic_load_explicit(cost, memory_order_relaxed);
   if (*ticks) return 0;
+  if (uma_clock_path(uma_self.device, home)->way != FAB_WAY_LOAD_STORE) return -EHOSTUNREACH;
   int result = fab_access_ticks(&uma_self.clock->topology, (uint64_t)uma_self.device, (uint64_t)home, access, bytes, ticks);
   if (!result) atomic_store_explicit(cost, *ticks, memory_order_relaxed);
   return result;
@@ -356,18 +431,28 @@ static void access_by_load_store(int home, enum fab_access access, uint64_t tick
   moment->parts[UMA_SCALE_UP] = ticks - moment->parts[UMA_MEMORY];
 }
 
+/* There and back, or what the profile says that it takes. */
+static void access_by_message(int home, enum fab_access access, size_t bytes, struct coh_moment *moment)
+{
+  bool put = access == FAB_ACCESS_STORE;
+  int from = put ? uma_self.device : home, to = put ? home : uma_self.device;
+  enum uma_flight_kind how = put ? UMA_FLIGHT_PUT : UMA_FLIGHT_GET;
+  if (curve_between(from, to, how)) {
+    uma_clock_fly_always(from, to, bytes, how, moment);
+    return;
+  }
+  uma_clock_fly_always(uma_self.device, home, bytes, UMA_FLIGHT_CONTROL, moment);
+  uma_clock_fly_always(home, uma_self.device, bytes, UMA_FLIGHT_COPY, moment);
+}
+
 /* Words go by turns with what else is on the way: they do not queue, but where they have to be messages they are. */
 void uma_clock_access(int home, enum fab_access access, size_t bytes)
 {
   struct coh_moment moment = uma_clock_moment();
   uint64_t ticks;
   if (uma_clock_paused) return;
-  if (!word_ticks(home, access, bytes, &ticks)) {
-    access_by_load_store(home, access, ticks, &moment);
-  } else {
-    uma_clock_fly_always(uma_self.device, home, bytes, UMA_FLIGHT_CONTROL, &moment);
-    uma_clock_fly_always(home, uma_self.device, bytes, UMA_FLIGHT_COPY, &moment);
-  }
+  if (!word_ticks(home, access, bytes, &ticks)) access_by_load_store(home, access, ticks, &moment);
+  else access_by_message(home, access, bytes, &moment);
   uma_clock_reach(&moment);
 }
 

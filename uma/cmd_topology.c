@@ -4,6 +4,7 @@
 #include <error.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fabric/published.h"
 #include "fabric/sensitivity.h"
@@ -54,19 +55,25 @@ static error_t parse(int key, char *text, struct argp_state *state)
   }
 }
 
+static int list_profile(const char *name)
+{
+  char devices[32];
+  struct fab_profile *profile = fab_profile_load(name, stderr);
+  if (!profile) return EXIT_USAGE;
+  printf("%-18s %9s  %s\n", name, fab_text_count((double)fab_profile_devices(profile, profile->level_count - 1), devices, sizeof devices),
+         profile->title);
+  fab_profile_free(profile);
+  return 0;
+}
+
+/* Those that come with uma, and what `uma calibrate` has written. */
 static int list_profiles(void)
 {
   const char *name;
-  char devices[32];
+  char calibrated[4096];
   int result = 0;
-  for (int i = 0; (name = fab_shipped_profile(i)); i++) {
-    struct fab_profile *profile = fab_profile_load(name, stderr);
-    if (profile)
-      printf("%-18s %9s  %s\n", name,
-             fab_text_count((double)fab_profile_devices(profile, profile->level_count - 1), devices, sizeof devices), profile->title);
-    else result = EXIT_USAGE;
-    fab_profile_free(profile);
-  }
+  for (int i = 0; (name = fab_shipped_profile(i)); i++) result |= list_profile(name);
+  if (!fab_profile_path(FAB_THIS_HOST, calibrated, sizeof calibrated) && !access(calibrated, R_OK)) result |= list_profile(FAB_THIS_HOST);
   return result;
 }
 

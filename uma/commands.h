@@ -10,6 +10,7 @@ int uma_cmd_protocol(int argc, char **argv);
 int uma_cmd_check(int argc, char **argv);
 int uma_cmd_topology(int argc, char **argv);
 int uma_cmd_compare(int argc, char **argv);
+int uma_cmd_calibrate(int argc, char **argv);
 int uma_cmd_trace(int argc, char **argv);
 int uma_cmd_lab(int argc, char **argv);
 

@@ -18,6 +18,7 @@ static const struct command {
     {"check", "uma check", uma_cmd_check, "prove a coherence protocol, or show how it breaks"},
     {"topology", "uma topology", uma_cmd_topology, "a machine on paper: its topology and what it costs to cross it"},
     {"compare", "uma compare", uma_cmd_compare, "one program on several machines on paper: where its time goes"},
+    {"calibrate", "uma calibrate", uma_cmd_calibrate, "measure this host as a machine on paper: the profile this-host"},
     {"trace", "uma trace", uma_cmd_trace, "show what coherence cost in a recorded session"},
     {"lab", "uma lab", uma_cmd_lab, "list, grade, and help with the labs"},
 };
@@ -26,7 +27,7 @@ static const int command_count = sizeof commands / sizeof commands[0];
 static void print_help(FILE *out)
 {
   fprintf(out, "uma: processes as the devices of a supernode, one address space for all\n\n");
-  for (int i = 0; i < command_count; i++) fprintf(out, "  uma %-8s %s\n", commands[i].name, commands[i].help);
+  for (int i = 0; i < command_count; i++) fprintf(out, "  uma %-9s %s\n", commands[i].name, commands[i].help);
   fprintf(out, "\n`uma COMMAND --help` tells more.\n");
 }
 

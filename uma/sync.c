@@ -188,7 +188,9 @@ int uma_lock_destroy(const struct uma_lock *lock)
 /* On the modelled clock each of these is an atomic operation at the lock's home, however often this host has to look. */
 static int charge_lock(int result, const struct uma_lock *lock)
 {
-  if (uma_self.clock && is_taken(result)) uma_clock_access(lock->home, FAB_ACCESS_ATOMIC, sizeof(uint32_t));
+  if (!uma_self.clock || !is_taken(result)) return result;
+  uma_clock_access(lock->home, FAB_ACCESS_ATOMIC, sizeof(uint32_t));
+  uma_clock_forget();
   return result;
 }
 
