@@ -103,8 +103,8 @@ static int cross_the_year(void *unused)
   CHECK(uma_modelled_ns() < year && !uma_modelled(me, &m));
   for (int i = 0; i < 40; i++) {
     CHECK(!do_everything(block, bytes, &lock) && !pass_seconds(1e-4));
-    struct coh_moment state = uma_clock_state(&uma_self.clock->devices[me][FAB_APPLICATION]);
-    struct coh_moment engine = uma_clock_state(&uma_self.clock->devices[me][FAB_ENGINE]);
+    struct coh_moment state = uma_clock_state(&uma_self.clock->devices[me][FAB_APPLICATION]).moment;
+    struct coh_moment engine = uma_clock_state(&uma_self.clock->devices[me][FAB_ENGINE]).moment;
     CHECK(uma_modelled_ns() >= last && adds_up(&state) && adds_up(&engine));
     last = uma_modelled_ns();
   }
@@ -154,7 +154,7 @@ static int fly_too_much(void *unused)
     CHECK(late.ticks == FAB_TICKS_MOST);
     uma_clock_reach(&late);
   }
-  struct coh_moment state = uma_clock_state(&uma_self.clock->devices[0][FAB_APPLICATION]);
+  struct coh_moment state = uma_clock_state(&uma_self.clock->devices[0][FAB_APPLICATION]).moment;
   CHECK(adds_up(&state));
   return 0;
 }
