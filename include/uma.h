@@ -461,7 +461,8 @@ struct uma_modelled {
   double network_ns;  /* NICs and the network between servers */
   double waiting_ns;  /* for other devices, and in queues */
 };
-/* Any device's. -EINVAL no such device; -ENODATA no machine is modelled. */
+/* Any device's. -EINVAL no such device; -ENODATA no machine is modelled; -ERANGE its clock has come to a year, where it stops; -EHOSTDOWN its host is
+ * lost. */
 int uma_modelled(int device, struct uma_modelled *modelled);
 double uma_modelled_ns(void); /* of the calling thread's clock; 0 without a profile */
 
