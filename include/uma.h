@@ -465,7 +465,8 @@ struct uma_modelled {
   double work_ns;       /* no part: all that uma_compute charged, whether operations or bytes bound it */
   double operations_ns; /* no part: what its operations alone would take at the peak */
 };
-/* Any device's. -EINVAL no such device; -ENODATA no machine is modelled. */
+/* Any device's. -EINVAL no such device; -ENODATA no machine is modelled; -ERANGE its clock has come to a year, where it stops; -EHOSTDOWN its host is
+ * lost. */
 int uma_modelled(int device, struct uma_modelled *modelled);
 double uma_modelled_ns(void); /* of the calling thread's clock; 0 without a profile */
 
