@@ -70,9 +70,10 @@ void coh_cache_step(const struct coh_protocol *protocol, struct coh_cache_entry 
 
 void coh_cache_take_back(const struct coh_protocol *protocol, struct coh_cache_entry *entry, int before, int begun)
 {
-  bool stable = protocol->controllers[COH_CACHE].states[entry->state].stable;
-  if (entry->state == begun) *entry = (struct coh_cache_entry){.state = (uint8_t)before};
-  else if (!stable) *entry = (struct coh_cache_entry){0};
+  const struct coh_state *states = protocol->controllers[COH_CACHE].states;
+  bool has_what_was = states[begun].holds_data || !states[before].holds_data;
+  if (entry->state == begun && has_what_was) *entry = (struct coh_cache_entry){.state = (uint8_t)before};
+  else if (!states[entry->state].stable) *entry = (struct coh_cache_entry){0};
 }
 
 /* ---- Directory --------------------------------------------------------------------------------------------------- */

@@ -107,7 +107,8 @@ void coh_directory_step(const struct coh_protocol *protocol, const struct coh_sh
                         const struct coh_message *message, struct coh_outcome *outcome);
 
 /* The request with which an access took the entry from `before` to `begun` was not taken and never will be. Back to where it was, unless
- * a message has moved it meanwhile: then it stays where it is when that is stable, and gives the line up when not. */
+ * a message has moved it meanwhile: then it stays where it is when that is stable, and gives the line up when not. It gives it up as well
+ * if what was begun holds the line's data no more: pages are gone by then. */
 void coh_cache_take_back(const struct coh_protocol *protocol, struct coh_cache_entry *entry, int before, int begun);
 
 /* The first target >= `from` of the sends to many, or -1. */

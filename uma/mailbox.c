@@ -17,7 +17,10 @@
  * the mutex; what arrives meanwhile comes by upcalls as always. At home the copy engine's thread moves the endpoint that exposes the window.
  *
  * Lost devices: the board tells, progress passes it on to the endpoints once a device, and they end what was under way with it. A receive that no
- * message has matched yet is given up by who waits for it. */
+ * message has matched yet is given up by who waits for it; one into which a message comes is the fabric's until that has ended.
+ *
+ * Other groups are not believed: questions are for the copy engine only, addresses to pull from come from this host only, an answer is as long as
+ * was asked for. */
 #include "uma/mailbox.h"
 
 #include <errno.h>
@@ -36,12 +39,14 @@
 #define PULL_BYTES ((size_t)32 << 10) /* from here on one copy and an answer beat two copies through the ring */
 #define ADDRESS_BITS 48
 #define PIECE_BYTES ((size_t)4 << 20) /* of a put or get, between which other threads of this channel have their turn */
+#define ERRORS 4095                   /* the largest that there is */
 
 enum cookie_type { COOKIE_REQUEST, COOKIE_ARRIVAL };
 
 struct uma_request {
   enum cookie_type type; /* first, as in struct arrival */
   bool sending, done;
+  bool matched;          /* a message comes into it, which the fabric ends */
   int kind, device, tag; /* what a receive waits for; whom a send goes to */
   int result;
   void *buffer;
@@ -78,7 +83,7 @@ struct uma_mailbox {
   struct fab_endpoint *shm, *net; /* in the group, and between groups; NULL where there is none */
   struct uma_request *posted, **posted_end;
   struct arrival *arrivals, **arrivals_end;
-  struct uma_request *unused;
+  struct uma_request *unused, *abandoned; /* abandoned: sends that only the end of their endpoint ends */
   struct parcel *parcels;
   uint32_t next_number;
   struct uma_losses losses; /* that the endpoints know of */
@@ -96,7 +101,7 @@ static struct uma_request *request_new(struct uma_mailbox *box)
     return NULL;
   }
   request->type = COOKIE_REQUEST;
-  request->done = request->sending = false;
+  request->done = request->sending = request->matched = false;
   request->result = 0;
   request->answer = NULL;
   request->bounce = request->window = NULL;
@@ -209,17 +214,26 @@ static void start_pull(struct uma_mailbox *box, struct uma_request *request, int
 
 /* ---- the sink: upcalls out of progress */
 
+static bool may_come(const struct uma_mailbox *box, int device, const struct fab_header *header)
+{
+  if (header->kind == UMA_KIND_REQUEST) return box->channel == FAB_ENGINE;
+  return header->kind != UMA_KIND_PULL || uma_is_local(device);
+}
+
 static void *arrive(void *context, int device, int channel, const struct fab_header *header, size_t *room, void **cookie)
 {
   struct uma_mailbox *box = context;
+  *cookie = NULL;
+  *room = 0;
+  if (!may_come(box, device, header)) return NULL;
   if (header->kind == UMA_KIND_REQUEST) return uma_remote_arrive(device, channel, header, room, cookie);
   struct uma_request *request = take_posted(box, device, (int)header->kind, header->tag);
   *cookie = request;
-  *room = 0;
   if (request && header->kind == UMA_KIND_PULL) {
     pull(box, request, device, header);
     *cookie = NULL;
   } else if (request) {
+    request->matched = true;
     *room = request->room < header->bytes ? request->room : header->bytes;
     return request->buffer;
   } else if (header->kind == UMA_KIND_MESSAGE || header->kind == UMA_KIND_PULL || header->kind == UMA_KIND_COLLECTIVE) {
@@ -250,7 +264,7 @@ static void settle(struct uma_mailbox *box, struct uma_request *request, struct 
 static void complete(void *context, int device, int channel, const struct fab_header *header, void *cookie, int error)
 {
   struct uma_mailbox *box = context;
-  if (header->kind == UMA_KIND_REQUEST) {
+  if (header->kind == UMA_KIND_REQUEST && may_come(box, device, header)) {
     uma_remote_complete(box, device, channel, header, cookie, error);
     return;
   }
@@ -341,7 +355,7 @@ void uma_mailbox_post(struct uma_mailbox *box, int device, enum fab_channel chan
   struct fab_endpoint *endpoint = endpoint_to(box, device);
   struct parcel *parcel = malloc(sizeof *parcel + bytes);
   if (!parcel) return;
-  if (copy) memcpy(parcel->bytes, payload, bytes);
+  if (bytes) memcpy(parcel->bytes, payload, bytes);
   parcel->send = (struct fab_send){
       .header = *header, .payload = copy ? parcel->bytes : payload, .staged = !copy && header->bytes, .status = FAB_PENDING};
   parcel->next = box->parcels;
@@ -395,24 +409,46 @@ static bool step(struct uma_request *request)
   return done;
 }
 
-/* Once any device is lost, collectives cannot complete, and others may leave without waiting for this one. */
+/* Once any device is lost, collectives cannot complete, and others may leave without waiting for this one. But what is sent to a device that is there
+ * stays the fabric's until it has got it. */
 static bool peer_lost(const struct uma_request *request)
 {
   if (!uma_any_lost()) return false;
-  if (request->device == UMA_ANY_DEVICE || request->kind == UMA_KIND_COLLECTIVE || uma_is_lost(request->device)) return true;
+  if (!request->sending && (request->device == UMA_ANY_DEVICE || request->kind == UMA_KIND_COLLECTIVE)) return true;
+  if (uma_is_lost(request->device)) return true;
   return atomic_load(&uma_self.board->members[request->device].state) == UMA_MEMBER_LEFT;
 }
 
-/* The peer is gone, its endpoint was told, and nothing more can come. */
+static bool is_under_way(const struct uma_request *request)
+{
+  return request->matched || (request->answer && request->answer->matched);
+}
+
+/* False when there is no need or no way: it is done, or a message comes into it. */
+static bool take_back(struct uma_request *request)
+{
+  struct uma_mailbox *box = request->box;
+  pthread_mutex_lock(&box->mutex);
+  bool taken = !request_done(request) && !is_under_way(request);
+  if (taken) unpost(box, request);
+  if (taken && request->answer) unpost(box, request->answer);
+  for (struct arrival *arrival = box->arrivals; taken && arrival; arrival = arrival->next)
+    if (arrival->claimant == request) arrival->claimant = NULL;
+  pthread_mutex_unlock(&box->mutex);
+  return taken;
+}
+
+/* Of one that was taken back. */
 static int give_up(struct uma_request *request)
 {
   struct uma_mailbox *box = request->box;
   pthread_mutex_lock(&box->mutex);
-  unpost(box, request);
-  if (request->answer) unpost(box, request->answer);
-  for (struct arrival *arrival = box->arrivals; arrival; arrival = arrival->next)
-    if (arrival->claimant == request) arrival->claimant = NULL;
-  request_give_back(request);
+  if (request->sending && request->send.status == FAB_PENDING) {
+    request->next = box->abandoned;
+    box->abandoned = request;
+  } else {
+    request_give_back(request);
+  }
   pthread_mutex_unlock(&box->mutex);
   return uma_fail(-EHOSTDOWN, "a device of the session was lost while a message from or to it was awaited");
 }
@@ -434,7 +470,7 @@ static bool await(struct uma_request *request)
   while (!step(request)) {
     if (uma_wait_step(&waiter)) continue;
     mailbox_sleep(request->box, request, -1);
-    if (peer_lost(request)) return step(request);
+    if (peer_lost(request) && !step(request) && take_back(request)) return false;
   }
   return true;
 }
@@ -462,7 +498,11 @@ int uma_mailbox_finish(struct uma_request *request, struct uma_status *status)
 
 bool uma_mailbox_test(struct uma_request *request)
 {
-  return step(request) || peer_lost(request);
+  if (step(request)) return true;
+  pthread_mutex_lock(&request->box->mutex);
+  bool under_way = is_under_way(request);
+  pthread_mutex_unlock(&request->box->mutex);
+  return !under_way && peer_lost(request);
 }
 
 bool uma_mailbox_serve(struct uma_mailbox *box)
@@ -609,11 +649,21 @@ int uma_mailbox_exchange(struct uma_mailbox *box, enum uma_kind kind, int tag, i
   struct uma_request *receive = uma_mailbox_start_recv(box, from, kind, tag, in, in_bytes);
   struct uma_request *send = receive ? uma_mailbox_start_send(box, to, kind, tag, out, out_bytes) : NULL;
   if (!send) {
+    if (receive && !take_back(receive)) await(receive);
     if (receive) give_up(receive);
     return no_memory();
   }
   int received = uma_mailbox_finish(receive, NULL), sent = uma_mailbox_finish(send, NULL);
   return received ? received : sent;
+}
+
+/* What the home says, if it is something that it may say: a result, and as many bytes as were asked for when that is no error. */
+static int answer_result(const struct uma_request *reply)
+{
+  int64_t result = (int64_t)reply->answer_value;
+  if (reply->result == -EHOSTDOWN) return message_result(reply);
+  bool good = !reply->result && result >= -ERRORS && result <= INT32_MAX && (result < 0 || reply->status.bytes == reply->room);
+  return good ? (int)result : uma_fail(-EPROTO, "device %d answered a request by what is no answer to it", reply->device);
 }
 
 int uma_mailbox_ask(struct uma_mailbox *box, int device, int op, uint64_t a, const void *out, size_t out_bytes, void *answer,
@@ -636,8 +686,8 @@ int uma_mailbox_ask(struct uma_mailbox *box, int device, int op, uint64_t a, con
     return no_memory();
   }
   int sent = uma_mailbox_finish(send, NULL);
-  if (sent || !await(reply)) return give_up(reply);
-  int result = reply->result ? reply->result : (int)(int64_t)reply->answer_value;
+  if ((sent && take_back(reply)) || !await(reply)) return give_up(reply);
+  int result = sent ? sent : answer_result(reply);
   give_back(reply);
   return result;
 }
@@ -720,7 +770,8 @@ static int open_box(enum fab_channel channel, const struct uma_inheritance *from
   int error = channel == FAB_APPLICATION ? fab_shm.open(&config, &box->shm) : 0;
   if (!uma_shape_has_rma(&uma_self.shape)) config.windows = NULL, config.count = 0; /* cached, or nobody's to touch */
   if (!by_ofi) watch_by_uring(channel, &config);
-  if (!error && uma_self.shape.groups > 1) error = (by_ofi ? fab_ofi : fab_uring).open(&config, &box->net);
+  const struct fab_ops *net = from->net ? from->net : by_ofi ? &fab_ofi : &fab_uring;
+  if (!error && uma_self.shape.groups > 1) error = net->open(&config, &box->net);
   *result = box; /* also on an error: closing frees it */
   if (!error) return 0;
   return uma_fail(error, "cannot open an endpoint for messages%s: %s", by_ofi ? " by libfabric (see `uma info` for providers)" : "",
@@ -762,6 +813,10 @@ void uma_mailbox_close(enum fab_channel channel)
   if (box->shm) box->shm->ops->close(box->shm);
   if (box->net) box->net->ops->close(box->net);
   while (box->arrivals) drop_arrival(box, box->arrivals);
+  for (struct uma_request *next, *request = box->abandoned; request; request = next) {
+    next = request->next;
+    request_give_back(request);
+  }
   for (struct uma_request *next, *request = box->unused; request; request = next) {
     next = request->next;
     free(request);

@@ -8,7 +8,8 @@
  * Where the network reads and writes windows (uma_shape_has_rma) get, put and atomics go by it, past the home's program. A signal is a request all the
  * same: besides the word it has a bell to ring, which is no part of the window, and one message that does both is faster than an atomic and a message.
  *
- * Nothing that comes from a socket is believed: offsets, sizes, operations are checked, a bad request is answered with an error. */
+ * Nothing that comes from a socket is believed: offsets, sizes, operations are checked, a bad request is answered with an error, and a bad answer is
+ * an error. */
 #include "uma/remote.h"
 
 #include <errno.h>
@@ -42,6 +43,12 @@ struct question { /* a wire structure: the payload of all requests but a put, wh
 };
 _Static_assert(sizeof(struct question) == 48, "wire structure");
 
+/* Of a window, whosever it is. */
+static bool in_window(uint64_t offset, uint64_t bytes)
+{
+  return offset <= uma_self.shape.memory && bytes <= uma_self.shape.memory - offset;
+}
+
 /* ---- asking */
 
 static uint64_t offset_of(int home, const void *global)
@@ -54,9 +61,15 @@ static struct uma_mailbox *own_box(void)
   return uma_self.mailbox[uma_own_channel()];
 }
 
+static int no_answer(int home)
+{
+  return uma_fail(-EPROTO, "device %d answered a request by what is no answer to it", home);
+}
+
 static int ask(int home, enum remote_op op, const struct question *question, void *answer, size_t bytes)
 {
-  return uma_mailbox_ask(own_box(), home, op, 0, question, sizeof *question, answer, bytes);
+  int result = uma_mailbox_ask(own_box(), home, op, 0, question, sizeof *question, answer, bytes);
+  return result > 0 ? no_answer(home) : result;
 }
 
 int uma_remote_get(int home, void *local, const void *global, size_t bytes)
@@ -69,7 +82,8 @@ int uma_remote_get(int home, void *local, const void *global, size_t bytes)
 int uma_remote_put(int home, void *global, const void *local, size_t bytes)
 {
   if (uma_shape_has_rma(&uma_self.shape)) return uma_mailbox_put(own_box(), home, offset_of(home, global), local, bytes);
-  return uma_mailbox_ask(own_box(), home, REMOTE_PUT, offset_of(home, global), local, bytes, NULL, 0);
+  int result = uma_mailbox_ask(own_box(), home, REMOTE_PUT, offset_of(home, global), local, bytes, NULL, 0);
+  return result > 0 ? no_answer(home) : result;
 }
 
 int uma_remote_atomic(int home, enum uma_atomic op, void *pointer, size_t size, uint64_t operand, uint64_t expected, uint64_t *old)
@@ -91,7 +105,8 @@ int uma_remote_signal(int home, uint64_t *word, uint64_t value, enum uma_signal 
 int uma_remote_lock(enum uma_lock_op op, int home, uint32_t index, uint64_t *ticks)
 {
   struct question question = {.operand = index, .op = op, .ticks = *ticks};
-  return ask(home, REMOTE_LOCK, &question, ticks, sizeof *ticks);
+  int result = uma_mailbox_ask(own_box(), home, REMOTE_LOCK, 0, &question, sizeof question, ticks, sizeof *ticks);
+  return result > (op == UMA_LOCK_CREATE ? UMA_LOCKS - 1 : 0) ? no_answer(home) : result;
 }
 
 int uma_remote_barrier(enum uma_barrier_op op, int home, uint32_t index, uint64_t argument, struct uma_barrier_answer *answer)
@@ -103,7 +118,11 @@ int uma_remote_barrier(enum uma_barrier_op op, int home, uint32_t index, uint64_
 int uma_remote_alloc(int home, size_t bytes, size_t alignment, uint64_t *offset)
 {
   struct question question = {.bytes = bytes, .operand = alignment};
-  return ask(home, REMOTE_ALLOC, &question, offset, sizeof *offset);
+  uint64_t found;
+  int result = ask(home, REMOTE_ALLOC, &question, &found, sizeof found);
+  if (!result && (found % alignment || !in_window(found, bytes))) result = no_answer(home);
+  if (!result) *offset = found;
+  return result;
 }
 
 int uma_remote_free(int home, uint64_t offset)
@@ -144,18 +163,13 @@ static unsigned char *own_window(void)
   return uma_window_of(uma_self.device);
 }
 
-static bool in_own_window(uint64_t offset, uint64_t bytes)
-{
-  return offset <= uma_self.shape.memory && bytes <= uma_self.shape.memory - offset;
-}
-
 void *uma_remote_arrive(int device, int channel, const struct fab_header *header, size_t *room, void **cookie)
 {
   uma_crossing();
   *cookie = NULL;
   *room = 0;
   if (header->tag == REMOTE_PUT) {
-    if (!in_own_window(header->a, header->bytes)) return NULL;
+    if (!in_window(header->a, header->bytes)) return NULL;
     struct deferred_put *put = uma_self.engine ? malloc(sizeof *put + header->bytes) : NULL;
     if (uma_self.engine && !put) return NULL;
     if (put) *put = (struct deferred_put){header->a, header->bytes};
@@ -173,8 +187,7 @@ static int answer_atomic(const struct question *question, struct answer *answer)
 {
   unsigned size = question->size;
   bool word = size == 4 || size == 8, byte = (size == 1 || size == 2) && question->op <= UMA_ATOMIC_STORE;
-  if ((!word && !byte) || question->op > UMA_ATOMIC_XOR || question->offset % size || !in_own_window(question->offset, size))
-    return -EINVAL;
+  if ((!word && !byte) || question->op > UMA_ATOMIC_XOR || question->offset % size || !in_window(question->offset, size)) return -EINVAL;
   unsigned char *cell = own_window() + question->offset;
   answer->bytes = sizeof answer->value;
   if (uma_self.engine) answer->value = uma_atomic_slow_((enum uma_atomic)question->op, cell, size, question->operand, question->expected);
@@ -184,7 +197,7 @@ static int answer_atomic(const struct question *question, struct answer *answer)
 
 static int answer_signal(const struct question *question)
 {
-  if (question->offset % 8 || !in_own_window(question->offset, 8) || question->op < UMA_SIGNAL_SET || question->op > UMA_SIGNAL_ADD)
+  if (question->offset % 8 || !in_window(question->offset, 8) || question->op < UMA_SIGNAL_SET || question->op > UMA_SIGNAL_ADD)
     return -EINVAL;
   uma_signal_apply((uint64_t *)(own_window() + question->offset), question->operand, (enum uma_signal)question->op, uma_self.device,
                    question->ticks);
@@ -220,7 +233,7 @@ static int answer_alloc(const struct question *question, struct answer *answer)
 
 static int answer_free(const struct question *question)
 {
-  return in_own_window(question->offset, 1) ? uma_heap_free(uma_heap_of(uma_self.device), question->offset) : -EINVAL;
+  return in_window(question->offset, 1) ? uma_heap_free(uma_heap_of(uma_self.device), question->offset) : -EINVAL;
 }
 
 static int answer_usage(struct answer *answer)
@@ -233,7 +246,7 @@ static int answer_usage(struct answer *answer)
 /* Out of a cache the bytes are copied first. */
 static int answer_get(const struct question *question, struct answer *answer)
 {
-  if (!in_own_window(question->offset, question->bytes)) return -EFAULT;
+  if (!in_window(question->offset, question->bytes)) return -EFAULT;
   answer->payload = own_window() + question->offset;
   answer->bytes = question->bytes;
   answer->in_window = !uma_self.engine;

@@ -189,7 +189,16 @@ static int open_clock_wire(void)
   return uma_self.wire ? 0 : uma_wire_open(NULL, &uma_self.clock_wire);
 }
 
-static int attach_memory(struct uma_inheritance *from)
+static void set_fast_paths(void)
+{
+  const struct uma_shape *shape = &uma_self.shape;
+  uma_fast_.direct_base = (uintptr_t)uma_window_of(uma_self.domain_first);
+  uma_fast_.direct_bytes = uma_self.lines || uma_self.clock ? 0 : (size_t)uma_self.domain_count * shape->memory;
+  uma_fast_.indirect_base = shape->base;
+  uma_fast_.indirect_bytes = shape->domains > 1 || uma_self.lines || uma_self.clock ? (size_t)shape->devices * shape->memory : 0;
+}
+
+int uma_session_attach(struct uma_inheritance *from)
 {
   struct uma_session *self = &uma_self;
   void *memory;
@@ -215,7 +224,9 @@ static int attach_memory(struct uma_inheritance *from)
   if (!result) result = uma_space_reserve(&self->shape);
   if (!result) result = uma_space_map(&self->shape, self->first, self->count, from->windows_fd);
   if (!result && uma_shape_is_cached(&self->shape)) result = uma_coherent_join(from);
-  return result ? result : open_clock_wire();
+  if (!result) result = open_clock_wire();
+  if (!result) set_fast_paths();
+  return result;
 }
 
 /* Two orders of the same race: here join, then look for the absent; in the launcher mark absent, then look for joined. */
@@ -232,15 +243,6 @@ static int announce(void)
   return uma_fail(-ENOTCONN, "%u of %d devices ended without calling uma_init", atomic_load(&board->absent_count), uma_self.shape.devices);
 }
 
-static void set_fast_paths(void)
-{
-  const struct uma_shape *shape = &uma_self.shape;
-  uma_fast_.direct_base = (uintptr_t)uma_window_of(uma_self.domain_first);
-  uma_fast_.direct_bytes = uma_self.lines || uma_self.clock ? 0 : (size_t)uma_self.domain_count * shape->memory;
-  uma_fast_.indirect_base = shape->base;
-  uma_fast_.indirect_bytes = shape->domains > 1 || uma_self.lines || uma_self.clock ? (size_t)shape->devices * shape->memory : 0;
-}
-
 static void close_inherited(const struct uma_inheritance *from)
 {
   close(from->board_fd);
@@ -253,7 +255,7 @@ int uma_session_join(struct uma_inheritance *from)
 {
   if (uma_self.joined) return uma_fail(-EALREADY, "this process has joined a session already");
   int result = uma_session_arm(from->lifeline_fd);
-  if (!result) result = attach_memory(from);
+  if (!result) result = uma_session_attach(from);
   if (!result) result = announce();
   if (result) return result;
   close_inherited(from);
@@ -265,7 +267,6 @@ int uma_session_join(struct uma_inheritance *from)
   if (!result && uma_shape_has_contacts(&uma_self.shape)) result = uma_exchange_contacts(from);
   if (!result) result = uma_coherent_serve();
   if (result) return result;
-  set_fast_paths();
   return uma_self.shape.groups > 1 ? uma_engine_start() : 0;
 }
 
@@ -339,6 +340,20 @@ int uma_init(const struct uma_config *config)
   return result;
 }
 
+void uma_session_detach(void)
+{
+  if (uma_self.clock_wire && !uma_self.wire) uma_wire_close(uma_self.clock_wire);
+  if (uma_self.engine) uma_coherent_leave();
+  uma_fast_ = (struct uma_fast_){0};
+  uma_self.joined = false;
+  uma_clock_close();
+  uma_space_release(&uma_self.shape);
+  munmap(uma_self.segment, uma_self.layout.bytes);
+  munmap(uma_self.board, sizeof *uma_self.board);
+  uma_mutex_identify(0, NULL);
+  uma_self = (struct uma_session){0};
+}
+
 int uma_finalize(void)
 {
   if (!uma_self.joined) return uma_fail(-EINVAL, "uma_finalize was called outside of a session");
@@ -353,18 +368,10 @@ int uma_finalize(void)
   uma_mailbox_close(FAB_APPLICATION); /* while the engine still confirms to others what it has read of them */
   uma_engine_stop();
   uma_mailbox_close(FAB_ENGINE);
+  int lifeline_fd = uma_self.lifeline_fd;
   atomic_store(&uma_self.board->members[uma_self.device].state, UMA_MEMBER_LEFT);
-  if (uma_self.clock_wire && !uma_self.wire) uma_wire_close(uma_self.clock_wire);
-  if (uma_self.engine) uma_coherent_leave();
-  uma_fast_ = (struct uma_fast_){0};
-  uma_self.joined = false;
-  uma_clock_close();
-  uma_space_release(&uma_self.shape);
-  munmap(uma_self.segment, uma_self.layout.bytes);
-  munmap(uma_self.board, sizeof *uma_self.board);
-  if (uma_self.lifeline_fd >= 0) close(uma_self.lifeline_fd);
-  uma_mutex_identify(0, NULL);
-  uma_self = (struct uma_session){0};
+  uma_session_detach();
+  if (lifeline_fd >= 0) close(lifeline_fd);
   if (uma_job_joined()) uma_job_leave();
   if (flushed) return flushed;
   return result == -EHOSTDOWN ? 0 : result;

@@ -173,14 +173,18 @@ struct uma_inheritance {
   int lend_fd;     /* of cached pages: where this device's userfaultfd goes; it is read from borrow_fds */
   int exchange_fd; /* where groups are joined by fab_ofi: how contacts are exchanged (exchange.h) */
   int listen_fd[UMA_MAILBOXES];
-  const int *wake_fds;   /* [count], only with several groups */
-  const int *borrow_fds; /* [count], only with cached pages */
-  const int *lend_fds;   /* [count], only with cached pages where devices create each other: what lend_fd is to each of them */
-  const int *lists;      /* both, one after the other, as they came out of the environment */
+  const int *wake_fds;       /* [count], only with several groups */
+  const int *borrow_fds;     /* [count], only with cached pages */
+  const int *lend_fds;       /* [count], only with cached pages where devices create each other: what lend_fd is to each of them */
+  const int *lists;          /* both, one after the other, as they came out of the environment */
+  const struct fab_ops *net; /* the fabric between groups; NULL: the one that suits */
 };
 
 /* ---- session.c: joining and leaving */
 int uma_session_join(struct uma_inheritance *inheritance);
+/* Of these: uma_self as a device sees the session, its memory, its caches; and nothing of that any more. Without messages and threads. */
+int uma_session_attach(struct uma_inheritance *inheritance);
+void uma_session_detach(void);
 /* Has the kernel end this process when the lifeline hangs up. 0 or -errno. */
 int uma_session_arm(int lifeline_fd);
 /* Creates the memory of one group's segment and windows (first device `first`); descriptors are close-on-exec. 0 or -errno. */

@@ -1,18 +1,22 @@
-/* Fuzzing of the coherence engine over two hosts: two devices here, two there, all in one thread, with honest engines on both sides and anything
- * sent in between.
+/* Fuzzing of the coherence engine over hosts, all in one thread, with honest engines on all sides and anything sent in between. Of lines: two devices
+ * here, two there. Of pages: four hosts of one device each, because a process has one page table; it holds the windows of all hosts at different addresses.
  *
  * The first bytes of an input choose the protocol, the sharers and whether accesses are tracked. Then each byte is something that happens: a
- * message of the input's choice comes to a device of either host, one that an engine has sent is carried to where it belongs, a device reads,
- * writes or evicts. While an access waits, what happens comes out of the input as well; at its end all messages are carried in their order.
+ * message of the input's choice comes to a device of any host, one that an engine has sent is carried to where it belongs, a device reads,
+ * writes or evicts; of pages plainly, after a fault. While an access waits, what happens comes out of the input as well; at its end all
+ * messages are carried in their order.
  *
  * What must hold: nothing crashes or waits for ever, what is kept until later is bounded; and as long as every message was an engine's own, none is
  * refused, no access fails, and each reads what was written last. */
 #include <errno.h>
 
-#include "coherence/engine.h"
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "coherence/pages.h"
 #include "tests/fuzz/fuzz.h"
 
-enum { DEVICES = 4, HOSTS = 2, PER_HOST = DEVICES / HOSTS, LINE = 64, LINES = 8, WINDOW = LINE * LINES, WORDS = DEVICES * WINDOW / 8 };
+enum { DEVICES = 4, HOSTS_MOST = DEVICES, LINE = 64, PAGE = 4096, LINES = 8, WORDS = DEVICES * LINES * (LINE / 8) };
 enum { LETTERS_MOST = 256, HANGS = 2000 };
 
 enum happening { MESSAGE_COMES, MESSAGE_COMES_TOO, ANYTHING_COMES, CARRY, CARRY_TOO, RETRY, GET, PUT, ATOMIC, EVICT, FLUSH, HAPPENINGS };
@@ -22,24 +26,27 @@ struct letter {
   struct coh_message message;
   uint64_t line;
   bool has_data;
-  unsigned char data[LINE];
+  unsigned char data[PAGE];
 };
 
 static struct harness {
   struct fuzz_input in;
+  int hosts, per_host;
+  size_t line_bytes, window_bytes;
   struct coh_engine *engines[DEVICES];
-  struct coh_wire wires[HOSTS];
-  struct letter letters[LETTERS_MOST];
+  struct coh_wire wires[HOSTS_MOST];
   unsigned letter_count;
   bool hostile; /* a message came that no engine had sent */
   unsigned asked;
   uint64_t words[WORDS], value; /* what memory holds */
 } h;
 
+static struct letter letters[LETTERS_MOST];
+
 static struct region {
   void *memory;
   size_t bytes;
-} areas[HOSTS], windows[HOSTS];
+} areas[HOSTS_MOST], windows[HOSTS_MOST];
 
 /* ---- The wire ---------------------------------------------------------------------------------------------------- */
 
@@ -62,9 +69,12 @@ static int send_letter(void *context, int device, const struct coh_message *mess
     FUZZ_CHECK(h.hostile);
     return -EHOSTDOWN;
   }
-  struct letter *letter = &h.letters[h.letter_count++];
-  *letter = (struct letter){.device = device, .message = *message, .line = line, .has_data = data};
-  if (data) memcpy(letter->data, data, LINE);
+  struct letter *letter = &letters[h.letter_count++];
+  letter->device = device;
+  letter->message = *message;
+  letter->line = line;
+  letter->has_data = data;
+  if (data) memcpy(letter->data, data, h.line_bytes);
   record(letter);
   return 0;
 }
@@ -85,8 +95,8 @@ static void carry(unsigned place)
 {
   if (!h.letter_count) return;
   place %= h.letter_count;
-  struct letter letter = h.letters[place];
-  memmove(&h.letters[place], &h.letters[place + 1], (--h.letter_count - place) * sizeof letter);
+  struct letter letter = letters[place];
+  memmove(&letters[place], &letters[place + 1], (--h.letter_count - place) * sizeof letter);
   int result = coh_deliver(h.engines[letter.device], &letter.message, letter.line, letter.has_data ? letter.data : NULL, NULL);
   FUZZ_CHECK(!result || h.hostile);
 }
@@ -111,7 +121,7 @@ static void carry_all(void)
 static void message_comes(struct fuzz_input *in)
 {
   uint8_t type = fuzz_byte(in), between = fuzz_byte(in), of = fuzz_byte(in), line = fuzz_byte(in);
-  unsigned char data[LINE];
+  unsigned char data[PAGE];
   struct coh_message message = {.type = type % 32,
                                 .source = (int16_t)((between & 7) - 1),
                                 .target = (int16_t)((between >> 3 & 7) - 1),
@@ -127,7 +137,7 @@ static void anything_comes(struct fuzz_input *in)
 {
   struct coh_message message;
   uint64_t line;
-  unsigned char data[LINE];
+  unsigned char data[PAGE] = {0};
   int device = fuzz_byte(in) % DEVICES;
   fuzz_take(in, &message, sizeof message);
   fuzz_take(in, &line, sizeof line);
@@ -166,22 +176,46 @@ static bool is_lost(int device)
   return h.hostile;
 }
 
+/* The first words of a page are those of a line. */
+static uint64_t offset_of(unsigned word)
+{
+  return word / (LINE / 8) * h.line_bytes + word % (LINE / 8) * 8;
+}
+
+/* As the handler of a page fault, and then the instruction that had faulted. Where anybody may send anything the page may be gone again by then. */
+static int access_page(enum happening how, struct coh_engine *engine, uint64_t offset, uint64_t value, uint64_t *old)
+{
+  volatile uint64_t *place = (volatile uint64_t *)(engine->base + offset);
+  int result = coh_pages_fault(engine, offset, how != GET);
+  if (result || h.hostile) return result;
+  *old = *place;
+  if (how == PUT) *place = value;
+  if (how == ATOMIC) ++*place;
+  return 0;
+}
+
+static int access_cache(enum happening how, struct coh_engine *engine, uint64_t offset, uint64_t value, uint64_t *old)
+{
+  switch (how) {
+  case GET: return coh_get(engine, old, offset, sizeof *old);
+  case PUT: return coh_put(engine, offset, &value, sizeof value);
+  case ATOMIC: return coh_atomic(engine, FAB_ADD, offset, 8, 1, 0, old);
+  case EVICT: return coh_evict(engine, offset / h.line_bytes);
+  default: return coh_flush(engine);
+  }
+}
+
 /* Nobody else carries messages meanwhile, so nothing may be under way that the access would wait for. */
 static void access_line(enum happening how, struct fuzz_input *in)
 {
-  struct coh_engine *engine = h.engines[fuzz_byte(in) % DEVICES];
+  uint8_t who = fuzz_byte(in);
+  struct coh_engine *engine = h.engines[who % DEVICES];
   unsigned word = fuzz_byte(in) % WORDS;
   uint64_t value = ++h.value, old = 0;
-  int result = 0;
   carry_all();
   h.asked = 0;
-  switch (how) {
-  case GET: result = coh_get(engine, &old, (uint64_t)word * 8, sizeof old); break;
-  case PUT: result = coh_put(engine, (uint64_t)word * 8, &value, sizeof value); break;
-  case ATOMIC: result = coh_atomic(engine, FAB_ADD, (uint64_t)word * 8, 8, 1, 0, &old); break;
-  case EVICT: result = coh_evict(engine, word / (LINE / 8)); break;
-  default: result = coh_flush(engine);
-  }
+  if (engine->pages && who & 0x80) coh_pages_release(engine);
+  int result = (engine->pages && how < EVICT ? access_page : access_cache)(how, engine, offset_of(word), value, &old);
   if (h.hostile) return;
   FUZZ_CHECK(!result);
   if (how == GET || how == ATOMIC) FUZZ_CHECK(old == h.words[word]);
@@ -218,31 +252,78 @@ static void *zeroed(struct region *region, size_t bytes)
   return memset(region->memory, 0, bytes);
 }
 
-static void open_host(int host, const struct coh_shape *shape, const struct coh_protocol *protocol)
+/* Where the kernel refuses, there is nothing to be tried. */
+static void open_pages(int host, struct coh_engine *engine)
 {
+  static int files[HOSTS_MOST];
+  struct coh_page_config config = {.budget = COH_BUDGET_LEAST, .prefetch = 4};
+  if (!files[host]) files[host] = memfd_create("frames", MFD_CLOEXEC);
+  config.frames_fd = files[host];
+  FUZZ_CHECK(!ftruncate(files[host], 0) && !ftruncate(files[host], (off_t)coh_pages_file_bytes(&engine->shape)));
+  if (!coh_pages_open(engine, &config)) return;
+  fprintf(stderr, "pages cannot be cached here\n");
+  exit(0);
+}
+
+/* The addresses of a host's windows. */
+static uintptr_t base_of(int host)
+{
+  static unsigned char *bases[HOSTS_MOST];
+  if (!bases[host]) bases[host] = mmap(NULL, DEVICES * h.window_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  FUZZ_CHECK(bases[host] != MAP_FAILED);
+  return (uintptr_t)bases[host];
+}
+
+static void open_host(int host, struct coh_shape *shape, const struct coh_protocol *protocol)
+{
+  if (shape->paged) shape->base = base_of(host);
   struct coh_area *area = zeroed(&areas[host], coh_area_bytes(shape));
-  unsigned char *window = zeroed(&windows[host], (size_t)DEVICES * WINDOW);
+  unsigned char *window = zeroed(&windows[host], DEVICES * h.window_bytes);
   coh_area_format(area, shape, protocol, "");
-  h.wires[host] = (struct coh_wire){NULL, host * PER_HOST, PER_HOST, send_letter, refuse, lose, progress};
-  for (int d = host * PER_HOST; d < (host + 1) * PER_HOST; d++) {
+  h.wires[host] = (struct coh_wire){NULL, host * h.per_host, h.per_host, send_letter, refuse, lose, progress};
+  for (int d = host * h.per_host; d < (host + 1) * h.per_host; d++) {
     if (coh_engine_open(area, d, window, is_lost, -1, &h.engines[d])) abort();
     h.engines[d]->wire = &h.wires[host];
+    if (shape->paged) open_pages(host, h.engines[d]);
   }
+}
+
+static void close_device(int device)
+{
+  struct coh_engine *engine = h.engines[device];
+  FUZZ_CHECK(!engine->refused || h.hostile);
+  FUZZ_CHECK(engine->parked_count <= COH_PARKED_MOST);
+  if (engine->pages) coh_pages_close(engine);
+  coh_engine_close(engine);
+}
+
+static void run(const uint8_t *bytes, size_t count, bool paged)
+{
+  static const char *const sharers[] = {"full", "limited", "coarse"};
+  h = (struct harness){.in = {bytes, bytes + count}, .hosts = paged ? HOSTS_MOST : 2, .line_bytes = paged ? PAGE : LINE};
+  h.per_host = DEVICES / h.hosts;
+  h.window_bytes = LINES * h.line_bytes;
+  uint8_t which = fuzz_byte(&h.in), how = fuzz_byte(&h.in);
+  struct coh_shape shape = {.devices = DEVICES,
+                            .window_bytes = h.window_bytes,
+                            .line_bytes = h.line_bytes,
+                            .paged = paged,
+                            .sets = paged ? DEVICES * LINES : 2,
+                            .ways = paged ? 1 : 2,
+                            .tracked = how & 0x80};
+  strcpy(shape.sharers, sharers[how % 3]);
+  for (int host = 0; host < h.hosts; host++) open_host(host, &shape, protocol_at(which));
+  while (fuzz_more(&h.in)) happens((enum happening)(fuzz_byte(&h.in) % HAPPENINGS), &h.in);
+  carry_all();
+  for (int d = 0; d < DEVICES; d++) close_device(d);
 }
 
 void fuzz_coherence(const uint8_t *bytes, size_t count)
 {
-  static const char *const sharers[] = {"full", "limited", "coarse"};
-  h = (struct harness){.in = {bytes, bytes + count}};
-  uint8_t which = fuzz_byte(&h.in), how = fuzz_byte(&h.in);
-  struct coh_shape shape = {.devices = DEVICES, .window_bytes = WINDOW, .line_bytes = LINE, .sets = 2, .ways = 2, .tracked = how & 0x80};
-  strcpy(shape.sharers, sharers[how % 3]);
-  for (int host = 0; host < HOSTS; host++) open_host(host, &shape, protocol_at(which));
-  while (fuzz_more(&h.in)) happens((enum happening)(fuzz_byte(&h.in) % HAPPENINGS), &h.in);
-  carry_all();
-  for (int d = 0; d < DEVICES; d++) {
-    FUZZ_CHECK(!h.engines[d]->refused || h.hostile);
-    FUZZ_CHECK(h.engines[d]->parked_count <= COH_PARKED_MOST);
-    coh_engine_close(h.engines[d]);
-  }
+  run(bytes, count, false);
+}
+
+void fuzz_pages(const uint8_t *bytes, size_t count)
+{
+  run(bytes, count, true);
 }

@@ -63,6 +63,8 @@ extern const struct fuzz_target fuzz_targets[]; /* targets.c; ends with a name o
 
 void fuzz_ofi(const uint8_t *bytes, size_t count);       /* ofi.c: messages from the network to an endpoint of the ofi fabric */
 void fuzz_coherence(const uint8_t *bytes, size_t count); /* coherence.c: messages of other hosts to the engine */
+void fuzz_pages(const uint8_t *bytes, size_t count);     /* coherence.c: the same with caches of pages */
+void fuzz_mailbox(const uint8_t *bytes, size_t count);   /* mailbox.c: messages and questions of other groups to a device of a session */
 void fuzz_protocol(const uint8_t *bytes, size_t count);  /* protocol.c: texts in the protocol language, and steps of what they say */
 
 #endif
