@@ -14,7 +14,7 @@ struct uma_clock_letter;
 int uma_wire_open(struct coh_engine *engine, struct uma_wire **wire);
 int uma_wire_contact(struct uma_wire *wire, struct fab_contact *contact);
 int uma_wire_connect(struct uma_wire *wire, const struct fab_contact *contacts); /* of all endpoints of all devices */
-void uma_wire_help(struct uma_wire *wire);  /* receives and delivers what has come; by threads that wait for something else */
+void uma_wire_help(struct uma_wire *wire); /* receives and delivers what has come; by threads that wait for something else */
 /* Asks the process of another host's device, whose uma_clock_answer turns the question into the answer. Any thread, which waits. 0; -EHOSTDOWN. */
 int uma_wire_ask(struct uma_wire *wire, int device, struct uma_clock_letter *letter);
 void uma_wire_close(struct uma_wire *wire); /* once nobody needs this device any more */
