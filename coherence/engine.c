@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coherence/modelled.h"
 #include "coherence/pages.h"
 #include "coherence/tally.h"
 
@@ -39,9 +40,7 @@ struct coh_waiting {
   struct coh_access *access; /* NULL of an eviction, and of what came by the wire */
   _Atomic bool done;
   _Atomic int error;
-  /* With a modelled clock: the latest that the own cache has seen, when the access is done, and what led to the latest. */
-  uint64_t latest, done_at;
-  struct coh_moment front;
+  struct coh_wait_time time;
 };
 
 struct coh_parked {
@@ -62,11 +61,7 @@ struct transaction {
   bool stepped; /* some controller has made a step */
   int error;
   uint8_t before, begun; /* the own cache's state before the first step and after it */
-  /* With a modelled clock that is charged: when the step under way is made, the latest that home has seen; of all arrivals so far the last, with
-   * the parts of those that came to be the last. */
-  bool timed;
-  uint64_t now, home_now;
-  struct coh_moment front;
+  struct coh_time time;
   struct parcel *parcels;
   int parcel_count, parcel_room;
   struct buffer buffers[BUFFERS];
@@ -89,104 +84,27 @@ static void fault(struct transaction *t, const struct coh_message *input, int st
   if (!t->by_wire) t->error = -EHOSTDOWN;
 }
 
-/* ---- Modelled time ----------------------------------------------------------------------------------------------- */
-
-static void begin_time(struct transaction *t)
-{
-  const struct coh_clock *clock = t->engine->modelled;
-  t->timed = clock && clock->begin(clock->context, &t->front);
-  if (t->timed) t->now = t->wait.latest = t->wait.done_at = t->front.ticks;
-  if (t->timed) t->wait.front = t->front;
-}
-
-/* What was won over the latest arrival so far is this hop's, as far as it took so long. */
-static void advance(struct coh_moment *front, const struct coh_moment *arrival, uint64_t departed)
-{
-  if (arrival->ticks <= front->ticks) return;
-  uint64_t won = arrival->ticks - front->ticks, whole = arrival->ticks - departed;
-  for (int i = 0; i < COH_MOMENT_PARTS; i++)
-    front->parts[i] += won < whole ? (uint64_t)((unsigned __int128)arrival->parts[i] * won / whole) : arrival->parts[i];
-  front->ticks = arrival->ticks;
-}
-
-static int source_of(const struct transaction *t, const struct coh_message *message)
-{
-  return message->source == COH_HOME ? t->home : message->source;
-}
+/* ---- Who sends, and to whom -------------------------------------------------------------------------------------- */
 
 static int target_of(const struct transaction *t, const struct coh_message *message)
 {
   return message->target == COH_HOME ? t->home : message->target;
 }
 
-/* As the protocol says, whether it is copied here or not. */
-static bool carries_data(const struct transaction *t, const struct coh_message *message)
+static struct coh_hop hop_of(const struct transaction *t, const struct coh_message *message)
 {
-  return t->engine->protocol->messages[message->type].data;
+  return (struct coh_hop){.from = message->source == COH_HOME ? t->home : message->source,
+                          .to = target_of(t, message),
+                          .data = t->engine->protocol->messages[message->type].data};
 }
 
-/* The message comes to its controller, which makes its steps one after the other. */
+/* On the modelled clock the message comes to its controller. */
 static void arrive(struct transaction *t, struct parcel *parcel)
 {
-  const struct coh_clock *clock = t->engine->modelled;
-  const struct coh_message *message = &parcel->message;
-  if (!parcel->arrived) {
-    struct coh_moment moment = {.ticks = parcel->ticks};
-    clock->hop(clock->context, source_of(t, message), target_of(t, message), carries_data(t, message), &moment);
-    advance(&t->front, &moment, parcel->ticks);
-    parcel->arrived = true;
-    parcel->ticks = moment.ticks;
-  }
-  t->now = parcel->ticks;
-  if (message->target != COH_HOME) return;
-  if (t->home_now > t->now) t->now = t->home_now;
-  t->home_now = t->now;
-}
-
-/* A message came by the wire: the transaction goes on here. */
-static void resume_time(struct transaction *t, struct parcel *parcel, const struct coh_stamp *stamp)
-{
-  const struct coh_clock *clock = t->engine->modelled;
-  const struct coh_message *message = &parcel->message;
-  struct coh_moment moment = {.ticks = stamp->ticks};
-  t->timed = true;
-  t->front = stamp->front;
-  if (stamp->flight.leg != COH_ARRIVED) {
-    clock->land(clock->context, source_of(t, message), target_of(t, message), carries_data(t, message), &stamp->flight, &moment);
-    advance(&t->front, &moment, stamp->ticks);
-  }
-  parcel->ticks = moment.ticks;
-}
-
-/* It goes to another host. */
-static struct coh_stamp leave_time(const struct transaction *t, const struct parcel *parcel)
-{
-  const struct coh_clock *clock = t->engine->modelled;
-  const struct coh_message *message = &parcel->message;
-  struct coh_stamp stamp = {.ticks = parcel->ticks, .front = t->front};
-  clock->depart(clock->context, source_of(t, message), target_of(t, message), carries_data(t, message), parcel->ticks, &stamp.flight);
-  return stamp;
-}
-
-static struct coh_stamp stamp_here(const struct transaction *t, uint64_t ticks)
-{
-  return (struct coh_stamp){.ticks = ticks, .front = t->front, .flight = {.leg = COH_ARRIVED}};
-}
-
-/* Under the frame's lock an access is told when each message for it came, perhaps to another thread: its step is made at the time of the last, and what
- * led to that explains the time. */
-static void meet_waiting(struct transaction *t, struct coh_waiting *wait)
-{
-  if (wait->latest < t->now) wait->latest = t->now;
-  t->now = wait->latest;
-  if (wait->front.ticks < t->front.ticks) wait->front = t->front;
-}
-
-static void end_time(const struct transaction *t)
-{
-  struct coh_moment moment = t->wait.front;
-  moment.ticks = t->wait.done_at;
-  t->engine->modelled->end(t->engine->modelled->context, &moment);
+  struct coh_hop hop = hop_of(t, &parcel->message);
+  if (!parcel->arrived) parcel->ticks = coh_time_hop(t->engine->modelled, &t->time, &hop, parcel->ticks);
+  parcel->arrived = true;
+  coh_time_step(&t->time, parcel->ticks, parcel->message.target == COH_HOME);
 }
 
 /* ---- Parcels and their data -------------------------------------------------------------------------------------- */
@@ -204,8 +122,8 @@ static void open_transaction(struct transaction *t, struct coh_engine *engine, u
   t->wait.access = access;
   atomic_init(&t->wait.done, !access);
   atomic_init(&t->wait.error, 0);
-  t->by_wire = t->stepped = t->timed = false;
-  t->now = t->home_now = 0;
+  t->by_wire = t->stepped = t->time.charged = false;
+  t->time.now = t->time.home_now = 0;
   t->error = 0;
   t->before = t->begun = 0;
   t->parcels = t->local_parcels;
@@ -233,7 +151,7 @@ static void add_parcel(struct transaction *t, const struct coh_message *message,
     t->parcels = larger;
     t->parcel_room *= 2;
   }
-  t->parcels[t->parcel_count++] = (struct parcel){.message = *message, .buffer = (int8_t)buffer, .ticks = t->now};
+  t->parcels[t->parcel_count++] = (struct parcel){.message = *message, .buffer = (int8_t)buffer, .ticks = t->time.now};
   if (buffer >= 0) t->buffers[buffer].parcels++;
 }
 
@@ -390,15 +308,16 @@ static void send_by_wire(struct transaction *t, int device, const struct coh_mes
 static void send_to_host(struct transaction *t, int device, const struct parcel *parcel)
 {
   struct coh_stamp stamp;
-  if (t->timed) stamp = leave_time(t, parcel);
-  send_by_wire(t, device, &parcel->message, parcel->buffer, t->timed ? &stamp : NULL);
+  struct coh_hop hop = hop_of(t, &parcel->message);
+  if (t->time.charged) coh_time_depart(t->engine->modelled, &t->time, &hop, parcel->ticks, &stamp);
+  send_by_wire(t, device, &parcel->message, parcel->buffer, t->time.charged ? &stamp : NULL);
 }
 
 /* To the process on this host to which the step belongs. */
 static void pass_on(struct transaction *t, const struct coh_message *message, int buffer)
 {
-  struct coh_stamp stamp = stamp_here(t, t->now);
-  send_by_wire(t, message->target, message, buffer, t->timed ? &stamp : NULL);
+  struct coh_stamp stamp = coh_time_stamp(&t->time, t->time.now);
+  send_by_wire(t, message->target, message, buffer, t->time.charged ? &stamp : NULL);
 }
 
 /* ---- The caches -------------------------------------------------------------------------------------------------- */
@@ -460,7 +379,7 @@ static struct coh_access *waiting_access(struct transaction *t, const struct coh
 static bool belongs_elsewhere(const struct transaction *t, const struct coh_message *input, const struct coh_outcome *outcome)
 {
   if (!t->engine->wire || input->target == t->engine->me) return false;
-  bool waits = t->timed && !t->engine->protocol->controllers[COH_CACHE].states[outcome->from].stable;
+  bool waits = t->time.charged && !t->engine->protocol->controllers[COH_CACHE].states[outcome->from].stable;
   return waits || outcome->deeds & (COH_DEED_LOAD | COH_DEED_STORE);
 }
 
@@ -474,7 +393,7 @@ static int do_deeds(struct transaction *t, struct coh_frame *frame, const struct
   struct coh_waiting *wait = waiting_for(t, input);
   if (outcome->deeds & (COH_DEED_LOAD | COH_DEED_STORE) && wait) {
     ops->perform(t->engine, frame, wait->access);
-    wait->done_at = t->now;
+    wait->time.done_at = t->time.now;
     if (t->engine->wire && input->type >= COH_FIRST_MESSAGE) withdraw(t->engine, t->line, wait);
     atomic_store_explicit(&wait->done, true, memory_order_release); /* pairs with the acquire in await */
   }
@@ -530,8 +449,8 @@ static void step_frame(struct transaction *t, struct coh_frame *frame, const str
     outcome->result = COH_DONE;
     return;
   }
-  struct coh_waiting *wait = t->timed ? waiting_for(t, input) : NULL;
-  if (wait) meet_waiting(t, wait);
+  struct coh_waiting *wait = t->time.charged ? waiting_for(t, input) : NULL;
+  if (wait) coh_time_meet(&t->time, &wait->time);
   if (outcome->result == COH_DONE) {
     check_rights(t, input, outcome);
     engine->ops->retract(engine, frame, outcome->from, outcome->state);
@@ -587,7 +506,7 @@ static bool deliver_one(struct transaction *t)
   for (int i = t->parcel_count - 1; i >= 0; i--) {
     struct parcel parcel = t->parcels[i];
     t->parcels[i] = t->parcels[--t->parcel_count];
-    if (t->timed && is_here(t->engine, target_of(t, &parcel.message))) arrive(t, &parcel);
+    if (t->time.charged && is_here(t->engine, target_of(t, &parcel.message))) arrive(t, &parcel);
     enum coh_result result = deliver(t, &parcel);
     if (parcel.buffer >= 0) t->buffers[parcel.buffer].parcels--;
     t->stepped |= result != COH_STALLED;
@@ -723,7 +642,7 @@ int coh_evict(struct coh_engine *engine, uint64_t line)
     return 0;
   }
   open_transaction(&t, engine, line, NULL, &room);
-  begin_time(&t);
+  coh_time_begin(engine->modelled, &t.time, &t.wait.time);
   enum coh_result result = begin(&t, frame, COH_EVICT);
   close_transaction(&t);
   return result == COH_STALLED ? -EAGAIN : t.error;
@@ -750,7 +669,7 @@ int coh_access_line(struct coh_engine *engine, uint64_t line, struct coh_access 
   uint64_t victim;
   int lost = 0;
   open_transaction(&t, engine, line, access, &room);
-  begin_time(&t);
+  coh_time_begin(engine->modelled, &t.time, &t.wait.time);
   while (!atomic_load_explicit(&t.wait.done, memory_order_acquire) && !t.error && lost <= engine->shape.ways) {
     struct coh_frame *frame = coh_frame_claim(engine, line, &victim);
     if (!frame) {
@@ -764,7 +683,7 @@ int coh_access_line(struct coh_engine *engine, uint64_t line, struct coh_access 
   }
   close_transaction(&t);
   bool done = atomic_load_explicit(&t.wait.done, memory_order_acquire);
-  if (done && t.timed) end_time(&t);
+  if (done && t.time.charged) coh_time_end(engine->modelled, &t.wait.time);
   return done ? 0 : -EHOSTDOWN;
 }
 
@@ -801,8 +720,8 @@ static void park(struct coh_engine *engine, const struct transaction *t, const s
   size_t bytes = parcel->buffer >= 0 ? engine->shape.line_bytes : 0;
   struct coh_parked *parked = malloc(sizeof *parked + bytes);
   if (!parked) abort(); /* a message would be lost */
-  *parked = (struct coh_parked){.line = t->line, .message = parcel->message, .has_data = bytes, .timed = t->timed};
-  parked->stamp = stamp_here(t, parcel->ticks);
+  *parked = (struct coh_parked){.line = t->line, .message = parcel->message, .has_data = bytes, .timed = t->time.charged};
+  parked->stamp = coh_time_stamp(&t->time, parcel->ticks);
   if (bytes) memcpy(parked->data, t->buffers[parcel->buffer].bytes, bytes);
   pthread_mutex_lock(&engine->parked_mutex);
   bool full = engine->parked_count == COH_PARKED_MOST; /* more than all threads of all devices can wait for */
@@ -840,7 +759,8 @@ static bool deliver_arrived(struct coh_engine *engine, const struct coh_message 
   }
   add_parcel(&t, message, buffer);
   t.parcels[0].arrived = true;
-  if (engine->modelled && stamp) resume_time(&t, &t.parcels[0], stamp);
+  struct coh_hop hop = hop_of(&t, message);
+  if (engine->modelled && stamp) t.parcels[0].ticks = coh_time_resume(engine->modelled, &t.time, &hop, stamp);
   while (t.parcel_count && !t.error && deliver_one(&t)) continue;
   if (t.parcel_count && !t.error && is_here(engine, t.home) && is_line_lost(&t)) t.error = -EHOSTDOWN;
   if (t.error) refuse(&t, message->requestor);

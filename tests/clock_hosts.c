@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "tests/hosts.h"
+#include "uma/clock.h"
 
 #define MACHINE "h100-8"
 #define STAGED_MACHINE "mtt-s4000-kuae" /* servers of 8, joined through bounce buffers */
@@ -355,6 +356,63 @@ Test(clock_hosts, every_device_may_ask_for_the_time_of_every_other)
 {
   struct uma_config config = {.profile = MACHINE, .coherence = UMA_COHERENCE_LINE, .hosts = 2, .memory = 1 << 20, .timeout = 60};
   int result = uma_spawn(&config, 4, ask_times, NULL);
+  cr_assert_eq(result, 0, "%d (%s)", result, result < 0 ? uma_last_error() : "");
+}
+
+/* ---- Questions of other hosts ---- */
+
+static bool is_refused(struct uma_clock_letter letter)
+{
+  uma_clock_answer(&letter);
+  return letter.op == UMA_CLOCK_REFUSED && letter.version == UMA_CLOCK_VERSION;
+}
+
+static int answer(void *unused)
+{
+  uint64_t *word = uma_alloc_symmetric(sizeof *word);
+  const struct fab_path *path = uma_clock_path(0, 1);
+  struct uma_clock_letter flight = {.version = UMA_CLOCK_VERSION,
+                                    .op = UMA_CLOCK_CARRY_ON,
+                                    .carry_on = {.from = 0, .to = 1, .bytes = 1000}},
+                          bad = flight;
+  CHECK(word && !uma_barrier());
+  if (uma_device() == 1) CHECK(!uma_recv(0, 1, NULL, 0, NULL));
+  uma_clock_answer(&flight);
+  if (uma_device() == 0) CHECK(!uma_send(1, 1, NULL, 0));
+  CHECK(flight.op == UMA_CLOCK_CARRY_ON && flight.carry_on.flight.leg == (uint32_t)path->count);
+  CHECK(uma_device() || flight.carry_on.flight.tail == fab_path_ticks(path, 1000, 0)); /* device 1 may have had to wait */
+  CHECK(is_refused(flight));                                                           /* it has landed */
+  for (int i = 0; i < 8; i++) {
+    struct uma_clock_letter letter = bad;
+    if (i == 0) letter.version++;
+    if (i == 1) letter.op = 77;
+    if (i == 2) letter.carry_on.from = -1;
+    if (i == 3) letter.carry_on.to = uma_device_count();
+    if (i == 4) letter.carry_on.flight.leg = UINT32_MAX;
+    if (i == 5) letter.carry_on.flight.step = (uint32_t)path->leg[0].count;
+    if (i == 6) letter.carry_on.flight.head = FAB_TICKS_MOST + 1;
+    if (i == 7) letter.carry_on.flight.tail = UINT64_MAX;
+    CHECK(is_refused(letter));
+  }
+  struct uma_clock_letter signal = {.version = UMA_CLOCK_VERSION, .op = UMA_CLOCK_NOTED_SIGNAL, .signal = {.word = (uintptr_t)word}};
+  CHECK(!is_refused(signal));
+  for (uint64_t beyond = 0; beyond < 3; beyond++) {
+    signal.signal.word = beyond == 0   ? 0
+                         : beyond == 1 ? (uintptr_t)word + 4
+                                       : (uintptr_t)uma_window(uma_device_count() - 1, NULL) + (4 << 20);
+    CHECK(is_refused(signal));
+  }
+  for (int64_t device = -1; device < 5; device++) {
+    struct uma_clock_letter state = {.version = UMA_CLOCK_VERSION, .op = UMA_CLOCK_STATE, .state = {.device = device}};
+    CHECK(is_refused(state) == (device < 0 || device >= uma_device_count()));
+  }
+  return uma_barrier();
+}
+
+Test(clock_hosts, questions_without_sense_are_refused)
+{
+  struct uma_config config = {.profile = MACHINE, .memory = (size_t)4 << 20, .timeout = 60};
+  int result = uma_spawn(&config, 2, answer, NULL);
   cr_assert_eq(result, 0, "%d (%s)", result, result < 0 ? uma_last_error() : "");
 }
 
