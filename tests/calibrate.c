@@ -268,6 +268,7 @@ Test(calibrate, bad_input_is_named)
   expect(1, "--output /proc/nowhere/this.conf", "\"/proc/nowhere\" cannot be created: ");
   expect(1, "--output /dev/null/this.conf", "\"/dev/null\" is no folder");
   expect(1, "--output /proc/this.conf", "\"/proc");
+  expect(1, "--output ''", "\"\" cannot be written: No such file or directory");
   expect(1, "--output /tmp", "\"/tmp\" cannot be written: Is a directory");
   make_up(&rows);
   find(&rows, "transfer.write", "stacked", 8)->median = 0;

@@ -72,7 +72,7 @@ static int prepare(const char *path)
 {
   char folder[PATH_MAX];
   struct stat status;
-  if (strlen(path) >= PATH_MAX) return fail(path, "cannot be written", ENAMETOOLONG);
+  if (!*path || strlen(path) >= PATH_MAX) return fail(path, "cannot be written", *path ? ENAMETOOLONG : ENOENT);
   folder_of(path, folder);
   int result = make_folders(folder);
   if (result) return result;
