@@ -43,15 +43,6 @@ struct coh_waiting {
   struct coh_wait_time time;
 };
 
-struct coh_parked {
-  struct coh_parked *next;
-  uint64_t line;
-  struct coh_message message;
-  bool has_data, timed;
-  struct coh_stamp stamp;
-  unsigned char data[];
-};
-
 struct transaction {
   struct coh_engine *engine;
   uint64_t line;
@@ -282,14 +273,9 @@ static enum coh_result step_directory(struct transaction *t, const struct parcel
   return outcome.result;
 }
 
-static bool is_here(const struct coh_engine *engine, int device)
-{
-  return !engine->wire || (unsigned)(device - engine->wire->first) < (unsigned)engine->wire->count;
-}
-
 void coh_lose(struct coh_engine *engine, uint64_t line)
 {
-  if (line >= engine->bytes >> engine->line_shift || !is_here(engine, (int)(line / engine->window_lines))) return;
+  if (line >= engine->bytes >> engine->line_shift || !coh_is_here(engine, (int)(line / engine->window_lines))) return;
   struct coh_directory_entry *entry = directory_of(engine, line);
   if (lock_directory(engine, entry)) lose_line(engine, entry, (uint16_t)(engine->me + 1));
 }
@@ -302,7 +288,7 @@ static void send_by_wire(struct transaction *t, int device, const struct coh_mes
   const struct coh_wire *wire = t->engine->wire;
   if (!wire->send(wire->context, device, message, t->line, buffer >= 0 ? t->buffers[buffer].bytes : NULL, stamp)) return;
   t->error = -EHOSTDOWN;
-  if (is_here(t->engine, t->home)) coh_lose(t->engine, t->line);
+  if (coh_is_here(t->engine, t->home)) coh_lose(t->engine, t->line);
 }
 
 static void send_to_host(struct transaction *t, int device, const struct parcel *parcel)
@@ -487,7 +473,7 @@ static enum coh_result step_absent(struct transaction *t, const struct coh_messa
 static enum coh_result deliver(struct transaction *t, const struct parcel *parcel)
 {
   int device = target_of(t, &parcel->message);
-  if (!is_here(t->engine, device)) {
+  if (!coh_is_here(t->engine, device)) {
     send_to_host(t, device, parcel);
     return COH_DONE;
   }
@@ -506,7 +492,7 @@ static bool deliver_one(struct transaction *t)
   for (int i = t->parcel_count - 1; i >= 0; i--) {
     struct parcel parcel = t->parcels[i];
     t->parcels[i] = t->parcels[--t->parcel_count];
-    if (t->time.charged && is_here(t->engine, target_of(t, &parcel.message))) arrive(t, &parcel);
+    if (t->time.charged && coh_is_here(t->engine, target_of(t, &parcel.message))) arrive(t, &parcel);
     enum coh_result result = deliver(t, &parcel);
     if (parcel.buffer >= 0) t->buffers[parcel.buffer].parcels--;
     t->stepped |= result != COH_STALLED;
@@ -536,7 +522,7 @@ static void lose_begun(struct transaction *t)
 {
   struct coh_engine *engine = t->engine;
   struct coh_directory_entry *entry = directory_of(engine, t->line);
-  if (!is_here(engine, t->home) || !lock_directory(engine, entry)) return;
+  if (!coh_is_here(engine, t->home) || !lock_directory(engine, entry)) return;
   if (entry->requestor_1 == engine->me + 1) lose_line(engine, entry, (uint16_t)(engine->me + 1));
   else unlock_directory(entry);
 }
@@ -568,7 +554,7 @@ static void give_up(struct transaction *t)
 {
   const struct coh_wire *wire = t->engine->wire;
   t->error = -EHOSTDOWN;
-  if (is_here(t->engine, t->home)) coh_lose(t->engine, t->line);
+  if (coh_is_here(t->engine, t->home)) coh_lose(t->engine, t->line);
   else wire->lose(wire->context, t->home, t->line);
 }
 
@@ -584,7 +570,7 @@ static void run(struct transaction *t)
     if (t->engine->wire) t->engine->wire->progress(t->engine->wire->context);
     coh_wait_turn(&patience);
     if (patience.turns % LOOK_EVERY) continue;
-    if (is_here(t->engine, t->home) && is_line_lost(t)) t->error = -EHOSTDOWN;
+    if (coh_is_here(t->engine, t->home) && is_line_lost(t)) t->error = -EHOSTDOWN;
     else if (gives_up(t, &patience)) give_up(t);
   }
   if (t->error) take_back(t);
@@ -689,53 +675,6 @@ int coh_access_line(struct coh_engine *engine, uint64_t line, struct coh_access 
 
 /* ---- What comes by the wire -------------------------------------------------------------------------------------- */
 
-static bool is_device(const struct coh_engine *engine, int device)
-{
-  return device >= 0 && device < engine->shape.devices;
-}
-
-/* A request is what a device's own access sends, and here that goes by no wire. One that came all the same would keep a directory at work for a
- * device that never asked, and whose next access would wait for itself. */
-static bool is_requested_elsewhere(const struct coh_engine *engine, const struct coh_message *message)
-{
-  return message->source == message->requestor && !is_here(engine, message->requestor);
-}
-
-/* Nothing is believed: a message must be one of the protocol, between devices and homes that exist, to a controller of this host. */
-static bool is_acceptable(const struct coh_engine *engine, const struct coh_message *message, uint64_t line, bool has_data)
-{
-  const struct coh_protocol *protocol = engine->protocol;
-  if (message->type < COH_FIRST_MESSAGE || message->type >= protocol->message_count || line >= engine->bytes >> engine->line_shift)
-    return false;
-  int home = (int)(line / engine->window_lines), target = message->target == COH_HOME ? home : message->target;
-  const struct coh_message_type *type = &protocol->messages[message->type];
-  return is_device(engine, message->requestor) && (message->source == COH_HOME || is_device(engine, message->source)) &&
-         (message->target == COH_HOME || is_device(engine, message->target)) && is_here(engine, target) && type->data == has_data &&
-         message->acks >= -1 && message->acks < engine->shape.devices &&
-         (type->class != COH_REQUEST || is_requested_elsewhere(engine, message));
-}
-
-static void park(struct coh_engine *engine, const struct transaction *t, const struct parcel *parcel)
-{
-  size_t bytes = parcel->buffer >= 0 ? engine->shape.line_bytes : 0;
-  struct coh_parked *parked = malloc(sizeof *parked + bytes);
-  if (!parked) abort(); /* a message would be lost */
-  *parked = (struct coh_parked){.line = t->line, .message = parcel->message, .has_data = bytes, .timed = t->time.charged};
-  parked->stamp = coh_time_stamp(&t->time, parcel->ticks);
-  if (bytes) memcpy(parked->data, t->buffers[parcel->buffer].bytes, bytes);
-  pthread_mutex_lock(&engine->parked_mutex);
-  bool full = engine->parked_count == COH_PARKED_MOST; /* more than all threads of all devices can wait for */
-  if (full) {
-    free(parked);
-    atomic_fetch_add(&engine->refused, 1);
-  } else {
-    parked->next = engine->parked;
-    engine->parked = parked;
-    engine->parked_count++;
-  }
-  pthread_mutex_unlock(&engine->parked_mutex);
-}
-
 /* The line of a message that came by the wire is lost: whoever waits for it is told, and what stalls is not kept. */
 static void refuse(struct transaction *t, int requestor)
 {
@@ -744,9 +683,15 @@ static void refuse(struct transaction *t, int requestor)
   else wire->refuse(wire->context, requestor, t->line);
 }
 
-/* Delivers the message and what comes of it, without waiting for anything: what stalls is parked. Whether any of it went on. */
-static bool deliver_arrived(struct coh_engine *engine, const struct coh_message *message, uint64_t line, const void *data,
-                            const struct coh_stamp *stamp)
+static void park(const struct transaction *t, const struct parcel *parcel)
+{
+  struct coh_stamp stamp = coh_time_stamp(&t->time, parcel->ticks);
+  const void *data = parcel->buffer >= 0 ? t->buffers[parcel->buffer].bytes : NULL;
+  coh_park(t->engine, &parcel->message, t->line, data, t->time.charged ? &stamp : NULL);
+}
+
+bool coh_step_arrived(struct coh_engine *engine, const struct coh_message *message, uint64_t line, const void *data,
+                      const struct coh_stamp *stamp)
 {
   struct room room;
   struct transaction t;
@@ -762,27 +707,11 @@ static bool deliver_arrived(struct coh_engine *engine, const struct coh_message 
   struct coh_hop hop = hop_of(&t, message);
   if (engine->modelled && stamp) t.parcels[0].ticks = coh_time_resume(engine->modelled, &t.time, &hop, stamp);
   while (t.parcel_count && !t.error && deliver_one(&t)) continue;
-  if (t.parcel_count && !t.error && is_here(engine, t.home) && is_line_lost(&t)) t.error = -EHOSTDOWN;
+  if (t.parcel_count && !t.error && coh_is_here(engine, t.home) && is_line_lost(&t)) t.error = -EHOSTDOWN;
   if (t.error) refuse(&t, message->requestor);
-  for (int i = 0; i < t.parcel_count && !t.error; i++) park(engine, &t, &t.parcels[i]);
+  for (int i = 0; i < t.parcel_count && !t.error; i++) park(&t, &t.parcels[i]);
   close_transaction(&t);
   return t.stepped || t.error;
-}
-
-int coh_deliver(struct coh_engine *engine, const struct coh_message *message, uint64_t line, const void *data,
-                const struct coh_stamp *stamp)
-{
-  if (!is_acceptable(engine, message, line, data)) {
-    if (!atomic_fetch_add(&engine->refused, 1)) fprintf(stderr, "libuma: a message that cannot be one of this session was dropped\n");
-    return -EINVAL;
-  }
-  deliver_arrived(engine, message, line, data, stamp);
-  return 0;
-}
-
-bool coh_stalls(struct coh_engine *engine)
-{
-  return __atomic_load_n(&engine->parked_count, __ATOMIC_RELAXED);
 }
 
 void coh_refused(struct coh_engine *engine, uint64_t line)
@@ -795,32 +724,6 @@ void coh_refused(struct coh_engine *engine, uint64_t line)
     if (wait) atomic_store(&wait->error, -EHOSTDOWN);
   }
   coh_frame_unlock(engine, frame);
-}
-
-bool coh_retry(struct coh_engine *engine)
-{
-  bool any = false;
-  if (!coh_stalls(engine)) return false;
-  pthread_mutex_lock(&engine->parked_mutex);
-  struct coh_parked *parked = engine->parked, *next;
-  engine->parked = NULL;
-  engine->parked_count = 0;
-  pthread_mutex_unlock(&engine->parked_mutex);
-  for (; parked; parked = next) {
-    next = parked->next;
-    any |= deliver_arrived(engine, &parked->message, parked->line, parked->has_data ? parked->data : NULL,
-                           parked->timed ? &parked->stamp : NULL);
-    free(parked);
-  }
-  return any;
-}
-
-void coh_forget_parked(struct coh_engine *engine)
-{
-  for (struct coh_parked *parked = engine->parked, *next; parked; parked = next) {
-    next = parked->next;
-    free(parked);
-  }
 }
 
 /* ---- Invariants -------------------------------------------------------------------------------------------------- */

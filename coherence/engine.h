@@ -244,18 +244,26 @@ void coh_buffer_give(struct coh_engine *engine, unsigned char *buffer);
 int coh_access_line(struct coh_engine *engine, uint64_t line, struct coh_access *access);
 /* Gives the line up. 0, -EHOSTDOWN when it is lost, -EAGAIN while it is at work. */
 int coh_evict(struct coh_engine *engine, uint64_t line);
+/* Delivers a message that came by the wire, and what comes of it, without waiting for anything: what stalls is parked. Whether any of it went on. */
+bool coh_step_arrived(struct coh_engine *engine, const struct coh_message *message, uint64_t line, const void *data,
+                      const struct coh_stamp *stamp);
+void coh_refused(struct coh_engine *engine, uint64_t line); /* see struct coh_wire */
+void coh_lose(struct coh_engine *engine, uint64_t line);    /* likewise */
+/* All of the line's controllers at one moment at which no device is inside the engine: NULL, or the invariant that does not hold. */
+const struct coh_invariant *coh_engine_broken(struct coh_engine *engine, uint64_t line, struct coh_breach *breach);
+
+/* ---- arrival.c --------------------------------------------------------------------------------------------------- */
+
 /* A message came by the wire for a controller of this host; data as the message's type says; the stamp was looked at by who calls. -EINVAL: it is none
  * that could be meant for it, and was counted and dropped. Any thread, without a lock. */
 int coh_deliver(struct coh_engine *engine, const struct coh_message *message, uint64_t line, const void *data,
                 const struct coh_stamp *stamp);
+/* Keeps one that stalls; data and stamp, which are copied, may be NULL. */
+void coh_park(struct coh_engine *engine, const struct coh_message *message, uint64_t line, const void *data, const struct coh_stamp *stamp);
 /* Tries again what stalled; by whoever receives, now and then. Whether anything went on. */
 bool coh_retry(struct coh_engine *engine);
-bool coh_stalls(struct coh_engine *engine);                 /* is there anything to be tried again? */
-void coh_refused(struct coh_engine *engine, uint64_t line); /* see struct coh_wire */
-void coh_lose(struct coh_engine *engine, uint64_t line);    /* likewise */
-void coh_forget_parked(struct coh_engine *engine);          /* when it closes: nobody waits for them any more */
-/* All of the line's controllers at one moment at which no device is inside the engine: NULL, or the invariant that does not hold. */
-const struct coh_invariant *coh_engine_broken(struct coh_engine *engine, uint64_t line, struct coh_breach *breach);
+bool coh_stalls(struct coh_engine *engine);        /* is there anything to be tried again? */
+void coh_forget_parked(struct coh_engine *engine); /* when it closes: nobody waits for them any more */
 
 /* ---- range.c ------------------------------------------------------------------------------------------------------ */
 
@@ -297,6 +305,12 @@ struct coh_patience {
   uint64_t since_ns;
 };
 void coh_wait_turn(struct coh_patience *patience);
+
+/* Are the device's window and cache on this host? */
+static inline bool coh_is_here(const struct coh_engine *engine, int device)
+{
+  return !engine->wire || (unsigned)(device - engine->wire->first) < (unsigned)engine->wire->count;
+}
 
 /* ---- Hits, inline ------------------------------------------------------------------------------------------------ */
 

@@ -181,8 +181,9 @@ static int run_small(struct uma_work *work)
  * memory (collective_cached.c). */
 static int charge_as_one(struct uma_work *work)
 {
-  int error = is_small(work) ? uma_meet_all(work->channel) : 0;
+  int error = 0;
   if (is_small(work)) {
+    error = uma_meet_all(work->channel);
     if (!error) charge_slots(work);
     return error;
   }

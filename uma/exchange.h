@@ -1,4 +1,4 @@
-/* How devices that are joined by fab_ofi (uma_shape_has_contacts) learn each other's contacts (struct fab_contact) when a session starts: each
+/* How devices that have endpoints of fab_ofi (uma_shape_has_contacts) learn each other's contacts (struct fab_contact) when a session starts: each
  * gives its own and gets all. Under `uma run` and uma_spawn the keeper collects and distributes them over a socket that each device inherits,
  * else PMIx does (job.h). */
 #ifndef UMA_EXCHANGE_H

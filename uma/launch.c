@@ -70,7 +70,7 @@ struct keeper {
   int lifeline[UMA_MAX_DEVICES]; /* writing ends */
   pid_t pid[UMA_MAX_DEVICES];    /* 0 once it has ended */
   struct uma_output *output;     /* with tag_output */
-  struct uma_exchange *exchange; /* where groups are joined by fab_ofi */
+  struct uma_exchange *exchange; /* where there are endpoints of fab_ofi */
   int started, running;
   int status; /* of the session so far */
   bool ending;
@@ -87,11 +87,6 @@ static int say_outcome(struct outcome *outcome, int error)
 }
 
 /* ---- what devices inherit */
-
-static bool has_contacts(const struct keeper *k)
-{
-  return uma_shape_has_contacts(&k->shape);
-}
 
 static bool has_sockets(const struct keeper *k)
 {
@@ -134,7 +129,7 @@ static int create_links(struct keeper *k)
     k->wake_fd[d] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (k->wake_fd[d] < 0) return uma_fail(-errno, "cannot create an eventfd: %s", strerror(errno));
   }
-  int result = has_contacts(k) ? uma_exchange_open(k->shape.devices, &k->exchange) : 0;
+  int result = uma_shape_has_contacts(&k->shape) ? uma_exchange_open(k->shape.devices, &k->exchange) : 0;
   return result || !has_sockets(k) ? result : create_listeners(k);
 }
 
@@ -160,7 +155,7 @@ static int create_lenders(struct keeper *k)
 static int raise_file_limit(struct keeper *k)
 {
   rlim_t groups = (rlim_t)k->shape.groups, devices = (rlim_t)k->shape.devices;
-  rlim_t each = 1 + (groups > 1 ? 1 + UMA_MAILBOXES : 0) + (has_contacts(k) ? CONNECTIONS * FAB_CHANNELS : 0);
+  rlim_t each = 1 + (groups > 1 ? 1 + UMA_MAILBOXES : 0) + (uma_shape_has_contacts(&k->shape) ? CONNECTIONS * FAB_CHANNELS : 0);
   rlim_t need = 64 + 4 * groups + (caches_pages(k) ? 3 * devices : 0) + devices * (each + (k->config.tag_output == UMA_ON ? 2 : 0));
   struct rlimit limit;
   getrlimit(RLIMIT_NOFILE, &limit);

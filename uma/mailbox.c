@@ -38,8 +38,7 @@
 
 #define PULL_BYTES ((size_t)32 << 10) /* from here on one copy and an answer beat two copies through the ring */
 #define ADDRESS_BITS 48
-#define PIECE_BYTES ((size_t)4 << 20) /* of a put or get, between which other threads of this channel have their turn */
-#define ERRORS 4095                   /* the largest that there is */
+#define ERRORS 4095 /* the largest that there is */
 
 enum cookie_type { COOKIE_REQUEST, COOKIE_ARRIVAL };
 
@@ -657,13 +656,18 @@ int uma_mailbox_exchange(struct uma_mailbox *box, enum uma_kind kind, int tag, i
   return received ? received : sent;
 }
 
+int uma_mailbox_no_answer(int device)
+{
+  return uma_fail(-EPROTO, "device %d answered a request by what is no answer to it", device);
+}
+
 /* What the home says, if it is something that it may say: a result, and as many bytes as were asked for when that is no error. */
 static int answer_result(const struct uma_request *reply)
 {
   int64_t result = (int64_t)reply->answer_value;
   if (reply->result == -EHOSTDOWN) return message_result(reply);
   bool good = !reply->result && result >= -ERRORS && result <= INT32_MAX && (result < 0 || reply->status.bytes == reply->room);
-  return good ? (int)result : uma_fail(-EPROTO, "device %d answered a request by what is no answer to it", reply->device);
+  return good ? (int)result : uma_mailbox_no_answer(reply->device);
 }
 
 int uma_mailbox_ask(struct uma_mailbox *box, int device, int op, uint64_t a, const void *out, size_t out_bytes, void *answer,
@@ -694,53 +698,15 @@ int uma_mailbox_ask(struct uma_mailbox *box, int device, int op, uint64_t a, con
 
 /* ---- windows of other groups */
 
-static int access_result(int device, int error)
+struct fab_endpoint *uma_mailbox_enter(struct uma_mailbox *box)
 {
-  uma_crossing();
-  if (!error) return 0;
-  if (error == -EHOSTDOWN) return uma_fail(error, "device %d was lost", device);
-  return uma_fail(error, "the window of device %d cannot be reached by the network: %s", device, strerror(-error));
-}
-
-static size_t next_piece(size_t left)
-{
-  return left < PIECE_BYTES ? left : PIECE_BYTES;
-}
-
-int uma_mailbox_put(struct uma_mailbox *box, int device, uint64_t offset, const void *local, size_t bytes)
-{
-  int error = 0;
-  uma_crossing();
-  for (size_t done = 0, piece; done < bytes && !error; done += piece) {
-    piece = next_piece(bytes - done);
-    pthread_mutex_lock(&box->mutex);
-    error = box->net->ops->put(box->net, device, offset + done, (const unsigned char *)local + done, piece);
-    pthread_mutex_unlock(&box->mutex);
-  }
-  return access_result(device, error);
-}
-
-int uma_mailbox_get(struct uma_mailbox *box, int device, uint64_t offset, void *local, size_t bytes)
-{
-  int error = 0;
-  uma_crossing();
-  for (size_t done = 0, piece; done < bytes && !error; done += piece) {
-    piece = next_piece(bytes - done);
-    pthread_mutex_lock(&box->mutex);
-    error = box->net->ops->get(box->net, device, offset + done, (unsigned char *)local + done, piece);
-    pthread_mutex_unlock(&box->mutex);
-  }
-  return access_result(device, error);
-}
-
-int uma_mailbox_atomic(struct uma_mailbox *box, enum fab_atomic op, int device, uint64_t offset, size_t size, uint64_t operand,
-                       uint64_t expected, uint64_t *old)
-{
-  uma_crossing();
   pthread_mutex_lock(&box->mutex);
-  int error = box->net->ops->atomic(box->net, op, device, offset, size, operand, expected, old);
+  return box->net;
+}
+
+void uma_mailbox_leave(struct uma_mailbox *box)
+{
   pthread_mutex_unlock(&box->mutex);
-  return access_result(device, error);
 }
 
 /* ---- opening */

@@ -51,12 +51,12 @@ bool uma_mailbox_test(struct uma_request *request); /* makes progress; true once
 int uma_mailbox_ask(struct uma_mailbox *box, int device, int op, uint64_t a, const void *out, size_t out_bytes, void *answer,
                     size_t answer_bytes);
 
-/* Where uma_shape_has_rma: on the window of `device`, of another group; the range lies inside. Complete when they return: 0 or -errno with the
- * sentence. */
-int uma_mailbox_put(struct uma_mailbox *box, int device, uint64_t offset, const void *local, size_t bytes);
-int uma_mailbox_get(struct uma_mailbox *box, int device, uint64_t offset, void *local, size_t bytes);
-int uma_mailbox_atomic(struct uma_mailbox *box, enum fab_atomic op, int device, uint64_t offset, size_t size, uint64_t operand,
-                       uint64_t expected, uint64_t *old);
+int uma_mailbox_no_answer(int device); /* -EPROTO with the sentence, for who does not accept what it answered */
+
+/* Where uma_shape_has_rma: the network's endpoint, to put, get and do atomics on windows of other groups; nobody else uses the mailbox until
+ * leave. */
+struct fab_endpoint *uma_mailbox_enter(struct uma_mailbox *box);
+void uma_mailbox_leave(struct uma_mailbox *box);
 
 /* Sends without waiting for anything, also from inside an upcall. The payload must stay, unless `copy`: then it is copied here. */
 void uma_mailbox_post(struct uma_mailbox *box, int device, enum fab_channel channel, const struct fab_header *header, const void *payload,

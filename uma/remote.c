@@ -24,6 +24,8 @@
 #include "uma/stream.h"
 #include "uma/wait.h"
 
+#define PIECE_BYTES ((size_t)4 << 20) /* of a put or get, between which other threads of this channel have their turn */
+
 enum remote_op {
   REMOTE_GET,
   REMOTE_PUT,
@@ -61,36 +63,68 @@ static struct uma_mailbox *own_box(void)
   return uma_self.mailbox[uma_own_channel()];
 }
 
-static int no_answer(int home)
-{
-  return uma_fail(-EPROTO, "device %d answered a request by what is no answer to it", home);
-}
-
 static int ask(int home, enum remote_op op, const struct question *question, void *answer, size_t bytes)
 {
   int result = uma_mailbox_ask(own_box(), home, op, 0, question, sizeof *question, answer, bytes);
-  return result > 0 ? no_answer(home) : result;
+  return result > 0 ? uma_mailbox_no_answer(home) : result;
 }
+
+/* ---- windows that the network reads and writes */
+
+static int access_result(int home, int error)
+{
+  uma_crossing();
+  if (!error) return 0;
+  if (error == -EHOSTDOWN) return uma_fail(error, "device %d was lost", home);
+  return uma_fail(error, "the window of device %d cannot be reached by the network: %s", home, strerror(-error));
+}
+
+enum direction { PUT, GET };
+
+static int move(int home, uint64_t offset, unsigned char *local, size_t bytes, enum direction direction)
+{
+  int error = 0;
+  uma_crossing();
+  for (size_t piece; bytes && !error; bytes -= piece, offset += piece, local += piece) {
+    piece = bytes < PIECE_BYTES ? bytes : PIECE_BYTES;
+    struct fab_endpoint *net = uma_mailbox_enter(own_box());
+    if (direction == PUT) error = net->ops->put(net, home, offset, local, piece);
+    else error = net->ops->get(net, home, offset, local, piece);
+    uma_mailbox_leave(own_box());
+  }
+  return access_result(home, error);
+}
+
+static int do_atomic(int home, enum fab_atomic op, uint64_t offset, size_t size, uint64_t operand, uint64_t expected, uint64_t *old)
+{
+  uma_crossing();
+  struct fab_endpoint *net = uma_mailbox_enter(own_box());
+  int error = net->ops->atomic(net, op, home, offset, size, operand, expected, old);
+  uma_mailbox_leave(own_box());
+  return access_result(home, error);
+}
+
+/* ---- the operations */
 
 int uma_remote_get(int home, void *local, const void *global, size_t bytes)
 {
-  if (uma_shape_has_rma(&uma_self.shape)) return uma_mailbox_get(own_box(), home, offset_of(home, global), local, bytes);
+  if (uma_shape_has_rma(&uma_self.shape)) return move(home, offset_of(home, global), local, bytes, GET);
   struct question question = {.offset = offset_of(home, global), .bytes = bytes};
   return ask(home, REMOTE_GET, &question, local, bytes);
 }
 
 int uma_remote_put(int home, void *global, const void *local, size_t bytes)
 {
-  if (uma_shape_has_rma(&uma_self.shape)) return uma_mailbox_put(own_box(), home, offset_of(home, global), local, bytes);
+  if (uma_shape_has_rma(&uma_self.shape)) return move(home, offset_of(home, global), (void *)(uintptr_t)local, bytes, PUT);
   int result = uma_mailbox_ask(own_box(), home, REMOTE_PUT, offset_of(home, global), local, bytes, NULL, 0);
-  return result > 0 ? no_answer(home) : result;
+  return result > 0 ? uma_mailbox_no_answer(home) : result;
 }
 
 int uma_remote_atomic(int home, enum uma_atomic op, void *pointer, size_t size, uint64_t operand, uint64_t expected, uint64_t *old)
 {
   if ((uintptr_t)pointer % size) return -EINVAL;
   if (uma_shape_has_rma(&uma_self.shape))
-    return uma_mailbox_atomic(own_box(), (enum fab_atomic)op, home, offset_of(home, pointer), size, operand, expected, old);
+    return do_atomic(home, (enum fab_atomic)op, offset_of(home, pointer), size, operand, expected, old);
   struct question question = {
       .offset = offset_of(home, pointer), .operand = operand, .expected = expected, .op = op, .size = (uint32_t)size};
   return ask(home, REMOTE_ATOMIC, &question, old, sizeof *old);
@@ -106,7 +140,7 @@ int uma_remote_lock(enum uma_lock_op op, int home, uint32_t index, uint64_t *tic
 {
   struct question question = {.operand = index, .op = op, .ticks = *ticks};
   int result = uma_mailbox_ask(own_box(), home, REMOTE_LOCK, 0, &question, sizeof question, ticks, sizeof *ticks);
-  return result > (op == UMA_LOCK_CREATE ? UMA_LOCKS - 1 : 0) ? no_answer(home) : result;
+  return result > (op == UMA_LOCK_CREATE ? UMA_LOCKS - 1 : 0) ? uma_mailbox_no_answer(home) : result;
 }
 
 int uma_remote_barrier(enum uma_barrier_op op, int home, uint32_t index, uint64_t argument, struct uma_barrier_answer *answer)
@@ -120,7 +154,7 @@ int uma_remote_alloc(int home, size_t bytes, size_t alignment, uint64_t *offset)
   struct question question = {.bytes = bytes, .operand = alignment};
   uint64_t found;
   int result = ask(home, REMOTE_ALLOC, &question, &found, sizeof found);
-  if (!result && (found % alignment || !in_window(found, bytes))) result = no_answer(home);
+  if (!result && (found % alignment || !in_window(found, bytes))) result = uma_mailbox_no_answer(home);
   if (!result) *offset = found;
   return result;
 }

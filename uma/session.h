@@ -171,7 +171,7 @@ extern struct uma_session uma_self __attribute__((visibility("hidden"))); /* not
 struct uma_inheritance {
   int device, board_fd, segment_fd, windows_fd, frames_fd, spool_fd, lifeline_fd;
   int lend_fd;     /* of cached pages: where this device's userfaultfd goes; it is read from borrow_fds */
-  int exchange_fd; /* where groups are joined by fab_ofi: how contacts are exchanged (exchange.h) */
+  int exchange_fd; /* where there are endpoints of fab_ofi: how contacts are exchanged (exchange.h) */
   int listen_fd[UMA_MAILBOXES];
   const int *wake_fds;       /* [count], only with several groups */
   const int *borrow_fds;     /* [count], only with cached pages */

@@ -36,7 +36,7 @@
 enum wire_kind { WIRE_MESSAGE = 1, WIRE_TIMED, WIRE_REFUSAL, WIRE_LOSS, WIRE_QUESTION, WIRE_ANSWER };
 #define POOL_BYTES ((size_t)64 << 10) /* by which a pool grows */
 #define STALLED_SLEEP_MS 1
-#define TURNS 1000
+#define TURNS 1000         /* at the mutex, before a thread sleeps there */
 #define SLICE_NS 100000    /* the shortest that there is */
 #define ASK_SLEEP_NS 50000 /* of who waits for an answer, while the thread receives */
 #define SMALL_BYTES 96     /* of a payload that needs no buffer */
@@ -330,12 +330,18 @@ static void tell_lost(struct uma_wire *wire)
   for (int device; (device = uma_next_lost(&wire->losses)) >= 0;) wire->endpoint->ops->lose(wire->endpoint, device);
 }
 
-/* Under the mutex: moves what can be moved; the letters that have come are the caller's. */
-static struct letter *receive(struct uma_wire *wire)
+/* Under the mutex: moves what can be moved. */
+static void move(struct uma_wire *wire)
 {
   if (uma_any_lost()) tell_lost(wire);
   wire->endpoint->ops->progress(wire->endpoint);
   reclaim(wire);
+}
+
+/* The same; the letters that have come are the caller's. */
+static struct letter *receive(struct uma_wire *wire)
+{
+  move(wire);
   struct letter *letters = wire->queue;
   wire->queue = NULL;
   wire->queue_end = &wire->queue;
@@ -395,7 +401,7 @@ static void rest(struct uma_wire *wire)
 }
 
 /* It runs for microseconds at a time. Since Linux 6.12 a thread with short slices gets its turn earlier, and gives up less by yielding; older
- * ones ignore it. */
+ * ones ignore it. What the process has else (niceness, policies of real time) stays. */
 static void ask_for_short_slices(void)
 {
   struct { /* the kernel's struct sched_attr, whose header does not go together with libc's */
@@ -404,7 +410,9 @@ static void ask_for_short_slices(void)
     int32_t nice;
     uint32_t priority;
     uint64_t runtime, deadline, period;
-  } attributes = {.size = sizeof attributes, .policy = SCHED_OTHER, .runtime = SLICE_NS};
+  } attributes = {0};
+  if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) || attributes.policy != SCHED_OTHER) return;
+  attributes.runtime = SLICE_NS;
   syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
@@ -438,15 +446,13 @@ static void *serve(void *context)
 static void receive_only(struct uma_wire *wire)
 {
   if (pthread_mutex_trylock(&wire->mutex)) return;
-  if (uma_any_lost()) tell_lost(wire);
-  wire->endpoint->ops->progress(wire->endpoint);
-  reclaim(wire);
+  move(wire);
   pthread_mutex_unlock(&wire->mutex);
 }
 
 static int await_answer(struct uma_wire *wire, const struct ask *ask)
 {
-  struct uma_waiter waiter = {0};
+  struct uma_waiter waiter = {.far = true};
   while (!atomic_load_explicit(&ask->answered, memory_order_acquire)) {
     if (uma_is_lost(ask->device)) return -EHOSTDOWN;
     receive_only(wire);
