@@ -1,4 +1,5 @@
-/* What the two files of the uring fabric share: uring.c (endpoints, connections, the ring) and uring_stream.c (bytes on a connection).
+/* What the files of the uring fabric share: uring.c (endpoints, links, the ring), uring_connect.c (how connections come about) and uring_stream.c
+ * (bytes on a connection).
  *
  * Glossary
  *   remote   an endpoint of some device, as seen from here: (device, channel)
@@ -128,6 +129,21 @@ void fab_uring_arm(struct fab_uring_link *link);                     /* receive 
 void fab_uring_want_send(struct fab_uring_link *link);               /* look at the queue of sends, at the next flush */
 void fab_uring_reject(struct fab_uring_link *link, const char *why); /* counts, reports once, closes */
 void fab_uring_kill(struct fab_uring_link *link);                    /* closes once nothing is in flight */
+
+/* A link over a socket, which it owns from here on, also when it fails: then NULL. */
+struct fab_uring_link *fab_uring_link_new(struct fab_uring_endpoint *e, int fd);
+void fab_uring_set_options(const struct fab_uring_endpoint *e, int fd);        /* of a socket */
+int fab_uring_take_slot(struct fab_uring_endpoint *e, unsigned char *bounce);  /* registers it; -1: there is no place */
+uint32_t fab_uring_address_of(const struct fab_uring_endpoint *e, int device); /* 0 where there are none */
+
+/* ---- uring_connect.c */
+struct fab_uring_link *fab_uring_connect(struct fab_uring_endpoint *e, int remote); /* NULL with errno set */
+bool fab_uring_is_transient(const struct fab_uring_endpoint *e, int result);        /* an operation that is to be started again */
+/* Completions, with the kernel's result, of: */
+void fab_uring_connected(struct fab_uring_link *link, int result); /* FAB_URING_CONNECT */
+void fab_uring_greeted(struct fab_uring_link *link, int result);   /* FAB_URING_GREET */
+void fab_uring_heard(struct fab_uring_link *link, int result);     /* FAB_URING_HELLO */
+void fab_uring_accepted(struct fab_uring_endpoint *e, int result); /* FAB_URING_ACCEPT */
 
 /* ---- uring_stream.c */
 void fab_uring_prepare_receive(struct fab_uring_link *link);
