@@ -365,7 +365,7 @@ static uint64_t follow_curve(const struct way *way, const struct fab_topology_cu
 void uma_clock_fly_always(int from, int to, size_t bytes, enum uma_flight_kind how, struct coh_moment *moment)
 {
   const struct way *way = way_between(from, to);
-  const struct fab_topology_curve *curve = curve_between(from, to, how);
+  const struct fab_topology_curve *curve = from == to ? NULL : curve_of(&way->path, how);
   uint64_t departed = moment->ticks;
   if (curve) {
     moment->ticks = follow_curve(way, curve, from, to, bytes, how, departed);
