@@ -25,8 +25,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "uma/clock.h"
 #include "uma/coherent.h"
@@ -37,7 +35,6 @@ enum wire_kind { WIRE_MESSAGE = 1, WIRE_TIMED, WIRE_REFUSAL, WIRE_LOSS, WIRE_QUE
 #define POOL_BYTES ((size_t)64 << 10) /* by which a pool grows */
 #define STALLED_SLEEP_MS 1
 #define TURNS 1000         /* at the mutex, before a thread sleeps there */
-#define SLICE_NS 100000    /* the shortest that there is */
 #define ASK_SLEEP_NS 50000 /* of who waits for an answer, while the thread receives */
 #define SMALL_BYTES 96     /* of a payload that needs no buffer */
 
@@ -400,22 +397,6 @@ static void rest(struct uma_wire *wire)
   pthread_mutex_unlock(&wire->mutex);
 }
 
-/* It runs for microseconds at a time. Since Linux 6.12 a thread with short slices gets its turn earlier, and gives up less by yielding; older
- * ones ignore it. What the process has else (niceness, policies of real time) stays. */
-static void ask_for_short_slices(void)
-{
-  struct { /* the kernel's struct sched_attr, whose header does not go together with libc's */
-    uint32_t size, policy;
-    uint64_t flags;
-    int32_t nice;
-    uint32_t priority;
-    uint64_t runtime, deadline, period;
-  } attributes = {0};
-  if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) || attributes.policy != SCHED_OTHER) return;
-  attributes.runtime = SLICE_NS;
-  syscall(SYS_sched_setattr, 0, &attributes, 0);
-}
-
 static unsigned now(_Atomic unsigned *count)
 {
   return atomic_load_explicit(count, memory_order_relaxed);
@@ -428,7 +409,6 @@ static void *serve(void *context)
   struct uma_wire *wire = context;
   struct uma_waiter fresh = {.steps = UMA_EAGER_LOOKS + UMA_PATIENT_LOOKS}, waiter = fresh;
   unsigned looks = 0, deliveries = 0;
-  ask_for_short_slices();
   while (!atomic_load_explicit(&wire->stopping, memory_order_acquire)) {
     bool helped = now(&wire->looks) != looks;
     looks = now(&wire->looks);
