@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "tests/hosts.h"
+#include "tests/pattern.h"
 
 #define MEMORY ((size_t)32 << 20)
 #define MOST (((size_t)5 << 20) + 3)
@@ -63,18 +64,6 @@ Test(rma, is_the_path_to_other_domains)
 
 /* ---- Bytes ------------------------------------------------------------------------------------------------------- */
 
-static void fill(unsigned char *bytes, size_t count, unsigned seed)
-{
-  for (size_t i = 0; i < count; i++) bytes[i] = (unsigned char)((i * 131 + seed) ^ (i >> 9));
-}
-
-static bool is_filled(const unsigned char *bytes, size_t count, unsigned seed)
-{
-  for (size_t i = 0; i < count; i++)
-    if (bytes[i] != (unsigned char)((i * 131 + seed) ^ (i >> 9))) return false;
-  return true;
-}
-
 /* Nothing is aligned, and the bytes around stay as they are. Each device writes into the next window only. */
 static int put_and_get(void *unused)
 {
@@ -86,13 +75,13 @@ static int put_and_get(void *unused)
     size_t bytes = sizes[s];
     memset(mine, 0xee, MOST + 16);
     CHECK(!uma_barrier());
-    fill(local + 1, bytes, (unsigned)me);
+    pattern_fill(local + 1, bytes, (unsigned)me);
     CHECK(!uma_put(theirs + 5, local + 1, bytes));
     memset(local, 0x77, bytes + 16);
     CHECK(!uma_get(local + 3, theirs + 5, bytes));
-    CHECK(is_filled(local + 3, bytes, (unsigned)me) && local[2] == 0x77 && local[3 + bytes] == 0x77);
+    CHECK(pattern_holds(local + 3, bytes, (unsigned)me) && local[2] == 0x77 && local[3 + bytes] == 0x77);
     CHECK(!uma_barrier());
-    CHECK(is_filled(mine + 5, bytes, (unsigned)before) && mine[4] == 0xee && mine[5 + bytes] == 0xee);
+    CHECK(pattern_holds(mine + 5, bytes, (unsigned)before) && mine[4] == 0xee && mine[5 + bytes] == 0xee);
     CHECK(!uma_barrier());
   }
   free(local);
@@ -112,14 +101,14 @@ static int copy_otherwise(void *unused)
   unsigned char *source = uma_alloc_symmetric(bytes), *sink = uma_alloc_symmetric(bytes), *local = malloc(bytes), grid[13 * 10];
   struct uma_stream *stream;
   CHECK(source && sink && local && !uma_stream_create(&stream));
-  fill(source, bytes, (unsigned)me);
+  pattern_fill(source, bytes, (unsigned)me);
   CHECK(!uma_barrier());
   CHECK(!uma_copy_async(local, uma_symmetric(source, next), bytes, stream) && !uma_stream_wait(stream));
-  CHECK(is_filled(local, bytes, (unsigned)next));
+  CHECK(pattern_holds(local, bytes, (unsigned)next));
   CHECK(!uma_copy_async(uma_symmetric(sink, next), uma_symmetric(source, before), bytes, stream) && !uma_stream_wait(stream));
-  CHECK(!uma_barrier() && is_filled(sink, bytes, (unsigned)((me + 2 * devices - 2) % devices)) && !uma_barrier());
+  CHECK(!uma_barrier() && pattern_holds(sink, bytes, (unsigned)((me + 2 * devices - 2) % devices)) && !uma_barrier());
   CHECK(!uma_copy_2d(grid, 13, uma_symmetric(source, next), 100, 13, 10));
-  fill(local, 1000, (unsigned)next);
+  pattern_fill(local, 1000, (unsigned)next);
   for (int i = 0; i < 13 * 10; i++) CHECK(grid[i] == local[i / 13 * 100 + i % 13]);
   CHECK(!uma_stream_destroy(stream));
   unsigned char *last = uma_window(devices - 1, &window);
@@ -302,10 +291,10 @@ static int talk(void *unused)
   struct uma_status status;
   CHECK(out && in);
   for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
-    fill(out, sizes[s], (unsigned)me);
+    pattern_fill(out, sizes[s], (unsigned)me);
     CHECK(!uma_isend((me + 1) % devices, (int)s, out, sizes[s], &request));
     CHECK(!uma_recv((me + devices - 1) % devices, (int)s, in, sizes[s], &status) && status.bytes == sizes[s]);
-    CHECK(is_filled(in, sizes[s], (unsigned)status.device) && !uma_wait(request, NULL));
+    CHECK(pattern_holds(in, sizes[s], (unsigned)status.device) && !uma_wait(request, NULL));
   }
   double sums[1000], own[1000];
   for (int i = 0; i < 1000; i++) own[i] = me + i;
