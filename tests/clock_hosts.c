@@ -418,22 +418,16 @@ Test(clock_hosts, questions_without_sense_are_refused)
 
 /* ---- Death ---- */
 
-static void *kill_soon(void *unused)
-{
-  usleep(20000);
-  kill(getpid(), SIGKILL);
-  return NULL;
-}
-
 /* Device 3 dies; who needs a queue or a clock of its host asks the other device there, or, if there is none, goes on without. */
 static int outlive(void *argument)
 {
   int me = uma_device(), n = uma_device_count(), hosts = *(int *)argument;
   uint64_t *words = uma_alloc_symmetric(4096), value;
   struct uma_modelled m;
+  unsigned soon_us = 20000;
   pthread_t killer;
   CHECK(words && !uma_barrier());
-  if (me == 3) CHECK(!pthread_create(&killer, NULL, kill_soon, NULL));
+  if (me == 3) CHECK(!pthread_create(&killer, NULL, session_die_later, &soon_us));
   double last = 0;
   for (int i = 0; me == 3 || i < 200 || uma_alive(3); i++) { /* lines may be lost with it: these are errors */
     if (uma_get(&value, (uint64_t *)uma_symmetric(words, i % n) + i % 500, sizeof value)) continue;

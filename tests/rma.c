@@ -406,13 +406,6 @@ Test(rma, the_modelled_machine_is_charged_the_same)
 
 /* ---- Death ------------------------------------------------------------------------------------------------------- */
 
-static void *kill_later(void *delay_us)
-{
-  usleep(*(unsigned *)delay_us);
-  kill(getpid(), SIGKILL);
-  return NULL;
-}
-
 /* What is done to the window of device 1, which is killed meanwhile: all of it ends. */
 static int outlive(void *argument)
 {
@@ -422,7 +415,7 @@ static int outlive(void *argument)
   pthread_t killer;
   CHECK(mine && local && !uma_stream_create(&stream) && !uma_barrier());
   if (uma_device() == 1) {
-    CHECK(!pthread_create(&killer, NULL, kill_later, argument));
+    CHECK(!pthread_create(&killer, NULL, session_die_later, argument));
     for (;;) uma_put(uma_symmetric(mine, 0), local, MOST);
   }
   while (!result) {
@@ -505,32 +498,21 @@ Test(rma, an_atomic_on_a_lost_device_ends_the_process)
 
 /* ---- Settings ---------------------------------------------------------------------------------------------------- */
 
-static int do_nothing(void *unused)
-{
-  return 0;
-}
-
-static void expect_refusal(struct uma_config config, const char *sentence)
-{
-  cr_expect_lt(uma_spawn(&config, 2, do_nothing, NULL), 0, "%s", sentence);
-  cr_expect(strstr(uma_last_error(), sentence), "%s; expected: %s", uma_last_error(), sentence);
-}
-
 Test(rma, settings_that_do_not_go_with_it_are_told)
 {
   struct uma_config config = config_of(1, 1, "net");
-  expect_refusal(config, "fabric: ofi is not valid with one coherence domain on one host");
+  session_expect_refusal(config, 2, "fabric: ofi is not valid with one coherence domain on one host");
   config = config_of(2, 1, "net");
   config.mode = UMA_MODE_SUPERNODE;
-  expect_refusal(config, "fabric: ofi is not valid with one coherence domain on one host");
+  session_expect_refusal(config, 2, "fabric: ofi is not valid with one coherence domain on one host");
   config = config_of(2, 2, "net");
   config.mode = UMA_MODE_SUPERNODE;
-  expect_refusal(config, "coherence: none is not valid with 2 hosts");
+  session_expect_refusal(config, 2, "coherence: none is not valid with 2 hosts");
   config = config_of(2, 1, "net");
   config.fabric = 3;
-  expect_refusal(config, "fabric: 3 is not valid; expected 1 to 2 for uring|ofi");
+  session_expect_refusal(config, 2, "fabric: 3 is not valid; expected 1 to 2 for uring|ofi");
   config = config_of(2, 1, "carrier pigeon");
-  expect_refusal(config, "cannot open an endpoint for messages by libfabric");
+  session_expect_refusal(config, 2, "cannot open an endpoint for messages by libfabric");
   char *said, line[300];
   snprintf(line, sizeof line, "%s/uma run -n 2 --servers 2 --mode stacked --fabric verbs true", session_build());
   cr_expect_eq(command_run(line, &said), 2);
