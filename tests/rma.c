@@ -205,18 +205,22 @@ static void *add_and_copy(void *words)
 
 static int use_threads(void *unused)
 {
-  struct words *mine = uma_alloc_symmetric(sizeof *mine + 512), *theirs = uma_symmetric(mine, (uma_device() + 1) % uma_device_count());
+  int me = uma_device(), next = (me + 1) % uma_device_count();
+  struct words *mine = uma_alloc_symmetric(sizeof *mine + 512), *theirs = uma_symmetric(mine, next);
   unsigned char *source = uma_alloc_symmetric(MOST), *local = malloc(MOST);
   pthread_t threads[3];
   struct uma_stream *stream;
   void *fault;
   CHECK(mine && source && local && !uma_stream_create(&stream));
   mine->sum = 0;
+  pattern_fill(source, MOST, (unsigned)me);
   CHECK(!uma_barrier());
   for (int i = 0; i < 3; i++) CHECK(!pthread_create(&threads[i], NULL, add_and_copy, theirs));
-  for (int i = 0; i < 5; i++) CHECK(!uma_copy_async(local, uma_symmetric(source, (uma_device() + 1) % uma_device_count()), MOST, stream));
+  for (int i = 0; i < 5; i++) CHECK(!uma_copy_async(local, uma_symmetric(source, next), MOST, stream));
   for (int i = 0; i < 3; i++) CHECK(!pthread_join(threads[i], &fault) && !fault);
-  CHECK(!uma_stream_destroy(stream) && !uma_barrier() && uma_ld(&mine->sum) == 300);
+  CHECK(!uma_stream_destroy(stream) && pattern_holds(local, MOST, (unsigned)next));
+  free(local);
+  CHECK(!uma_barrier() && uma_ld(&mine->sum) == 300);
   return uma_barrier();
 }
 

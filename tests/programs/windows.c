@@ -21,8 +21,9 @@ static void move_bytes(void)
 static void change_words(void)
 {
   uint64_t *words = uma_alloc_symmetric(2 * sizeof *words), *first = uma_symmetric(words, 0), *theirs = uma_symmetric(words, partner);
+  CHECK(words);
   words[0] = words[1] = 0;
-  CHECK(words && !uma_barrier());
+  CHECK(!uma_barrier());
   for (int i = 0; i < 200; i++) uma_fetch_add(first, 1);
   CHECK(!uma_barrier() && uma_ld(first) == 200u * (unsigned)devices);
   for (uint64_t round = 1; round <= 20; round++) {
