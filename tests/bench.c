@@ -7,31 +7,7 @@
 
 #include "bench/bare.h"
 #include "bench/report.h"
-#include "bench/rows.h"
-#include "tests/command.h"
-
-static const char *build(void)
-{
-  const char *directory = getenv("UMA_BUILD");
-  return directory ? directory : "build";
-}
-
-/* Runs `uma bench` with these arguments; standard output and error together. */
-static int bench(const char *arguments, char **said)
-{
-  char line[2048];
-  snprintf(line, sizeof line, "%s/uma bench %s", build(), arguments);
-  return command_run(line, said);
-}
-
-static void expect_bench(const char *arguments, int status, const char *wanted)
-{
-  char *said;
-  int result = bench(arguments, &said);
-  cr_expect_eq(result, status, "uma bench %s: %d instead of %d: %s", arguments, result, status, said);
-  cr_expect(strstr(said, wanted), "uma bench %s: \"%s\" is missing in: %s", arguments, wanted, said);
-  free(said);
-}
+#include "tests/rows.h"
 
 /* ---- statistics */
 
@@ -145,15 +121,15 @@ Test(bench, list_names_every_benchmark)
       "latency.chase",   "transfer.read", "transfer.pingpong", "random.gups",    "sync.barrier",      "collective",
       "stream",          "kvpool",        "coherence.hit",     "coherence.miss", "coherence.traffic", "page.miss",
       "page.transition", "ofi.rma",       "ofi.miss",          "ofi.page",       "ofi.talk"};
-  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) expect_bench("--list", 0, names[i]);
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) command_expect("bench --list", 0, names[i]);
 }
 
 Test(bench, wrong_arguments_are_named)
 {
-  expect_bench("no.such.benchmark", 1, "'no.such.benchmark'");
-  expect_bench("no.such.benchmark", 1, "latency.chase");
-  expect_bench("--from /nowhere/rows.json", 1, "'/nowhere/rows.json'");
-  expect_bench("--colour", 64, "--colour");
+  command_expect("bench no.such.benchmark", 1, "'no.such.benchmark'");
+  command_expect("bench no.such.benchmark", 1, "latency.chase");
+  command_expect("bench --from /nowhere/rows.json", 1, "'/nowhere/rows.json'");
+  command_expect("bench --colour", 64, "--colour");
 }
 
 static void write_text(const char *file, const char *text)
@@ -173,9 +149,9 @@ Test(bench, a_broken_line_of_a_rows_file_is_told_with_its_number)
   char *good = row_text(&row), two[1024];
   snprintf(two, sizeof two, "%s{\"bench\":7}\n", good);
   write_text(file, two);
-  snprintf(arguments, sizeof arguments, "--from %s", file);
+  snprintf(arguments, sizeof arguments, "bench --from %s", file);
   snprintf(wanted, sizeof wanted, "%s:2: expected \"bench\"", file);
-  expect_bench(arguments, 1, wanted);
+  command_expect(arguments, 1, wanted);
   free(good);
   unlink(file);
   rmdir(directory);
@@ -185,7 +161,7 @@ Test(bench, a_real_run_writes_valid_rows, .timeout = 120)
 {
   char *said, *save = NULL;
   int rows = 0, ours = 0;
-  cr_assert_eq(bench("--quick --no-peers latency.hot sync.fetch_add transfer.get", &said), 0, "%s", said);
+  cr_assert_eq(command_uma(&said, "bench --quick --no-peers latency.hot sync.fetch_add transfer.get"), 0, "%s", said);
   for (char *line = strtok_r(said, "\n", &save); line; line = strtok_r(NULL, "\n", &save), rows++) {
     struct bench_row row;
     char why[256] = "";
@@ -201,22 +177,6 @@ Test(bench, a_real_run_writes_valid_rows, .timeout = 120)
 }
 
 /* ---- coherent caches */
-
-/* Runs them into a file and loads it. */
-static struct bench_rows run_into_rows(const char *names)
-{
-  char directory[] = "/tmp/uma-bench-test-XXXXXX", file[64], arguments[256], *said;
-  struct bench_rows rows = {0};
-  cr_assert(mkdtemp(directory));
-  snprintf(file, sizeof file, "%s/rows.json", directory);
-  snprintf(arguments, sizeof arguments, "--quick --no-peers --json %s %s", file, names);
-  cr_assert_eq(bench(arguments, &said), 0, "%s", said);
-  free(said);
-  cr_assert_eq(bench_rows_load(&rows, file), 0);
-  unlink(file);
-  rmdir(directory);
-  return rows;
-}
 
 struct wanted_row {
   const char *bench, *path;
@@ -266,7 +226,7 @@ Test(bench, coherent_caches_and_their_raw_counterparts_are_measured, .timeout = 
       {"coherence.transition.s_to_m.8", "line", 9, 64, "latency"},
       {"coherence.check", "-", 4, 0, "rate"},
   };
-  struct bench_rows rows = run_into_rows("coherence.hit coherence.miss coherence.pingpong coherence.transition coherence.check");
+  struct bench_rows rows = rows_of_run("coherence.hit coherence.miss coherence.pingpong coherence.transition coherence.check");
   expect_rows(&rows, wanted, sizeof wanted / sizeof wanted[0]);
   bench_rows_free(&rows);
 }
@@ -307,7 +267,7 @@ Test(bench, page_faults_and_their_bare_operations_are_measured, .timeout = 120)
       {"page.faults.signal", "page", 2, 4096, "latency"},
       {"page.faults.thread", "page", 2, 4096, "latency"},
   };
-  struct bench_rows rows = run_into_rows("page.");
+  struct bench_rows rows = rows_of_run("page.");
   if (bare_allowed(false)) expect_rows(&rows, wanted, sizeof wanted / sizeof wanted[0]);
   if (bare_allowed(true)) expect_rows(&rows, by_thread, 2);
   bench_rows_free(&rows);
@@ -316,7 +276,7 @@ Test(bench, page_faults_and_their_bare_operations_are_measured, .timeout = 120)
 Test(bench, the_fabric_between_hosts_is_measured_beside_bare_libfabric, .timeout = 120)
 {
   static const char *const benches[] = {"ofi.put", "ofi.get", "ofi.rma.put", "ofi.rma.get"}, *const paths[] = {"rma", "raw", "spin"};
-  struct bench_rows rows = run_into_rows("ofi.rma");
+  struct bench_rows rows = rows_of_run("ofi.rma");
   for (int i = 0; i < 12; i++) {
     const char *bench = benches[i / 3], *path = paths[i % 3];
     cr_expect(bench_rows_find(&rows, bench, path, NULL, 2, 8, "latency"), "%s %s", bench, path);
@@ -339,13 +299,11 @@ Test(bench, what_other_hosts_hold_is_measured_beside_the_same_messages, .timeout
       {"ofi.allreduce", "message", 2, 8, "latency"}, {"ofi.allreduce", "raw", 2, 8, "latency"},
   };
   static const struct wanted_row pages[] = {
-      {"ofi.page.read", "page", 2, 4096, "latency"},
-      {"ofi.page.read", "raw", 2, 4096, "latency"},
-      {"ofi.page.turn.write", "page", 2, 4096, "latency"},
-      {"ofi.page.turn.write", "raw", 2, 4096, "latency"},
+      {"ofi.page.read", "page", 2, 4096, "latency"},       {"ofi.page.read", "raw", 2, 4096, "latency"},
+      {"ofi.page.turn.write", "page", 2, 4096, "latency"}, {"ofi.page.turn.write", "raw", 2, 4096, "latency"},
       {"ofi.fault.write", "raw", 2, 4096, "latency"},
   };
-  struct bench_rows rows = run_into_rows("ofi.miss ofi.page ofi.talk");
+  struct bench_rows rows = rows_of_run("ofi.miss ofi.page ofi.talk");
   expect_rows(&rows, wanted, sizeof wanted / sizeof wanted[0]);
   if (bare_allowed(false)) expect_rows(&rows, pages, sizeof pages / sizeof pages[0]);
   bench_rows_free(&rows);
@@ -363,7 +321,7 @@ static double traffic(const struct bench_rows *rows, const char *pattern, const 
 /* Counts of protocols that take turns do not depend on time: the same in every pass of every run. */
 Test(bench, traffic_is_the_same_in_every_run, .timeout = 120)
 {
-  struct bench_rows rows = run_into_rows("coherence.traffic"), again = run_into_rows("coherence.traffic");
+  struct bench_rows rows = rows_of_run("coherence.traffic"), again = rows_of_run("coherence.traffic");
   int compared = 0;
   for (size_t i = 0; i < rows.count; i++) {
     const struct bench_row *row = &rows.row[i];
@@ -381,7 +339,7 @@ Test(bench, traffic_is_the_same_in_every_run, .timeout = 120)
 Test(bench, traffic_orders_the_protocols_as_textbooks_do, .timeout = 120)
 {
   static const char *const metrics[] = {"messages", "bytes"}, *const sharing[] = {"migratory", "producer"};
-  struct bench_rows rows = run_into_rows("coherence.traffic");
+  struct bench_rows rows = rows_of_run("coherence.traffic");
   cr_expect_eq(traffic(&rows, "private", "msi", "messages"), 4, "GetS GetM and 2 answers, 2 Unblocks, PutM Put-Ack for 2 accesses");
   cr_expect_eq(traffic(&rows, "private", "mesi", "messages"), 2.5, "without the upgrade");
   for (int m = 0; m < 2; m++) {
@@ -474,13 +432,13 @@ Test(bench, the_report_from_saved_rows, .timeout = 60)
   cr_assert(mkdtemp(directory));
   snprintf(file, sizeof file, "%s/rows.json", directory);
   cr_assert_eq(bench_rows_save(&rows, file), 0);
-  snprintf(arguments, sizeof arguments, "--from %s --report %s/deep", file, directory);
+  snprintf(arguments, sizeof arguments, "bench --from %s --report %s/deep", file, directory);
   if (system("command -v gnuplot >/dev/null")) {
-    expect_bench(arguments, 1, "gnuplot");
+    command_expect(arguments, 1, "gnuplot");
     snprintf(arguments, sizeof arguments, "%s/deep", directory);
     rmdir(arguments);
   } else {
-    expect_bench(arguments, 0, "a wall of 100×");
+    command_expect(arguments, 0, "a wall of 100×");
     char *page = read_page(directory);
     cr_expect(strstr(page, "a wall of 100×") && strstr(page, "<svg") && strstr(page, "</html>") && strstr(page, "missed"));
     cr_expect_not(strstr(page, "src=") || strstr(page, "href=\"http"), "the page refers to nothing outside of it");

@@ -8,39 +8,7 @@
 #include "bench/parts.h"
 #include "bench/report.h"
 #include "fabric/sensitivity.h"
-#include "tests/command.h"
-#include "tests/session.h"
-
-static int bench(const char *arguments, char **said)
-{
-  char line[2048];
-  snprintf(line, sizeof line, "%s/uma bench %s", session_build(), arguments);
-  return command_run(line, said);
-}
-
-static void expect_bench(const char *arguments, int status, const char *wanted)
-{
-  char *said;
-  int result = bench(arguments, &said);
-  cr_expect_eq(result, status, "uma bench %s: %d instead of %d: %s", arguments, result, status, said);
-  cr_expect(strstr(said, wanted), "uma bench %s: \"%s\" is missing in: %s", arguments, wanted, said);
-  free(said);
-}
-
-static struct bench_rows run_into_rows(const char *arguments)
-{
-  char directory[] = "/tmp/uma-bench-test-XXXXXX", file[64], line[256], *said;
-  struct bench_rows rows = {0};
-  cr_assert(mkdtemp(directory));
-  snprintf(file, sizeof file, "%s/rows.json", directory);
-  snprintf(line, sizeof line, "--quick --no-peers --json %s %s", file, arguments);
-  cr_assert_eq(bench(line, &said), 0, "%s", said);
-  free(said);
-  cr_assert_eq(bench_rows_load(&rows, file), 0);
-  unlink(file);
-  rmdir(directory);
-  return rows;
-}
+#include "tests/rows.h"
 
 static struct bench_row modelled_row(const char *name, const char *profile, const char *metric, const char *unit, double value)
 {
@@ -79,7 +47,7 @@ Test(bench_modelled, programs_tell_where_their_time_goes_on_a_supernode_and_on_s
 {
   static const char *const names[] = {"program.chase", "program.allreduce", "program.alltoall",
                                       "program.layer", "program.stencil",   "program.kvpool"};
-  struct bench_rows rows = run_into_rows("--profile cloudmatrix384,mtt-s4000-kuae --mode modelled program.");
+  struct bench_rows rows = rows_of_run("--profile cloudmatrix384,mtt-s4000-kuae --mode modelled program.");
   struct bench_program programs[BENCH_PROGRAMS];
   int count = bench_programs_find(&rows, programs), computing = 0;
   cr_assert_eq(count, 12);
@@ -100,7 +68,7 @@ Test(bench_modelled, programs_tell_where_their_time_goes_on_a_supernode_and_on_s
 
 Test(bench_modelled, programs_run_on_machines_of_their_own_when_none_is_named, .timeout = 120)
 {
-  struct bench_rows rows = run_into_rows("program.chase");
+  struct bench_rows rows = rows_of_run("program.chase");
   struct bench_program programs[BENCH_PROGRAMS];
   cr_expect_geq(bench_programs_find(&rows, programs), 2);
   bench_rows_free(&rows);
@@ -124,13 +92,6 @@ static struct bench_rows canned_rows(void)
   return rows;
 }
 
-static int occurrences(const char *text, const char *part)
-{
-  int count = 0;
-  for (; (text = strstr(text, part)); text++) count++;
-  return count;
-}
-
 Test(bench_modelled, bars_have_the_lengths_of_their_parts)
 {
   struct bench_rows rows = canned_rows();
@@ -142,7 +103,7 @@ Test(bench_modelled, bars_have_the_lengths_of_their_parts)
   bench_programs_svg(out, programs, 2);
   fclose(out);
   cr_expect(!strncmp(svg, "<svg xmlns", 10) && strstr(svg, "</svg>"));
-  cr_expect_eq(occurrences(svg, "<rect"), 1 + 6 + 4 + 6, "the ground, the legend, and all parts that are not 0: %s", svg);
+  cr_expect_eq(command_count(svg, "<rect"), 1 + 6 + 4 + 6, "the ground, the legend, and all parts that are not 0: %s", svg);
   cr_expect(strstr(svg, "width=\"97.50\"") && strstr(svg, "width=\"292.50\""), "500 and 1500 of 4000 ns: %s", svg);
   cr_expect(strstr(svg, "4.00 µs, 4.0×") && strstr(svg, ">1.00 µs<"), "%s", svg);
   cr_expect(strstr(svg, "compare.&lt;prog&gt;") && strstr(svg, "super &amp; node"), "names are escaped: %s", svg);
@@ -175,7 +136,7 @@ static const struct bench_row *find_modelled(const struct bench_rows *rows, cons
 Test(bench_modelled, plain_loads_and_stores_have_modelled_rows, .timeout = 120)
 {
   struct bench_rows rows =
-      run_into_rows("--profile h100-8 --mode modelled latency.hot latency.chase latency.pages stream transfer.read transfer.write");
+      rows_of_run("--profile h100-8 --mode modelled latency.hot latency.chase latency.pages stream transfer.read transfer.write");
   const struct bench_row *word = find_modelled(&rows, "latency.hot.load", "direct", 8);
   const struct bench_row *chase = find_modelled(&rows, "latency.chase", "direct", 4096),
                          *read = find_modelled(&rows, "transfer.read", "direct", 8);
@@ -256,7 +217,7 @@ Test(bench_modelled, results_differ_by_racing_more_than_by_a_number)
 /* A load from the other device hangs on the latencies of memory and link, whatever the machine; the rest of its numbers are left out. */
 Test(bench_modelled, each_assumed_number_is_tried_at_both_ends, .timeout = 300)
 {
-  struct bench_rows rows = run_into_rows("--profile scalex640 --sensitivity latency.hot");
+  struct bench_rows rows = rows_of_run("--profile scalex640 --sensitivity latency.hot");
   struct fab_profile *profile = fab_profile_load("scalex640", stderr);
   int printed, low = 0, high = 0, swayed = 0;
   for (int i = 0; i < profile->quantity_count; i++) swayed += fab_is_swayed(profile->quantity[i].quantity);
@@ -281,7 +242,7 @@ Test(bench_modelled, each_assumed_number_is_tried_at_both_ends, .timeout = 300)
 
 Test(bench_modelled, wrong_arguments_are_named)
 {
-  expect_bench("--sensitivity --profile h100-8 --mode both latency.hot", 1, "--sensitivity --mode both: only modelled results");
-  expect_bench("--profile h100-8:links.nvlink.latency=7 latency.hot", 1, "links.nvlink.latency: \"7\" has no unit");
-  expect_bench("--profile h100-8:links.none.latency=7ns latency.hot", 1, "it has no number \"links.none.latency\"");
+  command_expect("bench --sensitivity --profile h100-8 --mode both latency.hot", 1, "--sensitivity --mode both: only modelled results");
+  command_expect("bench --profile h100-8:links.nvlink.latency=7 latency.hot", 1, "links.nvlink.latency: \"7\" has no unit");
+  command_expect("bench --profile h100-8:links.none.latency=7ns latency.hot", 1, "it has no number \"links.none.latency\"");
 }

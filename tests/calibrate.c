@@ -38,18 +38,6 @@ static void end(const char *const *expected)
   cr_expect_eq(rmdir(folder), 0);
 }
 
-static int uma(char **said, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static int uma(char **said, const char *format, ...)
-{
-  char arguments[512], line[1024];
-  va_list list;
-  va_start(list, format);
-  vsnprintf(arguments, sizeof arguments, format, list);
-  va_end(list);
-  snprintf(line, sizeof line, "%s/uma %s", session_build(), arguments);
-  return command_run(line, said);
-}
-
 /* ---- Made-up measurements: a time of each operation that is linear in its bytes -------------------------------------- */
 
 static double law(enum fab_operation operation, double bytes)
@@ -133,7 +121,7 @@ Test(calibrate, the_profile_has_the_numbers_that_were_measured)
   begin();
   make_up(&rows);
   save(&rows);
-  cr_assert_eq(uma(&said, "calibrate --from %s/rows.json", folder), 0, "%s", said);
+  cr_assert_eq(command_uma(&said, "calibrate --from %s/rows.json", folder), 0, "%s", said);
   cr_expect(strstr(said, "transfer.pingpong") && strstr(said, "written: ") && strstr(said, "this-host.conf"), "%s", said);
   struct fab_profile *profile = fab_profile_load(FAB_THIS_HOST, stderr);
   cr_assert(profile && !fab_topology_make(profile, 4, &topology, stderr));
@@ -163,7 +151,7 @@ Test(calibrate, the_modelled_clock_gives_back_what_was_measured, .timeout = 280)
   make_up(&rows);
   save(&rows);
   snprintf(sentence, sizeof sentence, "0 of %d rows are more than 20 %% apart", CHECKED * bench_check_size_count);
-  cr_expect_eq(uma(&said, "calibrate --check --from %s/rows.json", folder), 0, "%s", said);
+  cr_expect_eq(command_uma(&said, "calibrate --check --from %s/rows.json", folder), 0, "%s", said);
   cr_expect(strstr(said, sentence), "%s", said);
   free(said);
   /* sizes between those of the curves, which the profile does not see */
@@ -172,7 +160,7 @@ Test(calibrate, the_modelled_clock_gives_back_what_was_measured, .timeout = 280)
   save(&rows);
   snprintf(sentence, sizeof sentence, "2 of %d rows are more than 20 %% apart (*); the worst by a factor of 2.0",
            CHECKED * bench_check_size_count);
-  cr_expect_eq(uma(&said, "calibrate --check --from %s/rows.json", folder), 1, "%s", said);
+  cr_expect_eq(command_uma(&said, "calibrate --check --from %s/rows.json", folder), 1, "%s", said);
   cr_expect(strstr(said, sentence), "%s", said);
   bench_rows_free(&rows), free(said);
   end((const char *const[]){"rows.json", "this-host.conf", NULL});
@@ -183,7 +171,7 @@ Test(calibrate, measures_this_host, .timeout = 280)
   struct fab_topology topology;
   char *said;
   begin();
-  cr_assert_eq(uma(&said, "calibrate --seconds 1 --output %s/new/folder/mine.conf", folder), 0, "%s", said);
+  cr_assert_eq(command_uma(&said, "calibrate --seconds 1 --output %s/new/folder/mine.conf", folder), 0, "%s", said);
   free(said);
   char path[128];
   snprintf(path, sizeof path, "%s/new/folder/mine.conf", folder);
@@ -210,23 +198,23 @@ Test(calibrate, the_profile_is_found_by_name)
   struct bench_rows rows = {0};
   char *said;
   begin();
-  cr_expect_eq(uma(&said, "topology --list"), 0);
+  cr_expect_eq(command_uma(&said, "topology --list"), 0);
   cr_expect(!strstr(said, "this-host"), "%s", said);
   free(said);
   make_up(&rows);
   save(&rows);
-  cr_assert_eq(uma(&said, "calibrate --from %s/rows.json", folder), 0, "%s", said);
+  cr_assert_eq(command_uma(&said, "calibrate --from %s/rows.json", folder), 0, "%s", said);
   free(said);
-  cr_expect_eq(uma(&said, "topology --list"), 0);
+  cr_expect_eq(command_uma(&said, "topology --list"), 0);
   cr_expect(strstr(said, "this-host") && strstr(said, "1,024  This host: "), "%s", said);
   free(said);
-  cr_expect_eq(uma(&said, "topology this-host --path 0,1 --bytes 100000"), 0);
+  cr_expect_eq(command_uma(&said, "topology this-host --path 0,1 --bytes 100000"), 0);
   cr_expect(strstr(said, "measured: a far_message of 100 KB takes 43 us"), "%s", said);
   free(said);
-  cr_expect_eq(uma(&said, "topology this-host --numbers"), 0);
+  cr_expect_eq(command_uma(&said, "topology this-host --numbers"), 0);
   cr_expect(strstr(said, "operations.get, 8 B") && strstr(said, "measured  uma calibrate, 20"), "%s", said);
   free(said);
-  cr_expect_eq(uma(&said, "compare -n 2 this-host h100-8 -- %s/examples/hello", session_build()), 0, "%s", said);
+  cr_expect_eq(command_uma(&said, "compare -n 2 this-host h100-8 -- %s/examples/hello", session_build()), 0, "%s", said);
   cr_expect(strstr(said, "this-host, process of this host: "), "%s", said);
   free(said), bench_rows_free(&rows);
   end((const char *const[]){"rows.json", "this-host.conf", NULL});
@@ -239,20 +227,11 @@ Test(calibrate, without_it_this_host_is_no_profile)
   begin();
   for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
     char *said;
-    cr_expect_neq(uma(&said, "%s", commands[i]), 0, "%s", commands[i]);
+    cr_expect_neq(command_uma(&said, "%s", commands[i]), 0, "%s", commands[i]);
     cr_expect(strstr(said, "run `uma calibrate` first") && strstr(said, folder), "uma %s: %s", commands[i], said);
     free(said);
   }
   end((const char *const[]){NULL});
-}
-
-static void expect(int status, const char *arguments, const char *part)
-{
-  char *said;
-  int got = uma(&said, "calibrate %s", arguments);
-  cr_expect_eq(got, status, "uma calibrate %s: %d: %s", arguments, got, said);
-  cr_expect(strstr(said, part), "uma calibrate %s: expected \"%s\", said: %s", arguments, part, said);
-  free(said);
 }
 
 Test(calibrate, bad_input_is_named)
@@ -260,20 +239,20 @@ Test(calibrate, bad_input_is_named)
   struct bench_rows rows = {0};
   char path[128], *said;
   begin();
-  expect(2, "--seconds 0", "--seconds: \"0\" is not valid; expected 1 to 3600");
-  expect(2, "--seconds soon", "--seconds: \"soon\" is not valid");
-  expect(2, "now", "\"now\": expected options only");
-  expect(2, "--from x --seconds 1", "--from measures nothing; expected it without --json and --seconds");
-  expect(1, "--from /nowhere/rows.json", "cannot read '/nowhere/rows.json'");
-  expect(1, "--output /proc/nowhere/this.conf", "\"/proc/nowhere\" cannot be created: ");
-  expect(1, "--output /dev/null/this.conf", "\"/dev/null\" is no folder");
-  expect(1, "--output /proc/this.conf", "\"/proc");
-  expect(1, "--output ''", "\"\" cannot be written: No such file or directory");
-  expect(1, "--output /tmp", "\"/tmp\" cannot be written: Is a directory");
+  command_expect("calibrate --seconds 0", 2, "--seconds: \"0\" is not valid; expected 1 to 3600");
+  command_expect("calibrate --seconds soon", 2, "--seconds: \"soon\" is not valid");
+  command_expect("calibrate now", 2, "\"now\": expected options only");
+  command_expect("calibrate --from x --seconds 1", 2, "--from measures nothing; expected it without --json and --seconds");
+  command_expect("calibrate --from /nowhere/rows.json", 1, "cannot read '/nowhere/rows.json'");
+  command_expect("calibrate --output /proc/nowhere/this.conf", 1, "\"/proc/nowhere\" cannot be created: ");
+  command_expect("calibrate --output /dev/null/this.conf", 1, "\"/dev/null\" is no folder");
+  command_expect("calibrate --output /proc/this.conf", 1, "\"/proc");
+  command_expect("calibrate --output ''", 1, "\"\" cannot be written: No such file or directory");
+  command_expect("calibrate --output /tmp", 1, "\"/tmp\" cannot be written: Is a directory");
   make_up(&rows);
   find(&rows, "transfer.write", "stacked", 8)->median = 0;
   save(&rows);
-  cr_expect_eq(uma(&said, "calibrate --from %s/rows.json", folder), 1);
+  cr_expect_eq(command_uma(&said, "calibrate --from %s/rows.json", folder), 1);
   cr_expect(strstr(said, "no measured row of transfer.write, path message, mode stacked, 8 bytes, latency above 0; expected one"), "%s",
             said);
   free(said), bench_rows_free(&rows);

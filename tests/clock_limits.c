@@ -216,7 +216,8 @@ Test(clock_limits, who_dies_with_a_queue_locked_stops_nobody)
   int ends[2];
   char byte;
   cr_assert(!pipe(ends));
-  run_on(MACHINE, 2, (struct uma_config){.on_failure = UMA_ON_FAILURE_CONTINUE}, die_with_a_queue, &ends[1]);
+  int result = run_on(MACHINE, 2, (struct uma_config){.on_failure = UMA_ON_FAILURE_CONTINUE}, die_with_a_queue, &ends[1]);
+  cr_assert_eq(result, 128 + SIGKILL, "%d", result);
   close(ends[1]);
   cr_assert_eq(read(ends[0], &byte, 1), 1);
   close(ends[0]);

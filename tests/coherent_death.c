@@ -14,13 +14,6 @@ struct plan {
   unsigned delay_us, seed;
 };
 
-static void *kill_later(void *plan)
-{
-  usleep(((struct plan *)plan)->delay_us);
-  kill(getpid(), SIGKILL);
-  return NULL;
-}
-
 static uint64_t draw(uint64_t *state)
 {
   uint64_t z = *state += 0x9e3779b97f4a7c15ull;
@@ -61,7 +54,7 @@ static int work_until_killed(void *argument)
   CHECK(words);
   words = uma_symmetric(words, 0);
   CHECK(!uma_barrier());
-  if (uma_device() == VICTIM) CHECK(!pthread_create(&killer, NULL, kill_later, plan));
+  if (uma_device() == VICTIM) CHECK(!pthread_create(&killer, NULL, session_die_later, &plan->delay_us));
   if (work(words, plan->seed, 4000, &lost)) return 99;
   while (uma_alive(VICTIM)) usleep(100); /* the whole session sees it */
   if (work(words, plan->seed + 1, 4000, &lost)) return 99;

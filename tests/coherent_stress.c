@@ -37,8 +37,8 @@ static void run(struct uma_config config, int devices, int threads, int steps, u
   struct stress stress = {seed, threads, getenv("UMA_TEST_LONG") ? 50 * steps : getenv("UMA_HOSTS") ? steps / 4 : steps};
   int result = uma_spawn(&config, devices, stress_run, &stress);
   cr_assert_eq(result, 0, "mode %d, %s, %d devices, %d threads, line %zu, cache %zu, ways %d, sharers %d, seed %u: %d (%s)",
-               config.protocol, devices, threads, config.line, config.cache, config.ways, config.sharers, seed, result,
-               result < 0 ? uma_last_error() : "");
+               config.coherence, config.protocol ? config.protocol : "-", devices, threads, config.line, config.cache, config.ways,
+               config.sharers, seed, result, result < 0 ? uma_last_error() : "");
 }
 
 Test(coherent_stress, protocols_and_sharer_sets)

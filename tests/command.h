@@ -2,12 +2,14 @@
 #ifndef TESTS_COMMAND_H
 #define TESTS_COMMAND_H
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/session.h"
 #include "uma.h"
 
 static inline char *command_read_all(FILE *file)
@@ -32,6 +34,38 @@ static inline int command_run(const char *line, char **said)
   int status = pclose(pipe);
   free(whole);
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+/* Runs the `uma` of this build with these arguments, as command_run does. */
+static inline int __attribute__((format(printf, 2, 3))) command_uma(char **said, const char *format, ...)
+{
+  char *arguments, *line;
+  va_list list;
+  va_start(list, format);
+  if (vasprintf(&arguments, format, list) < 0 || asprintf(&line, "%s/uma %s", session_build(), arguments) < 0) abort();
+  va_end(list);
+  int status = command_run(line, said);
+  free(arguments);
+  free(line);
+  return status;
+}
+
+/* It ends with the status, and says what is wanted. */
+static inline void command_expect(const char *arguments, int status, const char *wanted)
+{
+  char *said;
+  int result = command_uma(&said, "%s", arguments);
+  cr_expect_eq(result, status, "uma %s: %d instead of %d: %s", arguments, result, status, said);
+  cr_expect(strstr(said, wanted), "uma %s: \"%s\" is missing in: %s", arguments, wanted, said);
+  free(said);
+}
+
+/* How often the words were said. */
+static inline int command_count(const char *said, const char *words)
+{
+  int count = 0;
+  for (; (said = strstr(said, words)); said++) count++;
+  return count;
 }
 
 /* uma_spawn with standard error kept. */

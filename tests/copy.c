@@ -1,21 +1,10 @@
 /* Copies between any two places: same bytes, whatever lies between; strided; on streams; wrong arguments. */
 #include <errno.h>
 
+#include "tests/pattern.h"
 #include "tests/session.h"
 
 #define MOST ((size_t)5 << 20)
-
-static void fill(unsigned char *bytes, size_t count, unsigned seed)
-{
-  for (size_t i = 0; i < count; i++) bytes[i] = (unsigned char)((i * 131 + seed) ^ (i >> 9));
-}
-
-static bool is_filled(const unsigned char *bytes, size_t count, unsigned seed)
-{
-  for (size_t i = 0; i < count; i++)
-    if (bytes[i] != (unsigned char)((i * 131 + seed) ^ (i >> 9))) return false;
-  return true;
-}
 
 /* Get from the right, put to the left, and from the right straight to the left, far or near. */
 static int copy_sizes(void *argument)
@@ -27,15 +16,15 @@ static int copy_sizes(void *argument)
   CHECK(source && sink && far && local);
   for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
     size_t bytes = sizes[s];
-    fill(source, bytes, (unsigned)me);
+    pattern_fill(source, bytes, (unsigned)me);
     CHECK(!uma_barrier());
-    CHECK(!uma_get(local, uma_symmetric(source, right), bytes) && is_filled(local, bytes, (unsigned)right));
-    fill(local, bytes, (unsigned)(me + 100));
+    CHECK(!uma_get(local, uma_symmetric(source, right), bytes) && pattern_holds(local, bytes, (unsigned)right));
+    pattern_fill(local, bytes, (unsigned)(me + 100));
     CHECK(!uma_put(uma_symmetric(sink, left), local, bytes));
     CHECK(!uma_copy(uma_symmetric(far, left), uma_symmetric(source, right), bytes));
     CHECK(!uma_barrier());
-    CHECK(is_filled(sink, bytes, (unsigned)(right + 100)));
-    CHECK(is_filled(far, bytes, (unsigned)((right + 1) % devices)));
+    CHECK(pattern_holds(sink, bytes, (unsigned)(right + 100)));
+    CHECK(pattern_holds(far, bytes, (unsigned)((right + 1) % devices)));
   }
   free(local);
   return uma_barrier();
@@ -53,11 +42,11 @@ static int copy_rows(void *argument)
   CHECK(grid);
   memset(grid, 0, 64 * 100);
   CHECK(!uma_barrier());
-  fill(local, sizeof local, (unsigned)me);
+  pattern_fill(local, sizeof local, (unsigned)me);
   CHECK(!uma_copy_2d(theirs + 5, 64, local, 20, 13, 10));
   CHECK(!uma_barrier());
   unsigned char expected[20 * 10];
-  fill(expected, sizeof expected, (unsigned)((me + devices - 1) % devices));
+  pattern_fill(expected, sizeof expected, (unsigned)((me + devices - 1) % devices));
   for (int row = 0; row < 100; row++)
     for (int column = 0; column < 64; column++) {
       bool inside = row < 10 && column >= 5 && column < 18;
@@ -105,7 +94,7 @@ static int stream(void *argument)
   unsigned char *source = uma_alloc_symmetric(bytes), *theirs = uma_symmetric(source, (me + 1) % devices), *chain[21];
   struct uma_stream *streams[2];
   struct uma_event *start, *end;
-  fill(source, bytes, (unsigned)me);
+  pattern_fill(source, bytes, (unsigned)me);
   CHECK(!uma_barrier());
   CHECK(!uma_stream_create(&streams[0]) && !uma_stream_create(&streams[1]) && !uma_event_create(&start) && !uma_event_create(&end));
   CHECK(uma_event_query(start) == -EINVAL);
@@ -116,7 +105,7 @@ static int stream(void *argument)
   CHECK(!uma_copy_2d_async(chain[0], 100, theirs, 100, 50, 10, streams[1]));
   CHECK(!uma_event_record(end, streams[0]));
   CHECK(!uma_event_wait(end) && uma_event_query(end) == 1 && uma_event_query(start) == 1);
-  CHECK(is_filled(chain[rounds], bytes, (unsigned)((me + 1) % devices)));
+  CHECK(pattern_holds(chain[rounds], bytes, (unsigned)((me + 1) % devices)));
   double milliseconds = -1;
   CHECK(!uma_event_elapsed(start, end, &milliseconds) && milliseconds > 0);
   CHECK(!uma_stream_wait(streams[0]) && uma_stream_query(streams[0]) == 1);

@@ -366,20 +366,3 @@ void message_free(struct world_message *message)
   free(message->data);
   free(message);
 }
-
-static unsigned char pattern_at(size_t at, unsigned seed)
-{
-  return (unsigned char)((at * 2654435761u + seed * 40503u) >> 11);
-}
-
-void pattern_fill(unsigned char *data, size_t bytes, unsigned seed)
-{
-  for (size_t i = 0; i < bytes; i++) data[i] = pattern_at(i, seed);
-}
-
-bool pattern_holds(const unsigned char *data, size_t bytes, unsigned seed)
-{
-  for (size_t i = 0; i < bytes; i++)
-    if (data[i] != pattern_at(i, seed)) return false;
-  return true;
-}

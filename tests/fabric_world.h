@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "fabric/sim.h"
+#include "tests/pattern.h"
 
 #define WORLD_MAX 16
 #define WORLD_WINDOW 65536
@@ -81,10 +82,6 @@ int node_finish(struct node *node, struct fab_send *send);            /* progres
 int node_send(struct node *node, int device, int tag, const void *payload, size_t bytes, bool staged); /* post and finish */
 struct world_message *node_receive(struct node *node); /* the next message; the caller frees it */
 void message_free(struct world_message *message);
-
-/* Bytes that depend on seed and position. */
-void pattern_fill(unsigned char *data, size_t bytes, unsigned seed);
-bool pattern_holds(const unsigned char *data, size_t bytes, unsigned seed);
 
 /* In the body of a node: it fails, saying where. */
 #define must(condition) \

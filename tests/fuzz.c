@@ -84,8 +84,7 @@ static void run_all(const struct fuzz_target *target, const struct trial *seed, 
 static void report(const struct fuzz_target *target, const char *path, const struct trial *trial, int status)
 {
   char kept[512];
-  const char *folder = getenv("UMA_BUILD");
-  snprintf(kept, sizeof kept, "%s/fuzz-%s-found", folder ? folder : "build", target->name);
+  snprintf(kept, sizeof kept, "%s/fuzz-%s-found", session_build(), target->name);
   FILE *file = fopen(kept, "w");
   if (file) {
     fwrite(trial->bytes, 1, trial->count, file);
@@ -133,11 +132,10 @@ Test(fuzz, corpus_and_changes_of_it, .timeout = 3600)
 
 Test(fuzz, a_minute_of_clangs_fuzzer, .timeout = 1200)
 {
-  const char *folder = getenv("UMA_BUILD");
   char *said;
   int targets = 0;
   if (access("Makefile", R_OK)) cr_skip_test("not run in the repository's root");
-  if (folder && strcmp(folder, "build") != 0) cr_skip_test("the fuzzer has sanitizers of its own");
+  if (strcmp(session_build(), "build") != 0) cr_skip_test("the fuzzer has sanitizers of its own");
   if (command_run("make -s have-fuzzer", &said)) cr_skip_test("no fuzzer: %s", said);
   free(said);
   for (const struct fuzz_target *target = fuzz_targets; target->name; target++) targets++;

@@ -160,13 +160,6 @@ struct plan {
   int victim;
 };
 
-static void *kill_later(void *plan)
-{
-  usleep(((struct plan *)plan)->delay_us);
-  kill(getpid(), SIGKILL);
-  return NULL;
-}
-
 /* Word w is written by one device only, ever larger numbers; who reads it sees none go back. What is lost is an error. */
 static int work(const struct plan *plan, uint64_t *words, int steps)
 {
@@ -192,7 +185,7 @@ static int work_until_killed(void *argument)
   pthread_t killer;
   uint64_t *words = uma_alloc_symmetric(WORDS * sizeof *words), value;
   CHECK(words && !uma_barrier());
-  if (uma_device() == plan->victim) CHECK(!pthread_create(&killer, NULL, kill_later, plan));
+  if (uma_device() == plan->victim) CHECK(!pthread_create(&killer, NULL, session_die_later, &plan->delay_us));
   if (work(plan, words, 1000)) return 99;
   while (uma_alive(plan->victim)) usleep(1000); /* all hosts come to know it */
   if (work(plan, words, 1000)) return 99;
@@ -250,39 +243,28 @@ Test(hosts, a_silent_host_is_lost)
 
 /* ---- Mistakes ---- */
 
-static int do_nothing(void *unused)
-{
-  return 0;
-}
-
-static void expect_refusal(struct uma_config config, const char *sentence)
-{
-  cr_expect_lt(uma_spawn(&config, 4, do_nothing, NULL), 0, "%s", sentence);
-  cr_expect(strstr(uma_last_error(), sentence), "%s; expected: %s", uma_last_error(), sentence);
-}
-
 Test(hosts, settings_that_do_not_go_together_are_told)
 {
-  expect_refusal(config_of(UMA_COHERENCE_LINE, 5), "hosts: 5 is not valid; expected 1 to 4");
-  expect_refusal(config_of(UMA_COHERENCE_NONE, 2), "coherence: none is not valid with 2 hosts");
+  session_expect_refusal(config_of(UMA_COHERENCE_LINE, 5), 4, "hosts: 5 is not valid; expected 1 to 4");
+  session_expect_refusal(config_of(UMA_COHERENCE_NONE, 2), 4, "coherence: none is not valid with 2 hosts");
   struct uma_config config = config_of(UMA_COHERENCE_LINE, 2);
   config.servers = 3;
-  expect_refusal(config, "servers: 3 is not valid; expected a multiple of the number of hosts, 2");
+  session_expect_refusal(config, 4, "servers: 3 is not valid; expected a multiple of the number of hosts, 2");
   config = config_of(UMA_COHERENCE_LINE, 2);
   config.trace = "x.json";
-  expect_refusal(config, "trace: \"x.json\"");
+  session_expect_refusal(config, 4, "trace: \"x.json\"");
   config = config_of(UMA_COHERENCE_LINE, 2);
   config.create = UMA_ON;
-  expect_refusal(config, "create: a device cannot be copied to another host");
+  session_expect_refusal(config, 4, "create: a device cannot be copied to another host");
   config = config_of(UMA_COHERENCE_LINE, 2);
   config.silence = 0.1;
-  expect_refusal(config, "silence: 0.1 s is not valid");
+  session_expect_refusal(config, 4, "silence: 0.1 s is not valid");
   config = config_of(UMA_COHERENCE_LINE, 2);
   config.provider = "carrier pigeon";
-  expect_refusal(config, "cannot open an endpoint to the other hosts");
+  session_expect_refusal(config, 4, "cannot open an endpoint to the other hosts");
   config = config_of(UMA_COHERENCE_LINE, 2);
   config.interface = "nowhere0";
-  expect_refusal(config, "cannot open an endpoint to the other hosts");
+  session_expect_refusal(config, 4, "cannot open an endpoint to the other hosts");
 }
 
 static int stacked_on_hosts(void *unused)

@@ -290,27 +290,16 @@ Test(labs, the_handout_stands_alone)
   free(said), free(line), free(root), remove_out(out);
 }
 
-static void expect(const char *arguments, int status, const char *part)
-{
-  char *said, *line;
-  const char *build = getenv("UMA_BUILD");
-  if (asprintf(&line, "%s/uma lab %s", build ? build : "build", arguments) < 0) abort();
-  int got = command_run(line, &said);
-  cr_expect_eq(got, status, "uma lab %s: exit status %d, said: %s", arguments, got, said);
-  cr_expect(strstr(said, part), "uma lab %s: expected \"%s\", said: %s", arguments, part, said);
-  free(said), free(line);
-}
-
 Test(labs, the_command)
 {
   skip_where_it_cannot_run();
-  expect("list", 0, "Lab 4: ");
-  expect("list --labs /nowhere", 2, "no labs in /nowhere; say where they are: --labs DIR");
-  expect("list 3", 2, "list takes no number, not \"3\"");
-  expect("", 2, "Expected list, grade N or hint N");
-  expect("mark 4", 2, "\"mark\" is not valid; expected list, grade N or hint N");
-  expect("grade", 2, "grade which lab?");
-  expect("grade 98", 2, "there is no lab 98");
-  expect("grade four", 2, "\"four\" is not valid; expected 1 to 99");
-  expect("grade 4 5", 2, "one lab at a time");
+  command_expect("lab list", 0, "Lab 4: ");
+  command_expect("lab list --labs /nowhere", 2, "no labs in /nowhere; say where they are: --labs DIR");
+  command_expect("lab list 3", 2, "list takes no number, not \"3\"");
+  command_expect("lab", 2, "Expected list, grade N or hint N");
+  command_expect("lab mark 4", 2, "\"mark\" is not valid; expected list, grade N or hint N");
+  command_expect("lab grade", 2, "grade which lab?");
+  command_expect("lab grade 98", 2, "there is no lab 98");
+  command_expect("lab grade four", 2, "\"four\" is not valid; expected 1 to 99");
+  command_expect("lab grade 4 5", 2, "one lab at a time");
 }

@@ -6,19 +6,13 @@
 
 #define LABS "examples/labs"
 
-static const char *build_folder(void)
-{
-  const char *build = getenv("UMA_BUILD");
-  return build ? build : "build";
-}
-
 static void skip_where_it_cannot_run(void)
 {
   char path[512];
 #ifdef UMA_SAN
   cr_skip_test("a student's compiler knows nothing of sanitizers");
 #endif
-  snprintf(path, sizeof path, "%s/pages/node_modules/puppeteer-core", build_folder());
+  snprintf(path, sizeof path, "%s/pages/node_modules/puppeteer-core", session_build());
   if (access(LABS "/lab.mk", R_OK)) cr_skip_test("not run in the repository's root");
   if (access("/usr/bin/chromium", X_OK) || access(path, R_OK))
     cr_skip_test("no Chromium or no puppeteer-core: make test-pages installs them");
@@ -36,7 +30,7 @@ Test(labs_pages, are_walked_through_by_keyboard)
           "make -s -C " LABS "/$lab grade WORK=$PWD/$work OUT=%s/$lab-$(basename $work) UMA=$PWD \"STUDENT=$(head -n 1 $work/student)\" "
           ">/dev/null || echo \"$work cannot be graded\"; done; "
           "TMPDIR=%s node tests/pages.mjs %s/pages $(find %s -name '*.html' | sort)",
-          out, out, build_folder(), out) < 0)
+          out, out, session_build(), out) < 0)
     abort();
   cr_expect_eq(command_run(line, &said), 0, "%s", said);
   cr_expect(strstr(said, " pages, 0 mistakes"), "%s", said);

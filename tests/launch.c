@@ -8,28 +8,11 @@
 #include "tests/command.h"
 #include "tests/session.h"
 
-/* Runs `uma run` with these arguments. */
-static int run(const char *arguments, char **said)
-{
-  char line[2048];
-  snprintf(line, sizeof line, "%s/uma run %s", session_build(), arguments);
-  return command_run(line, said);
-}
-
-static void expect_run(const char *arguments, int status, const char *wanted)
-{
-  char *said;
-  int result = run(arguments, &said);
-  cr_expect_eq(result, status, "uma run %s: %d instead of %d: %s", arguments, result, status, said);
-  cr_expect(strstr(said, wanted), "uma run %s: \"%s\" is missing in: %s", arguments, wanted, said);
-  free(said);
-}
-
 Test(launch, output_and_arguments_pass_through)
 {
-  expect_run("-n 1 -- sh -c 'printf \"%s|\" \"$@\"' x -n 3 --mode", 0, "-n|3|--mode|");
-  expect_run("-n 3 --tag-output -- sh -c 'echo out; echo err >&2'", 0, "[2] err\n");
-  expect_run("-n 2 --tag-output -- printf 'no newline'", 0, "[1] no newline\n");
+  command_expect("run -n 1 -- sh -c 'printf \"%s|\" \"$@\"' x -n 3 --mode", 0, "-n|3|--mode|");
+  command_expect("run -n 3 --tag-output -- sh -c 'echo out; echo err >&2'", 0, "[2] err\n");
+  command_expect("run -n 2 --tag-output -- printf 'no newline'", 0, "[1] no newline\n");
 }
 
 Test(launch, only_the_first_device_reads_the_input)
@@ -42,31 +25,33 @@ Test(launch, only_the_first_device_reads_the_input)
 
 Test(launch, the_first_failure_ends_the_session_and_is_named)
 {
-  expect_run("-n 4 -- sh -c 'exit 7'", 7, "exited with code 7");
-  expect_run("-n 3 -- sh -c 'case $UMA_SESSION in 1,*) kill -9 $$ ;; *) exec sleep 100 ;; esac'", 137, "device 1 ");
-  expect_run("-n 3 -- sh -c 'case $UMA_SESSION in 1,*) kill -9 $$ ;; *) exec sleep 100 ;; esac'", 137, "killed by signal 9 (Killed)");
-  expect_run("-n 2 -- sh -c 'trap \"\" TERM; case $UMA_SESSION in 1,*) exit 3 ;; *) while :; do sleep 1; done ;; esac'", 3, "device 1 ");
+  command_expect("run -n 4 -- sh -c 'exit 7'", 7, "exited with code 7");
+  command_expect("run -n 3 -- sh -c 'case $UMA_SESSION in 1,*) kill -9 $$ ;; *) exec sleep 100 ;; esac'", 137, "device 1 ");
+  command_expect("run -n 3 -- sh -c 'case $UMA_SESSION in 1,*) kill -9 $$ ;; *) exec sleep 100 ;; esac'", 137,
+                 "killed by signal 9 (Killed)");
+  command_expect("run -n 2 -- sh -c 'trap \"\" TERM; case $UMA_SESSION in 1,*) exit 3 ;; *) while :; do sleep 1; done ;; esac'", 3,
+                 "device 1 ");
 }
 
 Test(launch, bad_input_is_told)
 {
-  expect_run("-n 2 ./no-such-program", 127, "cannot run \"./no-such-program\": No such file or directory");
-  expect_run("-n 2 /etc/passwd", 127, "Permission denied");
-  expect_run("-n 0 true", 2, "-n: \"0\" is not valid; expected 1 to 1024 devices");
-  expect_run("-n 1025 true", 2, "expected 1 to 1024 devices");
-  expect_run("-n -3 true", 2, "\"-3\" is not valid");
-  expect_run("-n 2 --memory 900T true", 2, "memory: 900T is not valid; expected 64K to");
-  expect_run("-n 2 --memory -4K true", 2, "--memory: \"-4K\" is not valid");
-  expect_run("-n 2 --memory 4K true", 2, "memory: 4K is not valid");
-  expect_run("-n 2 --servers 3 true", 2, "servers: 3 is not valid; expected 1 to 2");
-  expect_run("-n 2 --mode cluster true", 2, "--mode: \"cluster\" is not valid; expected supernode|stacked");
-  expect_run("-n 2 --base 0x1234 true", 2, "expected a multiple of 2M");
-  expect_run("-n 2 --timeout soon true", 2, "--timeout: \"soon\" is not valid; expected seconds");
-  expect_run("-n 2 --frobnicate true", 2, "unrecognized option");
-  expect_run("-n 2", 2, "no program was given");
+  command_expect("run -n 2 ./no-such-program", 127, "cannot run \"./no-such-program\": No such file or directory");
+  command_expect("run -n 2 /etc/passwd", 127, "Permission denied");
+  command_expect("run -n 0 true", 2, "-n: \"0\" is not valid; expected 1 to 1024 devices");
+  command_expect("run -n 1025 true", 2, "expected 1 to 1024 devices");
+  command_expect("run -n -3 true", 2, "\"-3\" is not valid");
+  command_expect("run -n 2 --memory 900T true", 2, "memory: 900T is not valid; expected 64K to");
+  command_expect("run -n 2 --memory -4K true", 2, "--memory: \"-4K\" is not valid");
+  command_expect("run -n 2 --memory 4K true", 2, "memory: 4K is not valid");
+  command_expect("run -n 2 --servers 3 true", 2, "servers: 3 is not valid; expected 1 to 2");
+  command_expect("run -n 2 --mode cluster true", 2, "--mode: \"cluster\" is not valid; expected supernode|stacked");
+  command_expect("run -n 2 --base 0x1234 true", 2, "expected a multiple of 2M");
+  command_expect("run -n 2 --timeout soon true", 2, "--timeout: \"soon\" is not valid; expected seconds");
+  command_expect("run -n 2 --frobnicate true", 2, "unrecognized option");
+  command_expect("run -n 2", 2, "no program was given");
   char *said;
   cr_expect_eq(setenv("UMA_HUGEPAGES", "sometimes", 1), 0);
-  cr_expect_eq(run("true", &said), 2);
+  cr_expect_eq(command_uma(&said, "run true"), 2);
   cr_expect(strstr(said, "UMA_HUGEPAGES: \"sometimes\" is not valid; expected never|always"), "%s", said);
 }
 
@@ -80,9 +65,8 @@ Test(launch, too_few_descriptors_are_told)
 
 Test(launch, the_use_of_windows_can_be_printed)
 {
-  char line[256], *said;
-  snprintf(line, sizeof line, "--stats -n 2 --memory 1M %s/examples/hello", session_build());
-  cr_expect_eq(run(line, &said), 0, "%s", said);
+  char *said;
+  cr_expect_eq(command_uma(&said, "run --stats -n 2 --memory 1M %s/examples/hello", session_build()), 0, "%s", said);
   cr_expect(strstr(said, "capacity") && strstr(said, "1048576"), "%s", said);
 }
 
@@ -98,7 +82,7 @@ Test(launch, info_tells_about_the_host)
 
 Test(launch, a_session_has_a_time_limit)
 {
-  expect_run("-n 2 --timeout 0.2 sleep 100", 124, "did not end within 0.2 s");
+  command_expect("run -n 2 --timeout 0.2 sleep 100", 124, "did not end within 0.2 s");
 }
 
 /* ---- uma_spawn */

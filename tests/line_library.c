@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include "tests/command.h"
+#include "tests/pattern.h"
 #include "tests/session.h"
 
 static void run_line(int devices, int servers, int mode, size_t line, int (*function)(void *))
@@ -28,18 +29,6 @@ static void run_shapes(int (*function)(void *))
 static int next_device(void)
 {
   return (uma_device() + 1) % uma_device_count();
-}
-
-static void fill(unsigned char *bytes, size_t count, unsigned seed)
-{
-  for (size_t i = 0; i < count; i++) bytes[i] = (unsigned char)((i * 2654435761u + seed * 97u) >> 7);
-}
-
-static bool holds(const unsigned char *bytes, size_t count, unsigned seed)
-{
-  for (size_t i = 0; i < count; i++)
-    if (bytes[i] != (unsigned char)((i * 2654435761u + seed * 97u) >> 7)) return false;
-  return true;
 }
 
 /* ---- Accessors ---- */
@@ -115,14 +104,14 @@ static int move_ranges(void *unused)
   static unsigned char there[BYTES], back[BYTES];
   unsigned char *mine = uma_alloc_symmetric(2 * BYTES), *theirs = uma_symmetric(mine, next_device());
   unsigned seed = (unsigned)uma_device();
-  fill(there, BYTES, seed);
+  pattern_fill(there, BYTES, seed);
   CHECK(!uma_put(theirs + 3, there, BYTES - 3));
   CHECK(!uma_get(back, theirs + 3, BYTES - 3));
-  CHECK(holds(back, BYTES - 3, seed));
+  CHECK(pattern_holds(back, BYTES - 3, seed));
   CHECK(!uma_copy(theirs + BYTES + 1, theirs + 3, 200000)); /* window to window */
   memset(back, 0, BYTES);
   CHECK(!uma_copy(back, theirs + BYTES + 1, 200000));
-  CHECK(holds(back, 200000, seed));
+  CHECK(pattern_holds(back, 200000, seed));
   CHECK(!uma_barrier());
   struct uma_stream *stream;
   CHECK(!uma_stream_create(&stream));
@@ -148,7 +137,7 @@ static int allocate(void *unused)
   size_t bytes;
   unsigned char *window = uma_window(uma_device(), &bytes), *block = uma_malloc(9999), out[9999];
   CHECK(block);
-  fill(out, sizeof out, 1);
+  pattern_fill(out, sizeof out, 1);
   CHECK(!uma_put(block, out, sizeof out));
   CHECK(!uma_free(block));
   block = uma_calloc_on(uma_device(), 9999, 1);
@@ -176,14 +165,14 @@ static int send_around(void *unused)
   struct uma_status status;
   CHECK(in_window && out_window);
   for (size_t bytes = 1; bytes <= BYTES; bytes = bytes * 9 + 5) {
-    fill(out, bytes, (unsigned)uma_device());
+    pattern_fill(out, bytes, (unsigned)uma_device());
     CHECK(!uma_put(out_window, out, bytes));
     CHECK(!uma_irecv(from, 5, in_window, bytes, &receive));
     CHECK(!uma_isend(next_device(), 5, out_window, bytes, &send));
     CHECK(!uma_wait(receive, &status) && !uma_wait(send, NULL));
     CHECK(status.bytes == bytes && status.device == from);
     CHECK(!uma_get(out, in_window, bytes));
-    CHECK(holds(out, bytes, (unsigned)from));
+    CHECK(pattern_holds(out, bytes, (unsigned)from));
   }
   return 0;
 }

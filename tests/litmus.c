@@ -334,22 +334,13 @@ Test(litmus, mode_page_is_sequentially_consistent_between_devices)
 
 /* ---- The command */
 
-static void expect_command(const char *arguments, int status, const char *wanted)
-{
-  char line[1024], *said;
-  snprintf(line, sizeof line, "%s/uma litmus %s", session_build(), arguments);
-  cr_expect_eq(command_run(line, &said), status, "%s: %s", line, said);
-  cr_expect(strstr(said, wanted), "%s: \"%s\" is missing in: %s", line, wanted, said);
-  free(said);
-}
-
 Test(litmus, command_reports_as_litmus7_does)
 {
-  expect_command("--runs 100 tests/litmus/CoRW1.litmus", 0,
+  command_expect("litmus --runs 100 tests/litmus/CoRW1.litmus", 0,
                  "Test CoRW1 Allowed\nHistogram (1 states)\n100   :>0:rax=0;\nNo\n\nWitnesses\nPositive: 0, Negative: 100\n"
                  "Condition exists (0:rax=1) is NOT validated\nObservation CoRW1 Never 0 100\nTime CoRW1 ");
-  expect_command("--runs 100 tests/litmus/ADD+wide.litmus", 0, "Test ADD+wide Required\nHistogram (1 states)\n100   *>[x]=3;\nOk\n");
-  expect_command("--explain tests/litmus/SB.litmus", 0, "* forbidden  allowed    0:rax=0; 1:rax=0;\n");
+  command_expect("litmus --runs 100 tests/litmus/ADD+wide.litmus", 0, "Test ADD+wide Required\nHistogram (1 states)\n100   *>[x]=3;\nOk\n");
+  command_expect("litmus --explain tests/litmus/SB.litmus", 0, "* forbidden  allowed    0:rax=0; 1:rax=0;\n");
 }
 
 Test(litmus, command_exits_3_when_a_condition_is_refuted)
@@ -359,22 +350,22 @@ Test(litmus, command_exits_3_when_a_condition_is_refuted)
   const char *text = "X86_64 T\n\"TSO=forbidden\"\n{ x=0; }\nP0;\nmovl $1,(x);\n~exists (x=1)\n";
   cr_assert_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
   close(fd);
-  snprintf(arguments, sizeof arguments, "--runs 10 %s", path);
-  expect_command(arguments, 3, "Condition ~exists (x=1) is NOT validated");
-  snprintf(arguments, sizeof arguments, "--explain %s", path);
-  expect_command(arguments, 3, "TSO allows the outcome that is asked for; the file says otherwise");
+  snprintf(arguments, sizeof arguments, "litmus --runs 10 %s", path);
+  command_expect(arguments, 3, "Condition ~exists (x=1) is NOT validated");
+  snprintf(arguments, sizeof arguments, "litmus --explain %s", path);
+  command_expect(arguments, 3, "TSO allows the outcome that is asked for; the file says otherwise");
   unlink(path);
 }
 
 Test(litmus, command_tells_bad_input)
 {
-  expect_command("", 2, "no file was given");
-  expect_command("--runs 0 tests/litmus/SB.litmus", 2, "--runs: \"0\" is not valid; expected 1 to 1000000000");
-  expect_command("--coherence magic tests/litmus/SB.litmus", 2, "--coherence: \"magic\" is not valid; expected none|line|page");
-  expect_command("no-such-file --runs 10 tests/litmus/CoWW.litmus", 1, "Observation CoWW Never 0 10");
-  expect_command("no-such-file", 1, "no-such-file: No such file or directory");
-  expect_command("/bin/sh", 1, "/bin/sh:1: ");
-  expect_command("--json /no/such/place tests/litmus/SB.litmus", 1, "--json /no/such/place: No such file or directory");
+  command_expect("litmus ", 2, "no file was given");
+  command_expect("litmus --runs 0 tests/litmus/SB.litmus", 2, "--runs: \"0\" is not valid; expected 1 to 1000000000");
+  command_expect("litmus --coherence magic tests/litmus/SB.litmus", 2, "--coherence: \"magic\" is not valid; expected none|line|page");
+  command_expect("litmus no-such-file --runs 10 tests/litmus/CoWW.litmus", 1, "Observation CoWW Never 0 10");
+  command_expect("litmus no-such-file", 1, "no-such-file: No such file or directory");
+  command_expect("litmus /bin/sh", 1, "/bin/sh:1: ");
+  command_expect("litmus --json /no/such/place tests/litmus/SB.litmus", 1, "--json /no/such/place: No such file or directory");
 }
 
 Test(litmus, command_writes_json)

@@ -3,19 +3,8 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "tests/pattern.h"
 #include "tests/session.h"
-
-static void fill(unsigned char *bytes, size_t count, unsigned seed)
-{
-  for (size_t i = 0; i < count; i++) bytes[i] = (unsigned char)((i * 31 + seed) ^ (i >> 8));
-}
-
-static bool is_filled(const unsigned char *bytes, size_t count, unsigned seed)
-{
-  for (size_t i = 0; i < count; i++)
-    if (bytes[i] != (unsigned char)((i * 31 + seed) ^ (i >> 8))) return false;
-  return true;
-}
 
 /* Every size from every kind of memory to every kind, round a ring. */
 static int send_sizes(void *argument)
@@ -29,12 +18,12 @@ static int send_sizes(void *argument)
     for (int kind = 0; kind < 4; kind++) {
       struct uma_request *send, *receive;
       struct uma_status status;
-      fill(out[kind & 1], sizes[s], (unsigned)(me + kind));
+      pattern_fill(out[kind & 1], sizes[s], (unsigned)(me + kind));
       CHECK(!uma_irecv(left, (int)s, in[kind >> 1], most, &receive));
       CHECK(!uma_isend(right, (int)s, out[kind & 1], sizes[s], &send));
       CHECK(!uma_wait(receive, &status) && !uma_wait(send, NULL));
       CHECK(status.device == left && status.tag == (int)s && status.bytes == sizes[s]);
-      CHECK(is_filled(in[kind >> 1], sizes[s], (unsigned)(left + kind)));
+      CHECK(pattern_holds(in[kind >> 1], sizes[s], (unsigned)(left + kind)));
     }
   return uma_barrier();
 }
@@ -82,9 +71,9 @@ static int flood(void *argument)
   size_t bytes = 400000;
   struct uma_request **sends = calloc((size_t)devices, sizeof *sends);
   unsigned char *out = malloc(bytes), *in = malloc(bytes);
-  fill(out, bytes, (unsigned)me);
+  pattern_fill(out, bytes, (unsigned)me);
   for (int d = 0; d < devices; d++) CHECK(!uma_isend(d, 9, out, bytes, &sends[d]));
-  for (int d = 0; d < devices; d++) CHECK(!uma_recv(d, 9, in, bytes, NULL) && is_filled(in, bytes, (unsigned)d));
+  for (int d = 0; d < devices; d++) CHECK(!uma_recv(d, 9, in, bytes, NULL) && pattern_holds(in, bytes, (unsigned)d));
   for (int d = 0; d < devices; d++) CHECK(!uma_wait(sends[d], NULL));
   return uma_barrier();
 }

@@ -14,11 +14,10 @@ static void expect_said(const char *line, const char *said, const char *wanted)
 static void expect_right(int count, const char *part)
 {
   char line[256], *said;
-  int right = 0;
   snprintf(line, sizeof line, "-n %d " HOSTS_SANITIZED "%s/tests/programs/job %s", count, session_build(), part);
   cr_expect_eq(hosts_run_on_one(line, &said), 0, "%s: %s", line, said);
   snprintf(line, sizeof line, "%s is right", part);
-  for (char *c = said; (c = strstr(c, line)); c++) right++;
+  int right = command_count(said, line);
   cr_expect_eq(right, count, "%s: %d of %d: %s", part, right, count, said);
   free(said);
 }

@@ -22,13 +22,19 @@ static char *profile_with(const char *accelerator, const char *scale_up, const c
 #define CURVE(name, bytes, time, rest) \
   name " = { status = \"measured\"; source = \"card\"; bytes = " bytes "; time = " time "; " rest " };\n"
 
-static struct fab_profile *parse(const char *operations, char **said)
+static struct fab_profile *parse_text(const char *text, char **said)
 {
   size_t size;
-  char *text = profile_with(NULL, NULL, operations);
   FILE *report = open_memstream(said, &size);
   struct fab_profile *profile = fab_profile_parse(text, "it.conf", report);
   fclose(report);
+  return profile;
+}
+
+static struct fab_profile *parse(const char *operations, char **said)
+{
+  char *text = profile_with(NULL, NULL, operations);
+  struct fab_profile *profile = parse_text(text, said);
   free(text);
   return profile;
 }
@@ -216,11 +222,8 @@ Test(profile_curves, by_session_needs_a_network_for_all)
 {
   char *said, *text = profile_with(NULL, "  by_session = true;\n", NULL), *out = strstr(text, "scale_out = {"),
               *rest = strstr(text, "pue = {");
-  size_t size;
   memmove(out, rest, strlen(rest) + 1);
-  FILE *report = open_memstream(&said, &size);
-  cr_expect_null(fab_profile_parse(text, "it.conf", report));
-  fclose(report);
+  cr_expect_null(parse_text(text, &said));
   cr_expect(strstr(said, "scale_up is by_session, but scale_out does not join all 1024 devices; expected that it does"), "%s", said);
   free(said), free(text);
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "tests/hosts.h"
+#include "tests/pattern.h"
 
 #define MEMORY ((size_t)32 << 20)
 #define MOST (((size_t)5 << 20) + 3)
@@ -63,18 +64,6 @@ Test(rma, is_the_path_to_other_domains)
 
 /* ---- Bytes ------------------------------------------------------------------------------------------------------- */
 
-static void fill(unsigned char *bytes, size_t count, unsigned seed)
-{
-  for (size_t i = 0; i < count; i++) bytes[i] = (unsigned char)((i * 131 + seed) ^ (i >> 9));
-}
-
-static bool is_filled(const unsigned char *bytes, size_t count, unsigned seed)
-{
-  for (size_t i = 0; i < count; i++)
-    if (bytes[i] != (unsigned char)((i * 131 + seed) ^ (i >> 9))) return false;
-  return true;
-}
-
 /* Nothing is aligned, and the bytes around stay as they are. Each device writes into the next window only. */
 static int put_and_get(void *unused)
 {
@@ -86,13 +75,13 @@ static int put_and_get(void *unused)
     size_t bytes = sizes[s];
     memset(mine, 0xee, MOST + 16);
     CHECK(!uma_barrier());
-    fill(local + 1, bytes, (unsigned)me);
+    pattern_fill(local + 1, bytes, (unsigned)me);
     CHECK(!uma_put(theirs + 5, local + 1, bytes));
     memset(local, 0x77, bytes + 16);
     CHECK(!uma_get(local + 3, theirs + 5, bytes));
-    CHECK(is_filled(local + 3, bytes, (unsigned)me) && local[2] == 0x77 && local[3 + bytes] == 0x77);
+    CHECK(pattern_holds(local + 3, bytes, (unsigned)me) && local[2] == 0x77 && local[3 + bytes] == 0x77);
     CHECK(!uma_barrier());
-    CHECK(is_filled(mine + 5, bytes, (unsigned)before) && mine[4] == 0xee && mine[5 + bytes] == 0xee);
+    CHECK(pattern_holds(mine + 5, bytes, (unsigned)before) && mine[4] == 0xee && mine[5 + bytes] == 0xee);
     CHECK(!uma_barrier());
   }
   free(local);
@@ -112,14 +101,14 @@ static int copy_otherwise(void *unused)
   unsigned char *source = uma_alloc_symmetric(bytes), *sink = uma_alloc_symmetric(bytes), *local = malloc(bytes), grid[13 * 10];
   struct uma_stream *stream;
   CHECK(source && sink && local && !uma_stream_create(&stream));
-  fill(source, bytes, (unsigned)me);
+  pattern_fill(source, bytes, (unsigned)me);
   CHECK(!uma_barrier());
   CHECK(!uma_copy_async(local, uma_symmetric(source, next), bytes, stream) && !uma_stream_wait(stream));
-  CHECK(is_filled(local, bytes, (unsigned)next));
+  CHECK(pattern_holds(local, bytes, (unsigned)next));
   CHECK(!uma_copy_async(uma_symmetric(sink, next), uma_symmetric(source, before), bytes, stream) && !uma_stream_wait(stream));
-  CHECK(!uma_barrier() && is_filled(sink, bytes, (unsigned)((me + 2 * devices - 2) % devices)) && !uma_barrier());
+  CHECK(!uma_barrier() && pattern_holds(sink, bytes, (unsigned)((me + 2 * devices - 2) % devices)) && !uma_barrier());
   CHECK(!uma_copy_2d(grid, 13, uma_symmetric(source, next), 100, 13, 10));
-  fill(local, 1000, (unsigned)next);
+  pattern_fill(local, 1000, (unsigned)next);
   for (int i = 0; i < 13 * 10; i++) CHECK(grid[i] == local[i / 13 * 100 + i % 13]);
   CHECK(!uma_stream_destroy(stream));
   unsigned char *last = uma_window(devices - 1, &window);
@@ -216,18 +205,22 @@ static void *add_and_copy(void *words)
 
 static int use_threads(void *unused)
 {
-  struct words *mine = uma_alloc_symmetric(sizeof *mine + 512), *theirs = uma_symmetric(mine, (uma_device() + 1) % uma_device_count());
+  int me = uma_device(), next = (me + 1) % uma_device_count();
+  struct words *mine = uma_alloc_symmetric(sizeof *mine + 512), *theirs = uma_symmetric(mine, next);
   unsigned char *source = uma_alloc_symmetric(MOST), *local = malloc(MOST);
   pthread_t threads[3];
   struct uma_stream *stream;
   void *fault;
   CHECK(mine && source && local && !uma_stream_create(&stream));
   mine->sum = 0;
+  pattern_fill(source, MOST, (unsigned)me);
   CHECK(!uma_barrier());
   for (int i = 0; i < 3; i++) CHECK(!pthread_create(&threads[i], NULL, add_and_copy, theirs));
-  for (int i = 0; i < 5; i++) CHECK(!uma_copy_async(local, uma_symmetric(source, (uma_device() + 1) % uma_device_count()), MOST, stream));
+  for (int i = 0; i < 5; i++) CHECK(!uma_copy_async(local, uma_symmetric(source, next), MOST, stream));
   for (int i = 0; i < 3; i++) CHECK(!pthread_join(threads[i], &fault) && !fault);
-  CHECK(!uma_stream_destroy(stream) && !uma_barrier() && uma_ld(&mine->sum) == 300);
+  CHECK(!uma_stream_destroy(stream) && pattern_holds(local, MOST, (unsigned)next));
+  free(local);
+  CHECK(!uma_barrier() && uma_ld(&mine->sum) == 300);
   return uma_barrier();
 }
 
@@ -302,10 +295,10 @@ static int talk(void *unused)
   struct uma_status status;
   CHECK(out && in);
   for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
-    fill(out, sizes[s], (unsigned)me);
+    pattern_fill(out, sizes[s], (unsigned)me);
     CHECK(!uma_isend((me + 1) % devices, (int)s, out, sizes[s], &request));
     CHECK(!uma_recv((me + devices - 1) % devices, (int)s, in, sizes[s], &status) && status.bytes == sizes[s]);
-    CHECK(is_filled(in, sizes[s], (unsigned)status.device) && !uma_wait(request, NULL));
+    CHECK(pattern_holds(in, sizes[s], (unsigned)status.device) && !uma_wait(request, NULL));
   }
   double sums[1000], own[1000];
   for (int i = 0; i < 1000; i++) own[i] = me + i;
@@ -417,13 +410,6 @@ Test(rma, the_modelled_machine_is_charged_the_same)
 
 /* ---- Death ------------------------------------------------------------------------------------------------------- */
 
-static void *kill_later(void *delay_us)
-{
-  usleep(*(unsigned *)delay_us);
-  kill(getpid(), SIGKILL);
-  return NULL;
-}
-
 /* What is done to the window of device 1, which is killed meanwhile: all of it ends. */
 static int outlive(void *argument)
 {
@@ -433,7 +419,7 @@ static int outlive(void *argument)
   pthread_t killer;
   CHECK(mine && local && !uma_stream_create(&stream) && !uma_barrier());
   if (uma_device() == 1) {
-    CHECK(!pthread_create(&killer, NULL, kill_later, argument));
+    CHECK(!pthread_create(&killer, NULL, session_die_later, argument));
     for (;;) uma_put(uma_symmetric(mine, 0), local, MOST);
   }
   while (!result) {
@@ -516,35 +502,20 @@ Test(rma, an_atomic_on_a_lost_device_ends_the_process)
 
 /* ---- Settings ---------------------------------------------------------------------------------------------------- */
 
-static int do_nothing(void *unused)
-{
-  return 0;
-}
-
-static void expect_refusal(struct uma_config config, const char *sentence)
-{
-  cr_expect_lt(uma_spawn(&config, 2, do_nothing, NULL), 0, "%s", sentence);
-  cr_expect(strstr(uma_last_error(), sentence), "%s; expected: %s", uma_last_error(), sentence);
-}
-
 Test(rma, settings_that_do_not_go_with_it_are_told)
 {
   struct uma_config config = config_of(1, 1, "net");
-  expect_refusal(config, "fabric: ofi is not valid with one coherence domain on one host");
+  session_expect_refusal(config, 2, "fabric: ofi is not valid with one coherence domain on one host");
   config = config_of(2, 1, "net");
   config.mode = UMA_MODE_SUPERNODE;
-  expect_refusal(config, "fabric: ofi is not valid with one coherence domain on one host");
+  session_expect_refusal(config, 2, "fabric: ofi is not valid with one coherence domain on one host");
   config = config_of(2, 2, "net");
   config.mode = UMA_MODE_SUPERNODE;
-  expect_refusal(config, "coherence: none is not valid with 2 hosts");
+  session_expect_refusal(config, 2, "coherence: none is not valid with 2 hosts");
   config = config_of(2, 1, "net");
   config.fabric = 3;
-  expect_refusal(config, "fabric: 3 is not valid; expected 1 to 2 for uring|ofi");
+  session_expect_refusal(config, 2, "fabric: 3 is not valid; expected 1 to 2 for uring|ofi");
   config = config_of(2, 1, "carrier pigeon");
-  expect_refusal(config, "cannot open an endpoint for messages by libfabric");
-  char *said, line[300];
-  snprintf(line, sizeof line, "%s/uma run -n 2 --servers 2 --mode stacked --fabric verbs true", session_build());
-  cr_expect_eq(command_run(line, &said), 2);
-  cr_expect(strstr(said, "fabric: \"verbs\" is not valid; expected uring|ofi"), "%s", said);
-  free(said);
+  session_expect_refusal(config, 2, "cannot open an endpoint for messages by libfabric");
+  command_expect("run -n 2 --servers 2 --mode stacked --fabric verbs true", 2, "fabric: \"verbs\" is not valid; expected uring|ofi");
 }

@@ -3,8 +3,11 @@
 #define TESTS_SESSION_H
 
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "uma.h"
 
@@ -62,6 +65,26 @@ static inline void session_run_shapes(int (*function)(void *), void *argument)
   session_run(5, 2, UMA_MODE_STACKED, function, argument);
   session_run_over("tcp;ofi_rxm", 2, 2, UMA_MODE_STACKED, function, argument);
   session_run_over("net", 5, 2, UMA_MODE_STACKED, function, argument);
+}
+
+static inline int session_do_nothing(void *unused)
+{
+  return 0;
+}
+
+/* No session begins with these settings, and the sentence says why. */
+static inline void session_expect_refusal(struct uma_config config, int devices, const char *sentence)
+{
+  cr_expect_lt(uma_spawn(&config, devices, session_do_nothing, NULL), 0, "%s", sentence);
+  cr_expect(strstr(uma_last_error(), sentence), "%s; expected: %s", uma_last_error(), sentence);
+}
+
+/* A thread of a device that is to die in the middle of what it does; the argument points to an unsigned. */
+static inline void *session_die_later(void *delay_us)
+{
+  usleep(*(unsigned *)delay_us);
+  kill(getpid(), SIGKILL);
+  return NULL;
 }
 
 /* Where `uma` and the examples were built. */

@@ -20,18 +20,11 @@ static int run(const char *options, const char *settings, const char *program, c
   return hosts_run(line, said);
 }
 
-static int count(const char *said, const char *words)
-{
-  int found = 0;
-  for (const char *c = said; (c = strstr(c, words)); c++) found++;
-  return found;
-}
-
 /* Every device, or only one, says the words. */
 static void expect_said(const char *settings, const char *program, int times, const char *words)
 {
   char *said;
-  int result = run("", settings, program, &said), found = count(said, words);
+  int result = run("", settings, program, &said), found = command_count(said, words);
   cr_expect(result == 0 && found == times, "%s %s: %d, \"%s\" %d times instead of %d in: %s", settings, program, result, words, found,
             times, said);
   free(said);
@@ -169,10 +162,11 @@ static void cut(const char *settings, const char *const *waits, int pages)
   cr_expect_eq(result, 0, "%s: %d: %s", settings, result, said);
   for (; *waits; waits++) {
     snprintf(wanted, sizeof wanted, ": %s ended", *waits);
-    cr_expect_eq(count(said, wanted), 4, "%s: not four times \"%s\" in: %s", settings, wanted, said);
+    cr_expect_eq(command_count(said, wanted), 4, "%s: not four times \"%s\" in: %s", settings, wanted, said);
   }
-  cr_expect_eq(count(said, "all is done"), 4, "%s: not all are done: %s", settings, said);
-  cr_expect_eq(count(said, "the page was lost together with a device"), pages, "%s: not %d pages were lost: %s", settings, pages, said);
+  cr_expect_eq(command_count(said, "all is done"), 4, "%s: not all are done: %s", settings, said);
+  cr_expect_eq(command_count(said, "the page was lost together with a device"), pages, "%s: not %d pages were lost: %s", settings, pages,
+               said);
   free(said);
 }
 

@@ -6,21 +6,11 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "uma.h"
-
-#define CHECK(condition) \
-  do { \
-    if (!(condition)) { \
-      fprintf(stderr, "%s:%d: device %d: %s does not hold (%s)\n", __FILE__, __LINE__, uma_device(), #condition, uma_last_error()); \
-      exit(99); \
-    } \
-  } while (0)
+#include "tests/programs/check.h"
 
 #define STEP 4096 /* a page, and several lines */
 #define STEPS 4096
