@@ -176,16 +176,12 @@ static int run_modelled(const char *profile, struct bench_rows *rows)
   return bench_suite(&options, rows);
 }
 
-/* The modelled row of the same operation. */
-static const struct bench_row *find_modelled(const struct bench_rows *rows, const struct bench_row *measured)
+/* The modelled row of the same operation; NULL: none. */
+static const struct bench_row *find_modelled(const struct bench_rows *rows, const struct bench_row *measured, const char *profile)
 {
-  for (size_t i = 0; i < rows->count; i++) {
-    const struct bench_row *row = &rows->row[i];
-    if (!strcmp(row->clock, "modelled") && row->bytes == measured->bytes && !strcmp(row->bench, measured->bench) &&
-        !strcmp(row->path, measured->path) && !strcmp(row->mode, measured->mode) && !strcmp(row->metric, measured->metric))
-      return row;
-  }
-  return NULL;
+  struct bench_row wanted = *measured;
+  bench_row_model(&wanted, profile);
+  return bench_rows_find_same(rows, &wanted);
 }
 
 struct agreement {
@@ -206,7 +202,7 @@ static void compare_clocks(FILE *out, const struct bench_row *measured, const st
           bench_value_text(modelled->median, modelled->unit, second, sizeof second), ratio, beyond ? " *" : "");
 }
 
-static struct agreement compare_rows(FILE *out, const struct bench_rows *rows, const struct bench_rows *modelled)
+static struct agreement compare_rows(FILE *out, const struct bench_rows *rows, const struct bench_rows *modelled, const char *profile)
 {
   struct agreement agreement = {0};
   fprintf(out, "%-20s %-9s %-10s %9s %12s %12s %7s\n", "benchmark", "metric", "mode", "size", "measured", "modelled", "ratio");
@@ -214,7 +210,7 @@ static struct agreement compare_rows(FILE *out, const struct bench_rows *rows, c
     for (int i = 0; i < COUNT(bench_check_sizes); i++) {
       const struct bench_row *measured =
           bench_rows_find(rows, checked[c].bench, checked[c].path, checked[c].mode, 2, bench_check_sizes[i], checked[c].metric);
-      const struct bench_row *model = measured ? find_modelled(modelled, measured) : NULL;
+      const struct bench_row *model = measured ? find_modelled(modelled, measured, profile) : NULL;
       if (model && measured->median > 0 && model->median > 0) compare_clocks(out, measured, model, &agreement);
       else agreement.missing++;
     }
@@ -225,7 +221,7 @@ int bench_calibrate_check(FILE *out, const struct bench_rows *rows, const char *
 {
   struct bench_rows modelled = {0};
   int result = run_modelled(profile, &modelled);
-  struct agreement agreement = result ? (struct agreement){0} : compare_rows(out, rows, &modelled);
+  struct agreement agreement = result ? (struct agreement){0} : compare_rows(out, rows, &modelled, profile);
   bench_rows_free(&modelled);
   if (result) return result;
   if (agreement.missing) {

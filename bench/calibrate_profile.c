@@ -124,13 +124,6 @@ static const char *size(size_t bytes, char *text)
   return bench_size_text(bytes, text, TEXT);
 }
 
-/* Of an assumed count that is so by construction. */
-static void counted(struct writer *writer, const char *key, const char *value, const char *reason)
-{
-  line(writer, "%s = { value = \"%s\"; status = \"assumed\"; low = \"%s\"; high = \"%s\"; reason = \"%s\"; };", key, value, value, value,
-       reason);
-}
-
 static void measured(struct writer *writer, const char *key, const char *value, const char *what)
 {
   line(writer, "%s = { value = \"%s\"; status = \"measured\"; source = \"calibration: %s\"; };", key, value, what);
@@ -145,6 +138,12 @@ static void assumed(struct writer *writer, const char *key, const char *value, c
 {
   line(writer, "%s = { value = \"%s\"; status = \"assumed\"; low = \"%s\"; high = \"%s\"; reason = \"%s\"; };", key, value, low, high,
        reason);
+}
+
+/* Assumed, and so by construction. */
+static void counted(struct writer *writer, const char *key, const char *value, const char *reason)
+{
+  assumed(writer, key, value, value, value, reason);
 }
 
 /* ---- The parts of a profile -------------------------------------------------------------------------------------- */

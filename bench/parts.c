@@ -14,9 +14,17 @@ const struct bench_part bench_parts[BENCH_PARTS] = {
     {"staging", "staging copies", "#ea8a00"}, {"network", "network", "#c1121f"},     {"waiting", "waiting", "#94a3b8"},
 };
 
-static const char *const factor_names[FAB_FACTORS] = {"generality", "chip", "node", "cluster", "stability"};
-
 /* ---- One program */
+
+void bench_parts_mean(const struct uma_modelled *modelled, int devices, double part[BENCH_PARTS])
+{
+  memset(part, 0, BENCH_PARTS * sizeof *part);
+  for (int d = 0; d < devices; d++) {
+    const double parts[BENCH_PARTS] = {modelled[d].compute_ns, modelled[d].memory_ns,  modelled[d].scale_up_ns,
+                                       modelled[d].staging_ns, modelled[d].network_ns, modelled[d].waiting_ns};
+    for (int i = 0; i < BENCH_PARTS; i++) part[i] += parts[i] / devices;
+  }
+}
 
 void bench_program_run(const struct bench_program *program, struct fab_run *run)
 {
@@ -41,10 +49,8 @@ void bench_program_make(const struct bench_row *identity, const struct uma_model
                         const struct fab_profile *profile, struct bench_program *program)
 {
   *program = (struct bench_program){.row = *identity};
+  bench_parts_mean(modelled, devices, program->part);
   for (int d = 0; d < devices; d++) {
-    const double parts[BENCH_PARTS] = {modelled[d].compute_ns, modelled[d].memory_ns,  modelled[d].scale_up_ns,
-                                       modelled[d].staging_ns, modelled[d].network_ns, modelled[d].waiting_ns};
-    for (int i = 0; i < BENCH_PARTS; i++) program->part[i] += parts[i] / devices;
     program->row.median += modelled[d].ns / devices;
     program->work += modelled[d].work_ns / devices;
     program->operations += modelled[d].operations_ns / devices;
@@ -72,7 +78,7 @@ int bench_program_rows(const struct bench_program *program, struct bench_row row
   if (isnan(program->efficiency)) return count;
   count = add(program, "work", "ns", program->work, rows, count);
   count = add(program, "operations", "ns", program->operations, rows, count);
-  for (int i = 0; i < FAB_FACTORS; i++) count = add(program, factor_names[i], "-", program->factor[i], rows, count);
+  for (int i = 0; i < FAB_FACTORS; i++) count = add(program, fab_factor_names[i], "-", program->factor[i], rows, count);
   return add(program, "efficiency", "-", program->efficiency, rows, count);
 }
 
@@ -81,9 +87,8 @@ static double value_of(const struct bench_rows *rows, const struct bench_row *ti
   struct bench_row wanted = *time;
   snprintf(wanted.metric, sizeof wanted.metric, "%s", metric);
   snprintf(wanted.unit, sizeof wanted.unit, "%s", unit);
-  for (size_t i = 0; i < rows->count; i++)
-    if (bench_row_same(&rows->row[i], &wanted)) return rows->row[i].median;
-  return NAN;
+  const struct bench_row *row = bench_rows_find_same(rows, &wanted);
+  return row ? row->median : NAN;
 }
 
 /* False where the row is no program's time. */
@@ -97,7 +102,7 @@ static bool take(const struct bench_rows *rows, const struct bench_row *row, str
   }
   program->work = value_of(rows, row, "work", "ns");
   program->operations = value_of(rows, row, "operations", "ns");
-  for (int i = 0; i < FAB_FACTORS; i++) program->factor[i] = value_of(rows, row, factor_names[i], "-");
+  for (int i = 0; i < FAB_FACTORS; i++) program->factor[i] = value_of(rows, row, fab_factor_names[i], "-");
   return true;
 }
 

@@ -21,6 +21,7 @@ extern const struct bench_part {
   const char *metric, *label, *color; /* "scale_up", "scale-up" */
 } bench_parts[BENCH_PARTS];
 
+void bench_parts_mean(const struct uma_modelled *modelled, int devices, double part[BENCH_PARTS]); /* in the order of bench_parts */
 /* Of devices that did `modelled`; the factors that a run does not give are the profile's. */
 void bench_program_make(const struct bench_row *identity, const struct uma_modelled *modelled, int devices,
                         const struct fab_profile *profile, struct bench_program *program);

@@ -2,7 +2,7 @@
  *
  * Each is run as the machine would run it: in mode supernode where one scale-up network joins all its devices, else in mode stacked, with a
  * server for each scale-up network. What is really done is checked; what is computed is charged by uma_compute. The cache of keys and values is
- * the example, run by `uma compare` as a user would. */
+ * the example, run by `uma compare` as a user would: in mode supernode on every machine. */
 #include <errno.h>
 #include <math.h>
 #include <string.h>
@@ -16,7 +16,7 @@ enum { DEVICES = 16, NODES = 256, NODE = 64, SIDE = 512, SWEEPS = 4 };
 #define TOKENS_BYTES (64 * KiB) /* for each other device */
 #define LAYER_TOKENS 512.0
 #define LAYER_WIDTH 4096.0
-#define KV_BLOCK "65536"
+#define KV_BYTES (64 * KiB)
 
 static int me(void)
 {
@@ -205,7 +205,7 @@ static const struct program {
     {"program.alltoall", "All-to-all of tokens for experts", TOKENS_BYTES, alltoall_prepare, alltoall_run},
     {"program.layer", "A transformer layer, split over all devices", LAYER_BYTES, layer_prepare, layer_run},
     {"program.stencil", "A stencil in strips", SIDE *SIDE * sizeof(float), stencil_prepare, stencil_run},
-    {"program.kvpool", "A pooled cache of keys and values", 64 * KiB, NULL, NULL},
+    {"program.kvpool", "A pooled cache of keys and values", KV_BYTES, NULL, NULL},
 };
 
 const char *bench_program_title(const char *bench)
@@ -323,21 +323,19 @@ static void take_row(void *context, const char *line)
 {
   struct bench_row row;
   char why[256];
-  size_t *bytes = context;
   if (bench_row_parse(line, &row, why, sizeof why)) return; /* what the program itself says */
   snprintf(row.bench, sizeof row.bench, "program.kvpool");
   bench_row_model(&row, bench_run.profile);
-  row.bytes = *bytes;
+  row.bytes = KV_BYTES;
   bench_record(&row, row.median);
 }
 
 /* The example is beside the command in the build directory, and not where the command was installed. */
 static int run_kvpool(void)
 {
-  char uma[600], example[600], devices_text[16];
+  char uma[600], example[600], devices_text[16], block_text[16];
   struct fab_profile *profile = NULL;
   struct fab_topology topology = {0};
-  size_t bytes = 64 * KiB;
   snprintf(uma, sizeof uma, "%s/uma", bench_run.directory);
   snprintf(example, sizeof example, "%s/examples/kvpool", bench_run.directory);
   if (access(example, X_OK)) return bench_run.options.name_count ? bench_fail("%s: %s; it is built by make", example, strerror(errno)) : 0;
@@ -345,10 +343,12 @@ static int run_kvpool(void)
   fab_profile_free(profile);
   if (result) return result;
   snprintf(devices_text, sizeof devices_text, "%d", (int)topology.devices);
-  const char *arguments[] = {uma,        "compare", "--json",        "-",      "-n",       devices_text, bench_run.profile, "--",  example,
-                             "--policy", "pooled",  "--block-bytes", KV_BLOCK, "--blocks", "100",        "--requests",      "400", NULL};
+  snprintf(block_text, sizeof block_text, "%zu", KV_BYTES);
+  const char *arguments[] = {
+      uma,        "compare", "--json",        "-",        "-n",       devices_text, bench_run.profile, "--",  example,
+      "--policy", "pooled",  "--block-bytes", block_text, "--blocks", "100",        "--requests",      "400", NULL};
   const char *const environment[] = {"UMA_MEMORY", "64M", NULL};
-  struct bench_child child = {(char *const *)arguments, environment, 120, take_row, &bytes};
+  struct bench_child child = {(char *const *)arguments, environment, 120, take_row, NULL};
   result = bench_child_run(&child);
   bench_child_after();
   return result;

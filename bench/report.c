@@ -55,7 +55,7 @@ static const char how_to_read[] =
     "oshmem: Open MPI "
     "and its OpenSHMEM.</li>\n"
     "<li><b>Clock.</b> measured: this host really took that long. modelled: what the machine named in the row would take, by its "
-    "profile; so are programs (program.*), which run in the mode that the machine has, and have no path.</li>\n"
+    "profile; so are programs (program.*), which run in the mode that the machine has (program.kvpool: supernode), and have no path.</li>\n"
     "<li><b>Median, least, most.</b> Each of the n samples is the mean of a stretch of a millisecond or more. What is compared ran in "
     "turn, A B A B, "
     "on pinned cores. On a virtual machine the way of a line between two cores can change from one minute to the next (the rows host.line "
@@ -194,8 +194,7 @@ static int write_page(FILE *html, const struct bench_rows *rows, const char *fro
   return result;
 }
 
-/* Makes the directory and those above it. */
-static int make_directories(const char *directory)
+int bench_make_directories(const char *directory)
 {
   char part[4096];
   if (snprintf(part, sizeof part, "%s", directory) >= (int)sizeof part) return -ENAMETOOLONG;
@@ -209,7 +208,7 @@ static int make_directories(const char *directory)
 
 int bench_report_prepare(const char *directory)
 {
-  int result = make_directories(directory);
+  int result = bench_make_directories(directory);
   if (!result && access(directory, W_OK)) result = -errno;
   if (result) fprintf(stderr, "uma bench: cannot write a report in '%s': %s\n", directory, strerror(-result));
   if (result || bench_in_path("gnuplot")) return result;

@@ -6,6 +6,7 @@
 
 /* ---- report.c. Before measuring: makes the directory and looks for what pictures need. 0, or -errno after a message on standard error. */
 int bench_report_prepare(const char *directory);
+int bench_make_directories(const char *directory); /* it and those above it, where they are missing; 0 or -errno */
 /* Writes directory/index.html, in a directory that was prepared. 0, or -errno after a message on standard error.
  * `from` is the file that the rows were read from; NULL: they were measured just now, here. */
 int bench_report(const struct bench_rows *rows, const char *directory, const char *from);

@@ -2,10 +2,12 @@
 #include "bench/rows.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int compare_doubles(const void *a, const void *b)
 {
@@ -158,6 +160,17 @@ int bench_rows_load(struct bench_rows *rows, const char *file)
   return result;
 }
 
+int bench_output_check(const char *who, const char *file)
+{
+  if (!file || !strcmp(file, "-")) return 0;
+  int made = open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  int fd = made < 0 && errno == EEXIST ? open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666) : made, error = errno;
+  if (made >= 0) unlink(file);
+  if (fd >= 0) return close(fd), 0;
+  fprintf(stderr, "%s: cannot write '%s': %s\n", who, file, strerror(error));
+  return -error;
+}
+
 int bench_rows_save(const struct bench_rows *rows, const char *file)
 {
   bool standard = !strcmp(file, "-");
@@ -198,6 +211,13 @@ const struct bench_row *bench_rows_find(const struct bench_rows *rows, const cha
         fits(path, row->path) && fits(mode, row->mode) && fits(metric, row->metric) && !bench_row_modelled(row))
       return row;
   }
+  return NULL;
+}
+
+const struct bench_row *bench_rows_find_same(const struct bench_rows *rows, const struct bench_row *identity)
+{
+  for (size_t i = 0; i < rows->count; i++)
+    if (bench_row_same(&rows->row[i], identity)) return &rows->row[i];
   return NULL;
 }
 
@@ -267,9 +287,7 @@ static const struct bench_row *counterpart(const struct bench_rows *rows, const 
   struct bench_row wanted = *row;
   snprintf(wanted.clock, sizeof wanted.clock, "%s", machine ? "modelled" : "measured");
   snprintf(wanted.profile, sizeof wanted.profile, "%s", machine ? machine : "-");
-  for (size_t i = 0; i < rows->count; i++)
-    if (bench_row_same(&rows->row[i], &wanted)) return &rows->row[i];
-  return NULL;
+  return bench_rows_find_same(rows, &wanted);
 }
 
 static void print_values(const struct bench_row *measured, FILE *out)

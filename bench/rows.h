@@ -15,7 +15,7 @@ struct bench_row {
   char profile[192]; /* of the modelled machine, or - */
   int devices;
   size_t bytes;    /* of one operation */
-  char metric[16]; /* latency, bandwidth, rate, time, hit_rate, acks, messages, bytes */
+  char metric[16]; /* latency, bandwidth, rate, time, hit_rate, acks, messages, bytes; of programs those of parts.h */
   char unit[8];    /* ns, GB/s, M/s, s, msg, B, or - for a share of one */
   double median, min, max;
   int n; /* samples behind the three */
@@ -48,11 +48,15 @@ void bench_rows_free(struct bench_rows *rows);
 /* Adds a file's rows. On an error says file:line and the reason on standard error, and returns -errno. */
 int bench_rows_load(struct bench_rows *rows, const char *file);
 int bench_rows_save(const struct bench_rows *rows, const char *file); /* "-" is standard output */
+/* Whether a file could be written there; "-" and NULL: yes. Leaves nothing behind. 0, or -errno after a message that begins with `who`. */
+int bench_output_check(const char *who, const char *file);
 
 /* The first measured row that fits: NULL, -1 devices and BENCH_ANY bytes fit everything. NULL when there is none. */
 #define BENCH_ANY ((size_t)-1)
 const struct bench_row *bench_rows_find(const struct bench_rows *rows, const char *bench, const char *path, const char *mode, int devices,
                                         size_t bytes, const char *metric);
+/* The row of that identity, or NULL. */
+const struct bench_row *bench_rows_find_same(const struct bench_rows *rows, const struct bench_row *identity);
 
 /* "8 B", "64 KiB", "1.5 MiB" into `text`, and returned; "-" for 0. */
 const char *bench_size_text(size_t bytes, char *text, size_t room);

@@ -649,7 +649,7 @@ static void report_unknown(const char *name, int error, FILE *report)
   const char *shipped;
   fprintf(report, "\"%s\" is neither a profile nor a file that can be read (%s); the profiles are ", name, strerror(error));
   for (int i = 0; (shipped = fab_shipped_profile(i)); i++) fprintf(report, "%s%s", i ? ", " : "", shipped);
-  fputc('\n', report);
+  fprintf(report, "%s\n", strchr(name, ':') ? "; with a number of its own: PROFILE:NAME=NUMBER UNIT" : "");
 }
 
 static void report_not_calibrated(const char *path, int error, FILE *report)

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-static void put_escaped(FILE *out, const char *text)
+void fab_put_escaped(FILE *out, const char *text)
 {
   for (; *text; text++)
     if (*text == '<' || *text == '>' || *text == '&' || *text == '"') fprintf(out, "&#%d;", *text);
@@ -18,7 +18,7 @@ static void put_cell(const struct fab_table *table, int column, const char *tag,
     return;
   }
   fprintf(table->out, "<%s%s>", tag, width > 0 ? " class=\"n\"" : "");
-  put_escaped(table->out, text);
+  fab_put_escaped(table->out, text);
   fprintf(table->out, "</%s>", tag);
 }
 
@@ -26,10 +26,10 @@ void fab_table_begin(struct fab_table *table, const char *title, const char *not
 {
   if (table->html) {
     fprintf(table->out, "<h3>");
-    put_escaped(table->out, title);
+    fab_put_escaped(table->out, title);
     fprintf(table->out, "</h3>\n");
     if (note) fprintf(table->out, "<p class=\"note\">");
-    if (note) put_escaped(table->out, note);
+    if (note) fab_put_escaped(table->out, note);
     fprintf(table->out, "%s<div class=\"scroll\"><table>\n<thead><tr>", note ? "</p>\n" : "");
   } else {
     fprintf(table->out, "%s\n%s%s", title, note ? note : "", note ? "\n" : "");

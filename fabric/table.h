@@ -24,4 +24,6 @@ void fab_table_begin(struct fab_table *table, const char *title, const char *not
 void fab_table_row(const struct fab_table *table, const char cells[][FAB_CELL]);
 void fab_table_end(const struct fab_table *table);
 
+void fab_put_escaped(FILE *out, const char *text); /* as text or an attribute of HTML and SVG */
+
 #endif

@@ -8,6 +8,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "fabric/table.h"
+
 enum {
   TEXT = 200,
   PAD = 22,
@@ -37,17 +39,10 @@ struct picture {
   int devices_y, host_y, shown, width_all, height_all;
 };
 
-static void put_text(FILE *out, const char *text)
-{
-  for (; *text; text++)
-    if (*text == '<' || *text == '>' || *text == '&' || *text == '"') fprintf(out, "&#%d;", *text);
-    else fputc(*text, out);
-}
-
 static void text_at(struct picture *picture, int x, int y, const char *class, const char *text)
 {
   fprintf(picture->out, "<text class=\"%s\" x=\"%d\" y=\"%d\">", class, x, y);
-  put_text(picture->out, text);
+  fab_put_escaped(picture->out, text);
   fprintf(picture->out, "</text>\n");
 }
 

@@ -199,23 +199,25 @@ void fab_print_power(FILE *out, bool html, const struct fab_profile *profile, co
 
 /* ---- Efficiency -------------------------------------------------------------------------------------------------- */
 
+const char *const fab_factor_names[FAB_FACTORS] = {"generality", "chip", "node", "cluster", "stability"};
+
 double fab_efficiency(const struct fab_profile *profile, const double run[FAB_FACTORS], struct fab_factor factors[FAB_FACTORS])
 {
   static const struct {
-    const char *name, *meaning;
+    const char *meaning;
     size_t offset;
   } all[FAB_FACTORS] = {
-      {"generality", "of the work, how much runs on it", offsetof(struct fab_efficiency, generality)},
-      {"chip", "of the stated rate, how much one card reaches", offsetof(struct fab_efficiency, chip)},
-      {"node", "of its cards, how much a server reaches", offsetof(struct fab_efficiency, node)},
-      {"cluster", "of its servers, how much the cluster reaches", offsetof(struct fab_efficiency, cluster)},
-      {"stability", "of the time, how much makes progress", offsetof(struct fab_efficiency, stability)},
+      {"of the work, how much runs on it", offsetof(struct fab_efficiency, generality)},
+      {"of the stated rate, how much one card reaches", offsetof(struct fab_efficiency, chip)},
+      {"of its cards, how much a server reaches", offsetof(struct fab_efficiency, node)},
+      {"of its servers, how much the cluster reaches", offsetof(struct fab_efficiency, cluster)},
+      {"of the time, how much makes progress", offsetof(struct fab_efficiency, stability)},
   };
   double product = 1;
   for (int i = 0; i < FAB_FACTORS; i++) {
     const struct fab_quantity *from = (const void *)((const char *)&profile->efficiency + all[i].offset);
     struct fab_factor *factor = &factors[i];
-    *factor = (struct fab_factor){.name = all[i].name, .meaning = all[i].meaning, .value = 1, .low = 1, .high = 1};
+    *factor = (struct fab_factor){.name = fab_factor_names[i], .meaning = all[i].meaning, .value = 1, .low = 1, .high = 1};
     if (run && !isnan(run[i])) {
       factor->value = factor->low = factor->high = run[i];
       factor->status = FAB_MEASURED;
@@ -243,26 +245,38 @@ static double time_of(const struct fab_run *run)
   return run->local + run->scale_up + run->network + run->waiting;
 }
 
+/* What a factor of the run is a ratio of, ns: one of CHIP, NODE, CLUSTER. */
+struct terms {
+  double over, under;
+  const char *over_name, *under_name;
+};
+
+static struct terms terms_of(const struct fab_run *run, int factor)
+{
+  switch (factor) {
+  case CHIP: return (struct terms){run->operations, run->work, "operations at the stated rate", "work"};
+  case NODE: return (struct terms){run->work, within_of(run), "work", "time but for the network"};
+  default: return (struct terms){within_of(run), time_of(run), "time but for the network", "all time"};
+  }
+}
+
 void fab_run_factors(const struct fab_run *run, double factors[FAB_FACTORS])
 {
   for (int i = 0; i < FAB_FACTORS; i++) factors[i] = NAN;
   if (!(run->operations > 0) || !(run->work > 0) || !(run->local > 0)) return;
-  factors[CHIP] = run->operations / run->work;
-  factors[NODE] = run->work / within_of(run);
-  factors[CLUSTER] = within_of(run) / time_of(run);
+  for (int i = CHIP; i <= CLUSTER; i++) {
+    struct terms terms = terms_of(run, i);
+    factors[i] = terms.over / terms.under;
+  }
 }
 
 /* "this run: 12.4 us of operations at the stated rate : 13.1 us of work" */
 static void run_source(const struct fab_run *run, int factor, char *text, size_t room)
 {
-  const double over[FAB_FACTORS] = {[CHIP] = run->operations, [NODE] = run->work, [CLUSTER] = within_of(run)};
-  const double under[FAB_FACTORS] = {[CHIP] = run->work, [NODE] = within_of(run), [CLUSTER] = time_of(run)};
-  static const char *const names[FAB_FACTORS][2] = {[CHIP] = {"operations at the stated rate", "work"},
-                                                    [NODE] = {"work", "time but for the network"},
-                                                    [CLUSTER] = {"time but for the network", "all time"}};
+  struct terms terms = terms_of(run, factor);
   char first[40], second[40];
-  snprintf(text, room, "this run: %s of %s : %s of %s", fab_text_ticks(fab_ticks_of_ns(over[factor]), first, sizeof first),
-           names[factor][0], fab_text_ticks(fab_ticks_of_ns(under[factor]), second, sizeof second), names[factor][1]);
+  snprintf(text, room, "this run: %s of %s : %s of %s", fab_text_ticks(fab_ticks_of_ns(terms.over), first, sizeof first), terms.over_name,
+           fab_text_ticks(fab_ticks_of_ns(terms.under), second, sizeof second), terms.under_name);
 }
 
 static void print_factor(const struct fab_table *table, const struct fab_factor *factor, const struct fab_run *run, int index)

@@ -35,6 +35,7 @@ struct fab_factor {
   enum fab_status status;              /* FAB_MEASURED: by the run */
   const struct fab_quantity *quantity; /* the profile's, or NULL */
 };
+extern const char *const fab_factor_names[FAB_FACTORS];
 /* `run`: what a run measured instead, by factor; NaN: the profile's number. NULL: all from the profile. Returns the product. */
 double fab_efficiency(const struct fab_profile *profile, const double run[FAB_FACTORS], struct fab_factor factors[FAB_FACTORS]);
 

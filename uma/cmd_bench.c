@@ -116,15 +116,7 @@ static int choose_sensitivity(struct arguments *arguments)
 static int prepare(const struct arguments *arguments)
 {
   int result = arguments->report ? bench_report_prepare(arguments->report) : 0;
-  if (result || !arguments->json || !strcmp(arguments->json, "-")) return result;
-  FILE *file = fopen(arguments->json, "a");
-  if (!file) {
-    result = -errno;
-    fprintf(stderr, "uma bench: cannot write '%s': %s\n", arguments->json, strerror(-result));
-    return result;
-  }
-  fclose(file);
-  return 0;
+  return result ? result : bench_output_check("uma bench", arguments->json);
 }
 
 static void print_tables(const struct bench_rows *rows)
@@ -179,6 +171,10 @@ int uma_cmd_bench(int argc, char **argv)
   }
   if (arguments.mode && !arguments.profiles) {
     fprintf(stderr, "uma bench: --mode %s: expected --profile with it\n", arguments.mode);
+    return EXIT_FAILURE;
+  }
+  if (arguments.from && (arguments.profiles || arguments.bench.sensitivity)) {
+    fprintf(stderr, "uma bench: --from measures nothing; expected it without --profile and --sensitivity\n");
     return EXIT_FAILURE;
   }
   int result = choose_sensitivity(&arguments);

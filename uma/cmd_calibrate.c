@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "bench/calibrate.h"
+#include "bench/report.h"
 #include "fabric/profile.h"
 #include "uma/commands.h"
 
@@ -53,20 +54,6 @@ static void folder_of(const char *path, char *folder)
   else snprintf(folder, PATH_MAX, "%.*s", slash == path ? 1 : (int)(slash - path), path);
 }
 
-/* Like mkdir -p. */
-static int make_folders(char *folder)
-{
-  for (char *c = folder + 1;; c++) {
-    char end = *c;
-    if (end && end != '/') continue;
-    *c = 0;
-    int failed = mkdir(folder, 0777) && errno != EEXIST ? errno : 0;
-    if (failed) return fail(folder, "cannot be created", failed);
-    *c = end;
-    if (!end) return 0;
-  }
-}
-
 /* Finds out what cannot be written before anything is measured. 0 or -errno. */
 static int prepare(const char *path)
 {
@@ -74,8 +61,8 @@ static int prepare(const char *path)
   struct stat status;
   if (!*path || strlen(path) >= PATH_MAX) return fail(path, "cannot be written", *path ? ENAMETOOLONG : ENOENT);
   folder_of(path, folder);
-  int result = make_folders(folder);
-  if (result) return result;
+  int result = bench_make_directories(folder);
+  if (result) return fail(folder, "cannot be created", -result);
   if (stat(folder, &status) || !S_ISDIR(status.st_mode)) return fail(folder, "is no folder", ENOTDIR);
   if (access(folder, W_OK | X_OK)) return fail(folder, "cannot be written to", errno);
   if (!stat(path, &status) && S_ISDIR(status.st_mode)) return fail(path, "cannot be written", EISDIR);
@@ -174,5 +161,5 @@ int uma_cmd_calibrate(int argc, char **argv)
     return EXIT_USAGE;
   }
   const char *path = arguments.output ? arguments.output : own;
-  return prepare(path) ? EXIT_FAILED : calibrate(&arguments, path);
+  return prepare(path) || bench_output_check("uma calibrate: --json", arguments.json) ? EXIT_FAILED : calibrate(&arguments, path);
 }

@@ -36,7 +36,7 @@ struct outcome {
 static const struct {
   const char *name;
   char mark;
-} parts[UMA_PARTS_OF_TIME] = {{"compute", 'C'}, {"memory", 'M'}, {"scale-up", 'U'}, {"staging", 'S'}, {"network", 'N'}, {"waiting", '.'}};
+} parts[BENCH_PARTS] = {{"compute", 'C'}, {"memory", 'M'}, {"scale-up", 'U'}, {"staging", 'S'}, {"network", 'N'}, {"waiting", '.'}};
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
@@ -51,7 +51,8 @@ static error_t parse(int key, char *text, struct argp_state *state)
       state->next = state->argc; /* the rest is the program's */
       return 0;
     }
-    if (arguments->machines == MOST_MACHINES) argp_failure(state, EXIT_USAGE, 0, "\"%s\": more than %d machines", text, MOST_MACHINES);
+    if (arguments->machines == MOST_MACHINES)
+      argp_failure(state, EXIT_USAGE, 0, "\"%s\" is one too many; expected at most %d machines", text, MOST_MACHINES);
     arguments->machine[arguments->machines++] = text;
     return 0;
   case ARGP_KEY_END:
@@ -62,36 +63,25 @@ static error_t parse(int key, char *text, struct argp_state *state)
   }
 }
 
-/* The mean of the devices of one kind, [first, last). */
-static void mean_parts(const struct uma_modelled *modelled, int first, int last, double ns[UMA_PARTS_OF_TIME])
-{
-  for (int i = 0; i < UMA_PARTS_OF_TIME; i++) ns[i] = 0;
-  for (int d = first; d < last; d++) {
-    const double device[] = {modelled[d].compute_ns, modelled[d].memory_ns,  modelled[d].scale_up_ns,
-                             modelled[d].staging_ns, modelled[d].network_ns, modelled[d].waiting_ns};
-    for (int i = 0; i < UMA_PARTS_OF_TIME; i++) ns[i] += device[i] / (last - first);
-  }
-}
-
 /* A bar whose whole length is `longest`. */
-static void print_bar(const double ns[UMA_PARTS_OF_TIME], double longest)
+static void print_bar(const double ns[BENCH_PARTS], double longest)
 {
   double sum = 0;
   int drawn = 0;
   printf("  |");
-  for (int i = 0; i < UMA_PARTS_OF_TIME; i++) {
+  for (int i = 0; i < BENCH_PARTS; i++) {
     sum += ns[i];
     for (; longest > 0 && drawn < (int)(sum / longest * BAR + 0.5); drawn++) putchar(parts[i].mark);
   }
   printf("%*s|\n", BAR - drawn, "");
 }
 
-static void print_kind(const char *machine, const char *kind, const double ns[UMA_PARTS_OF_TIME], double longest)
+static void print_kind(const char *machine, const char *kind, const double ns[BENCH_PARTS], double longest)
 {
   double sum = 0;
-  for (int i = 0; i < UMA_PARTS_OF_TIME; i++) sum += ns[i];
+  for (int i = 0; i < BENCH_PARTS; i++) sum += ns[i];
   printf("%s, %s: %.3f us modelled\n ", machine, kind, sum / 1e3);
-  for (int i = 0; i < UMA_PARTS_OF_TIME; i++) printf(" %c %s %.1f %%", parts[i].mark, parts[i].name, sum > 0 ? 100 * ns[i] / sum : 0);
+  for (int i = 0; i < BENCH_PARTS; i++) printf(" %c %s %.1f %%", parts[i].mark, parts[i].name, sum > 0 ? 100 * ns[i] / sum : 0);
   putchar('\n');
   print_bar(ns, longest);
 }
@@ -108,9 +98,9 @@ static void print_machine(const char *name, int devices, const struct uma_modell
   const struct fab_topology *topology = &outcome->topology;
   struct fab_run run;
   for (int kind = 0, first = 0; kind < topology->kind_count && first < devices; kind++) {
-    double ns[UMA_PARTS_OF_TIME];
+    double ns[BENCH_PARTS];
     int last = topology->kind[kind].last < (uint64_t)devices ? (int)topology->kind[kind].last : devices;
-    mean_parts(modelled, first, last, ns);
+    bench_parts_mean(modelled + first, last - first, ns);
     print_kind(name, topology->kind[kind].name, ns, longest);
     first = last;
   }
@@ -156,16 +146,6 @@ static int save_picture(const char *file, const struct outcome *outcomes, int co
   if (out) bench_programs_svg(out, programs, count);
   if (out && !(out == stdout ? fflush(out) : fclose(out))) return 0;
   fprintf(stderr, "uma compare: writing '%s': %s\n", file, strerror(errno));
-  return -EIO;
-}
-
-/* What cannot be written is found out before anything runs. */
-static int check_output(const char *option, const char *file)
-{
-  FILE *out = file && strcmp(file, "-") ? fopen(file, "a") : NULL;
-  if (out) fclose(out);
-  if (out || !file || !strcmp(file, "-")) return 0;
-  fprintf(stderr, "uma compare: %s: cannot write '%s': %s\n", option, file, strerror(errno));
   return -EIO;
 }
 
@@ -231,6 +211,20 @@ static int compare(const struct arguments *arguments, int mode)
   return result;
 }
 
+/* What cannot be modelled or written is found out before anything runs. 0 or -errno. */
+static int check(const struct arguments *arguments)
+{
+  size_t bytes;
+  uint64_t digest;
+  for (int m = 0; m < arguments->machines; m++) {
+    int result = uma_clock_check(arguments->machine[m], arguments->devices, &bytes, &digest);
+    if (result) fprintf(stderr, "uma compare: %s: %s\n", arguments->machine[m], uma_last_error());
+    if (result) return result;
+  }
+  int result = bench_output_check("uma compare: --json", arguments->json);
+  return result ? result : bench_output_check("uma compare: --svg", arguments->svg);
+}
+
 int uma_cmd_compare(int argc, char **argv)
 {
   static const struct argp_option options[] = {
@@ -252,9 +246,8 @@ int uma_cmd_compare(int argc, char **argv)
     fprintf(stderr, "uma compare: --json - and --svg -: expected a file for one of them\n");
     return EXIT_USAGE;
   }
-  if (check_output("--json", arguments.json) || check_output("--svg", arguments.svg)) return 1;
-  int result = uma_config_resolve(&config);
-  if (result) fprintf(stderr, "uma compare: %s\n", uma_last_error());
-  else result = compare(&arguments, config.mode);
+  int result = check(&arguments);
+  if (!result && (result = uma_config_resolve(&config))) fprintf(stderr, "uma compare: %s\n", uma_last_error());
+  if (!result) result = compare(&arguments, config.mode);
   return result < 0 ? (result == -EINVAL ? EXIT_USAGE : 1) : result;
 }
