@@ -245,4 +245,6 @@ Test(bench_modelled, wrong_arguments_are_named)
   command_expect("bench --sensitivity --profile h100-8 --mode both latency.hot", 1, "--sensitivity --mode both: only modelled results");
   command_expect("bench --profile h100-8:links.nvlink.latency=7 latency.hot", 1, "links.nvlink.latency: \"7\" has no unit");
   command_expect("bench --profile h100-8:links.none.latency=7ns latency.hot", 1, "it has no number \"links.none.latency\"");
+  command_expect("bench --profile h100-8:links.nvlink.latency latency.hot", 1, "with a number of its own: PROFILE:NAME=NUMBER UNIT");
+  command_expect("bench --from /dev/null --sensitivity", 1, "--from measures nothing; expected it without --profile and --sensitivity");
 }

@@ -248,6 +248,7 @@ Test(calibrate, bad_input_is_named)
   command_expect("calibrate --output /dev/null/this.conf", 1, "\"/dev/null\" is no folder");
   command_expect("calibrate --output /proc/this.conf", 1, "\"/proc");
   command_expect("calibrate --output ''", 1, "\"\" cannot be written: No such file or directory");
+  command_expect("calibrate --json /nowhere/rows", 1, "--json: cannot write '/nowhere/rows'");
   command_expect("calibrate --output /tmp", 1, "\"/tmp\" cannot be written: Is a directory");
   make_up(&rows);
   find(&rows, "transfer.write", "stacked", 8)->median = 0;

@@ -2,6 +2,7 @@
  * picture; wrong arguments. */
 #include <criterion/criterion.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bench/parts.h"
 #include "tests/command.h"
@@ -42,6 +43,20 @@ Test(compare, wrong_arguments_are_named)
   expect("compare 'h100-8:host.memory=1 x' -- /bin/true", 2,
          (const char *const[]){"host.memory: \"1 x\" has a unit of another dimension", NULL});
   expect("compare h100-8 -- /bin/false", 1, (const char *const[]){"the program ended with status 1", NULL});
+}
+
+/* All machines are looked at first, and no empty file stays. */
+Test(compare, a_wrong_machine_runs_and_leaves_nothing)
+{
+  char folder[] = "/tmp/uma-compare-test-XXXXXX", rows[64], ran[64], arguments[256];
+  cr_assert(mkdtemp(folder));
+  snprintf(rows, sizeof rows, "%s/rows", folder);
+  snprintf(ran, sizeof ran, "%s/ran", folder);
+  snprintf(arguments, sizeof arguments, "compare --json %s h100-8 no-such-machine -- /usr/bin/touch %s", rows, ran);
+  expect(arguments, 2, (const char *const[]){"\"no-such-machine\" is neither a profile nor a file", NULL});
+  cr_expect_neq(access(rows, F_OK), 0, "rows were written");
+  cr_expect_neq(access(ran, F_OK), 0, "the program ran");
+  cr_expect_eq(rmdir(folder), 0);
 }
 
 /* Every row is one of the contract, and parts add up to the time. */
