@@ -465,7 +465,7 @@ static int message_result(const struct uma_request *request)
 /* Waits; false when the peer was lost before. */
 static bool await(struct uma_request *request)
 {
-  struct uma_waiter waiter = {.far = request->box->net};
+  struct uma_waiter waiter = {0};
   while (!step(request)) {
     if (uma_wait_step(&waiter)) continue;
     mailbox_sleep(request->box, request, -1);

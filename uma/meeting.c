@@ -107,7 +107,7 @@ static int sleep_for(struct fab_bell *bell, _Atomic uint64_t *word, uint64_t num
 
 static int wait_for(struct fab_bell *bell, _Atomic uint64_t *word, uint64_t number)
 {
-  struct uma_waiter waiter = {.far = uma_self.wire};
+  struct uma_waiter waiter = {0};
   int error = 0;
   while (!error && !has_come(word, number)) {
     if (uma_self.wire) uma_wire_help(uma_self.wire);

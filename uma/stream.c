@@ -142,15 +142,14 @@ static bool rest(void)
 
 static void *engine_main(void *argument)
 {
-  const struct uma_waiter fresh = {.far = uma_self.mailbox[FAB_ENGINE]};
-  struct uma_waiter waiter = fresh;
+  struct uma_waiter waiter = {0};
   own_channel = FAB_ENGINE;
   for (bool stop = false; !stop;) {
     struct job *job = next_job(&stop);
     bool served = uma_self.mailbox[FAB_ENGINE] && uma_mailbox_serve(uma_self.mailbox[FAB_ENGINE]);
     if (job) finish_job(job, run_timed_job(job));
-    if (job || served) waiter = fresh;
-    else if (!uma_wait_step(&waiter) && rest()) waiter = fresh;
+    if (job || served) waiter = (struct uma_waiter){0};
+    else if (!uma_wait_step(&waiter) && rest()) waiter = (struct uma_waiter){0};
   }
   return NULL;
 }

@@ -17,16 +17,14 @@
 
 #include "fabric/futex.h"
 
-#define UMA_EAGER_LOOKS 300      /* without a pause */
-#define UMA_PATIENT_LOOKS 1000   /* with one: some 50 us */
-#define UMA_YIELD_NS 400000      /* how long to yield before the first sleep */
-#define UMA_FAR_YIELD_NS 2000000 /* the same where each look asks a network */
-#define UMA_SLEEP_NS 20000000L   /* longest sleep between two looks: bounds the delay by a lost wake-up or a lost device */
+#define UMA_EAGER_LOOKS 300    /* without a pause */
+#define UMA_PATIENT_LOOKS 1000 /* with one: some 50 us */
+#define UMA_YIELD_NS 400000    /* how long to yield before the first sleep */
+#define UMA_SLEEP_NS 20000000L /* longest sleep between two looks: bounds the delay by a lost wake-up or a lost device */
 
 struct uma_waiter {
   unsigned steps;
   bool slept; /* it was told to sleep: from now on only that */
-  bool far;   /* each look asks a network: that takes as long as to give way, and who answers may need this processor */
   uint64_t yield_until_ns;
 };
 
@@ -35,13 +33,13 @@ extern bool uma_wait_yields_at_once; /* session.c: more devices than processors 
 /* Looks or yields once; false when it is time to sleep. */
 static inline bool uma_wait_step(struct uma_waiter *waiter)
 {
-  unsigned looks = uma_wait_yields_at_once || waiter->far ? 0 : UMA_EAGER_LOOKS + UMA_PATIENT_LOOKS;
+  unsigned looks = uma_wait_yields_at_once ? 0 : UMA_EAGER_LOOKS + UMA_PATIENT_LOOKS;
   if (waiter->steps < looks) {
     if (waiter->steps++ >= UMA_EAGER_LOOKS) fab_pause();
     return true;
   }
   if (waiter->slept) return false;
-  if (!waiter->yield_until_ns) waiter->yield_until_ns = fab_now_ns() + (waiter->far ? UMA_FAR_YIELD_NS : UMA_YIELD_NS);
+  if (!waiter->yield_until_ns) waiter->yield_until_ns = fab_now_ns() + UMA_YIELD_NS;
   sched_yield();
   /* the clock is read every 16th time only */
   if (!(++waiter->steps & 15)) waiter->slept = fab_now_ns() >= waiter->yield_until_ns;

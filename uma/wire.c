@@ -432,7 +432,7 @@ static void receive_only(struct uma_wire *wire)
 
 static int await_answer(struct uma_wire *wire, const struct ask *ask)
 {
-  struct uma_waiter waiter = {.far = true};
+  struct uma_waiter waiter = {0};
   while (!atomic_load_explicit(&ask->answered, memory_order_acquire)) {
     if (uma_is_lost(ask->device)) return -EHOSTDOWN;
     receive_only(wire);
