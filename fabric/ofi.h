@@ -22,7 +22,7 @@
 #define FAB_OFI_SHARE 32 /* send buffers that one peer may hold */
 /* Puts, gets and loans are moved in pieces of this size: more than the buffers of a TCP connection hold makes both ends stop and go (over
  * loopback 1 MiB at once takes four times as long, and its median jumps). */
-#define FAB_OFI_PIECE ((size_t)256 << 10)
+#define FAB_OFI_PIECE ((size_t)512 << 10)
 
 enum fab_ofi_kind {
   FAB_OFI_MESSAGE = 1, /* a header, and the payload's first bytes */
