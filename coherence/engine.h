@@ -298,11 +298,13 @@ static inline unsigned char *coh_frame_data(const struct coh_engine *engine, con
   return engine->all_data + ((size_t)(frame - engine->all_frames) << engine->line_shift);
 }
 
-/* Waiting: a spin, then giving way to others; says so once when it takes long. */
+/* Waiting: a spin, then giving way to others, then sleeping: Linux 6.18 lets threads that only yield starve the rest of a crowded processor for
+ * seconds, among them those that are waited for. Says so once when it takes long. */
 struct coh_patience {
   unsigned turns;
   bool far; /* for another host: a turn is long, and who answers here may need this processor */
-  uint64_t since_ns;
+  bool sleeps, complained;
+  uint64_t since_ns; /* 0: not yet long enough to ask the time */
 };
 void coh_wait_turn(struct coh_patience *patience);
 

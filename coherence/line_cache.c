@@ -14,27 +14,39 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "coherence/engine.h"
 #include "coherence/tally.h"
 
-enum { SPINS = 100, FAR_SPINS = 8, LOOK_EVERY = 256 };
+enum { SPINS = 100, FAR_SPINS = 8, CLOCK_EVERY = 64, LOOK_EVERY = 256 };
+#define YIELD_NS 2000000u /* then a turn is a sleep: who waited for longer may be waiting for this processor */
+#define SLEEP_NS 50000
 #define LONG_WAIT_NS 10000000000u
+
+static void complain(struct coh_patience *patience, uint64_t waited_ns)
+{
+  if (patience->complained || waited_ns < LONG_WAIT_NS) return;
+  patience->complained = true;
+  fprintf(stderr, "libuma: an access has waited for more than 10 s; a protocol that deadlocks is found by `uma check`\n");
+}
 
 void coh_wait_turn(struct coh_patience *patience)
 {
   unsigned turns = ++patience->turns;
-  if (patience->far ? turns % FAR_SPINS : turns < SPINS) {
+  if (patience->sleeps) {
+    nanosleep(&(struct timespec){.tv_nsec = SLEEP_NS}, NULL);
+  } else if (patience->far ? turns % FAR_SPINS : turns < SPINS) {
     fab_pause();
     return;
+  } else {
+    sched_yield();
   }
-  sched_yield();
-  if (turns % LOOK_EVERY) return;
+  if (turns % CLOCK_EVERY) return;
   uint64_t now = fab_now_ns();
   if (!patience->since_ns) patience->since_ns = now;
-  if (patience->since_ns == UINT64_MAX || now - patience->since_ns < LONG_WAIT_NS) return;
-  patience->since_ns = UINT64_MAX;
-  fprintf(stderr, "libuma: an access has waited for more than 10 s; a protocol that deadlocks is found by `uma check`\n");
+  patience->sleeps = now - patience->since_ns > YIELD_NS;
+  complain(patience, now - patience->since_ns);
 }
 
 /* ---- Locks ------------------------------------------------------------------------------------------------------- */
