@@ -11,14 +11,16 @@
  * chunk is through before the next one starts, so the queues of all hosts see the same order as those of one. What a lost host had is passed as if
  * nobody else were there. */
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "uma/clock.h"
 #include "uma/stream.h"
+#include "uma/wait.h"
 
 #define CONTROL_BYTES 24 /* of a message without data, as uma_counters has it */
+#define SLEEP_NS 50000   /* of who waits long for a queue: its holder wants a processor */
 
 /* A path; what a control message on it takes, which is too short to queue; and what a line or page takes alone. */
 struct way {
@@ -58,12 +60,12 @@ void uma_clock_ways_close(void)
 static void lock_queue(struct uma_queue *queue)
 {
   uint32_t mine = (uint32_t)uma_self.device + 1;
+  struct uma_waiter waiter = {0};
   for (unsigned turns = 1;; turns++) {
     uint32_t holder = 0;
     if (atomic_compare_exchange_weak_explicit(&queue->lock, &holder, mine, memory_order_acquire, memory_order_relaxed)) return;
-    fab_pause();
+    if (!uma_wait_step(&waiter)) nanosleep(&(struct timespec){.tv_nsec = SLEEP_NS}, NULL);
     if (turns % 64) continue;
-    sched_yield();
     if (!holder || holder == mine || !uma_is_lost((int)holder - 1) || !atomic_compare_exchange_strong(&queue->lock, &holder, mine))
       continue;
     queue->count = 0;
