@@ -4,6 +4,7 @@
  * series; otherwise only this process does. So series need no lock. The first error is claimed by one exchange of `failed`. */
 #include "bench/harness.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <sched.h>
 #include <stdarg.h>
@@ -158,6 +159,17 @@ void bench_progress_end(void)
 
 /* ---- sessions */
 
+/* Refused by some containers: the run is noisier then, and no less right. */
+static void pin_all_threads(const cpu_set_t *set)
+{
+  DIR *threads = opendir("/proc/self/task");
+  if (!threads) return;
+  for (struct dirent *thread; (thread = readdir(threads));)
+    if (atoi(thread->d_name) > 0) sched_setaffinity(atoi(thread->d_name), sizeof *set, set);
+  closedir(threads);
+}
+
+/* A device with all its threads, those of the library among them: else the scheduler moves two devices onto one processor, for seconds at a time. */
 void bench_pin(int device)
 {
   static cpu_set_t allowed; /* of the whole program: what this process could use before it was pinned */
@@ -168,7 +180,7 @@ void bench_pin(int device)
     cpu_set_t one;
     CPU_ZERO(&one);
     CPU_SET(cpu, &one);
-    sched_setaffinity(0, sizeof one, &one); /* refused by some containers: the run is noisier then, and no less right */
+    pin_all_threads(&one);
     return;
   }
 }

@@ -18,14 +18,15 @@
 #include "fabric/futex.h"
 
 #define UMA_EAGER_LOOKS 300    /* without a pause */
-#define UMA_PATIENT_LOOKS 1000 /* with one: some 50 us */
+#define UMA_PATIENT_LOOKS 1000 /* with one: some 50 us, or UMA_LOOK_NS where a look takes longer */
+#define UMA_LOOK_NS 100000     /* as where the network is looked at: the thread that serves it may need this processor */
 #define UMA_YIELD_NS 400000    /* how long to yield before the first sleep */
 #define UMA_SLEEP_NS 20000000L /* longest sleep between two looks: bounds the delay by a lost wake-up or a lost device */
 
 struct uma_waiter {
   unsigned steps;
   bool slept; /* it was told to sleep: from now on only that */
-  uint64_t yield_until_ns;
+  uint64_t look_until_ns, yield_until_ns;
 };
 
 extern bool uma_wait_yields_at_once; /* session.c: more devices than processors */
@@ -36,6 +37,10 @@ static inline bool uma_wait_step(struct uma_waiter *waiter)
   unsigned looks = uma_wait_yields_at_once ? 0 : UMA_EAGER_LOOKS + UMA_PATIENT_LOOKS;
   if (waiter->steps < looks) {
     if (waiter->steps++ >= UMA_EAGER_LOOKS) fab_pause();
+    if (waiter->steps % 64) return true;
+    uint64_t now_ns = fab_now_ns();
+    if (!waiter->look_until_ns) waiter->look_until_ns = now_ns + UMA_LOOK_NS;
+    if (now_ns >= waiter->look_until_ns) waiter->steps = looks;
     return true;
   }
   if (waiter->slept) return false;
