@@ -9,10 +9,12 @@
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "fabric/futex.h"
+#include "fabric/uring.h"
 
 #define TAG 7
 #define ACKNOWLEDGE 8
@@ -55,7 +57,10 @@ static int connect_pair(int ends[2])
     close(ends[0]);
     return bench_fail("no TCP connection over loopback: %s", strerror(error));
   }
-  for (int i = 0; i < 2; i++) setsockopt(ends[i], IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+  for (int i = 0; i < 2; i++) {
+    setsockopt(ends[i], IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+    setsockopt(ends[i], IPPROTO_TCP, TCP_CONGESTION, FAB_LOOPBACK_CONGESTION, strlen(FAB_LOOPBACK_CONGESTION)); /* as the library's own */
+  }
   return 0;
 }
 

@@ -166,6 +166,7 @@ void fab_uring_set_options(const struct fab_uring_endpoint *e, int fd)
   set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   set_option(fd, SOL_SOCKET, SO_SNDBUF, SOCKET_BYTES);
   if (fab_uring_address_of(e, e->config.device)) set_silence(fd, e->config.silence_ns);
+  else setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, FAB_LOOPBACK_CONGESTION, strlen(FAB_LOOPBACK_CONGESTION));
 }
 
 /* Owns fd from here on, also when it fails. */
