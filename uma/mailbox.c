@@ -33,6 +33,7 @@
 #include "uma/coherent.h"
 #include "uma/remote.h"
 #include "uma/session.h"
+#include "uma/spare.h"
 #include "uma/wait.h"
 #include "uma/wire.h"
 
@@ -82,6 +83,7 @@ struct uma_mailbox {
   struct fab_endpoint *shm, *net; /* in the group, and between groups; NULL where there is none */
   struct uma_request *posted, **posted_end;
   struct arrival *arrivals, **arrivals_end;
+  struct uma_spares spares;               /* arrivals that were */
   struct uma_request *unused, *abandoned; /* abandoned: sends that only the end of their endpoint ends */
   struct parcel *parcels;
   uint32_t next_number;
@@ -165,7 +167,7 @@ static void drop_arrival(struct uma_mailbox *box, struct arrival *arrival)
     if (box->arrivals_end == &arrival->next) box->arrivals_end = at;
     break;
   }
-  free(arrival);
+  uma_spare_give(&box->spares, arrival);
 }
 
 static void complete_receive(struct uma_request *request, int device, const struct fab_header *header, size_t bytes, int error)
@@ -236,7 +238,7 @@ static void *arrive(void *context, int device, int channel, const struct fab_hea
     *room = request->room < header->bytes ? request->room : header->bytes;
     return request->buffer;
   } else if (header->kind == UMA_KIND_MESSAGE || header->kind == UMA_KIND_PULL || header->kind == UMA_KIND_COLLECTIVE) {
-    struct arrival *arrival = header->bytes < SIZE_MAX / 2 ? malloc(sizeof *arrival + header->bytes) : NULL;
+    struct arrival *arrival = header->bytes < SIZE_MAX / 2 ? uma_spare_take(&box->spares, sizeof *arrival + header->bytes) : NULL;
     *cookie = arrival;
     if (!arrival) return NULL; /* dropped: its receiver waits for ever, as for a message that was never sent */
     *arrival = (struct arrival){.type = COOKIE_ARRIVAL, .device = device, .header = *header};
@@ -779,6 +781,7 @@ void uma_mailbox_close(enum fab_channel channel)
   if (box->shm) box->shm->ops->close(box->shm);
   if (box->net) box->net->ops->close(box->net);
   while (box->arrivals) drop_arrival(box, box->arrivals);
+  uma_spares_close(&box->spares);
   for (struct uma_request *next, *request = box->abandoned; request; request = next) {
     next = request->next;
     request_give_back(request);
