@@ -16,8 +16,8 @@
 
 enum { LEAST_PASSES = 2, MOST_PASSES = 14, SECONDS_A_PASS = 6, APART_PERCENT = 20 };
 
-static const char *const curve_cases[] = {"transfer.read",     "transfer.write",  "transfer.get.hot", "transfer.put.hot",
-                                          "transfer.pingpong", "transfer.stream", "latency.hot",      "sync.fetch_add"};
+static const char *const curve_cases[] = {"transfer.read",   "transfer.write", "transfer.get.hot", "transfer.put.hot", "transfer.pingpong",
+                                          "transfer.stream", "latency.hot",    "latency.chase",    "sync.fetch_add"};
 static const char *const check_cases[] = {"transfer.copy"}; /* besides: what no curve was made of */
 const size_t bench_check_sizes[] = {16, 3 * KiB, 8 * KiB, 20 * KiB, 48 * KiB, 128 * KiB, 512 * KiB, 1536 * KiB, 3 * MiB, 8 * MiB};
 const int bench_check_size_count = COUNT(bench_check_sizes);
@@ -154,6 +154,7 @@ static const struct checked {
   const char *bench, *path, *mode, *metric;
 } checked[] = {
     {"transfer.read", "rma", "supernode", "latency"},         {"transfer.write", "rma", "supernode", "latency"},
+    {"transfer.read", "direct", "supernode", "latency"},      {"transfer.write", "direct", "supernode", "latency"},
     {"transfer.copy", "copy", "supernode", "latency"},        {"transfer.get.hot", "rma", "supernode", "latency"},
     {"transfer.put.hot", "rma", "supernode", "latency"},      {"transfer.pingpong", "message", "supernode", "latency"},
     {"transfer.stream", "message", "supernode", "bandwidth"}, {"transfer.read", "message", "stacked", "latency"},

@@ -11,6 +11,10 @@
 
 #include "bench/rows.h"
 
+/* ---- latency.c: of the chains of latency.chase, rising; how many. `few`: every other one. */
+#define BENCH_CHASE_SIZES 16
+int bench_chase_sizes(bool quick, bool few, size_t *sizes);
+
 extern const size_t bench_check_sizes[];
 extern const int bench_check_size_count;
 

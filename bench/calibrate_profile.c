@@ -24,9 +24,13 @@ const struct bench_curve_source bench_curve_sources[] = {
     [FAB_MESSAGE] = {"transfer.pingpong", "message", "supernode", "transfer.stream"},
     [FAB_CACHED_GET] = {"transfer.get.hot", "rma", "supernode", NULL},
     [FAB_CACHED_PUT] = {"transfer.put.hot", "rma", "supernode", NULL},
+    [FAB_READ] = {"transfer.read", "direct", "supernode", NULL},
+    [FAB_WRITE] = {"transfer.write", "direct", "supernode", NULL},
     [FAB_FAR_GET] = {"transfer.read", "message", "stacked", NULL},
     [FAB_FAR_PUT] = {"transfer.write", "message", "stacked", NULL},
     [FAB_FAR_MESSAGE] = {"transfer.pingpong", "message", "stacked", "transfer.stream"},
+    [FAB_CHASE] = {"latency.chase", "direct", "supernode", NULL},
+    [FAB_OWN_CHASE] = {"latency.chase.local", "direct", "supernode", NULL},
 };
 
 /* Those of the benchmarks; all powers of two up to 4 KiB, where prefetchers bring lines in pairs and streams, and time does not rise smoothly; and
@@ -301,10 +305,12 @@ static void write_networks(struct writer *writer)
 static void write_row(struct writer *writer, const char *key, int operation, const char *(*cell)(struct writer *, int, size_t, char *))
 {
   char texts[64 * FAB_CURVE_POINTS], text[TEXT];
-  size_t used = 0;
-  for (int i = 0; i < bench_curve_size_count; i++)
-    used +=
-        (size_t)snprintf(texts + used, sizeof texts - used, "%s\"%s\"", i ? ", " : "", cell(writer, operation, bench_curve_sizes[i], text));
+  size_t chase_sizes[BENCH_CHASE_SIZES], used = 0;
+  bool chase = operation == FAB_CHASE || operation == FAB_OWN_CHASE;
+  int count = chase ? bench_chase_sizes(true, false, chase_sizes) : bench_curve_size_count;
+  const size_t *sizes = chase ? chase_sizes : bench_curve_sizes;
+  for (int i = 0; i < count; i++)
+    used += (size_t)snprintf(texts + used, sizeof texts - used, "%s\"%s\"", i ? ", " : "", cell(writer, operation, sizes[i], text));
   line(writer, "%s = ( %s );", key, texts);
 }
 

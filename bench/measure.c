@@ -173,9 +173,11 @@ void bench_compare(const struct bench_variant *variants, int count)
   }
   rounds = (long)(bench_run.limit_ns / (total_ns + 1));
   rounds = bench_share(rounds < LEAST_ROUNDS ? LEAST_ROUNDS : rounds > bench_run.rounds ? bench_run.rounds : rounds);
-  for (long round = 0; round < rounds; round++)
+  /* Where memory is large enough to limit the rounds, it takes as many again until the first ones are not slower than the last. */
+  long warming = rounds < bench_run.rounds ? rounds : 0;
+  for (long round = -warming; round < rounds; round++)
     for (int i = 0; i < count; i++) {
       double ns = stretch(&variants[i], counts[i]);
-      if (!uma_device()) record(&variants[i], ns / (double)counts[i]);
+      if (!uma_device() && round >= 0) record(&variants[i], ns / (double)counts[i]);
     }
 }

@@ -5,8 +5,7 @@
  * its lines are the home's, and the walk visits slots of the operation's size in a scattered order. Reads are chained: where the next
  * one begins depends on the bytes of the last, so that a small one shows latency and not how many the processor overlaps. Every slot
  * carries the number of the walk, and is checked. The same in stacked mode, where the operations are carried out by messages.
- * The modelled clock sees no plain loads and stores: in its passes what is direct goes by uma_ld and uma_st, or, where many words are under way
- * at once, by the one uma_get or uma_put that moves the same bytes.
+ * The modelled clock sees no plain loads and stores: in its passes what is direct is charged to it.
  * transfer.get.hot and put.hot use one address again and again: the cost of the call itself. */
 #include "bench/harness.h"
 
@@ -121,10 +120,11 @@ ALWAYS uint64_t by_memcpy(unsigned char *local, unsigned char *remote, size_t by
   return word_at(local);
 }
 
-/* by_load by calls that are charged. */
+/* by_load on the modelled clock. */
 ALWAYS uint64_t by_charged(unsigned char *local, unsigned char *remote, size_t bytes)
 {
-  return bytes < LINE ? uma_ld((uint64_t *)remote) : by_get(local, remote, bytes);
+  bench_check(uma_charge_reads(remote, bytes), "uma_charge_reads");
+  return word_at(remote);
 }
 
 static void read_direct(void *context, long count)
@@ -202,12 +202,11 @@ static void rewrite_all(void *context)
   write_all(context);
 }
 
-/* store_to by calls that are charged. */
+/* store_to, and on the modelled clock. */
 ALWAYS uint64_t charged_to(unsigned char *local, unsigned char *remote, size_t bytes)
 {
-  if (bytes >= LINE) return put_to(local, remote, bytes);
-  uma_st((uint64_t *)remote, word_at(local));
-  return 0;
+  bench_check(uma_charge_writes(remote, bytes), "uma_charge_writes");
+  return store_to(local, remote, bytes);
 }
 
 static void write_direct(void *context, long count)

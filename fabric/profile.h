@@ -127,8 +127,24 @@ struct fab_efficiency { /* factors of the product; all optional */
   struct fab_quantity generality, chip, node, cluster, stability;
 };
 
-/* Of what a curve is. Near: over the scale-up network; far: by message between coherence domains. Cached: of what lies in the device's cache. */
-enum fab_operation { FAB_GET, FAB_PUT, FAB_MESSAGE, FAB_CACHED_GET, FAB_CACHED_PUT, FAB_FAR_GET, FAB_FAR_PUT, FAB_FAR_MESSAGE, FAB_CURVES };
+/* Of what a curve is. Near: over the scale-up network; far: by message between coherence domains. Cached: of what lies in the device's cache. Read and
+ * write: by plain loads and stores of another device's memory. Chase: one load of many that wait for each other, by the size of the memory through
+ * which they go, which is another device's or the own. */
+enum fab_operation {
+  FAB_GET,
+  FAB_PUT,
+  FAB_MESSAGE,
+  FAB_CACHED_GET,
+  FAB_CACHED_PUT,
+  FAB_READ,
+  FAB_WRITE,
+  FAB_FAR_GET,
+  FAB_FAR_PUT,
+  FAB_FAR_MESSAGE,
+  FAB_CHASE,
+  FAB_OWN_CHASE,
+  FAB_CURVES
+};
 
 struct fab_curve {
   int count; /* 0: absent */

@@ -30,8 +30,12 @@
 #define RING_BUDGET (16ull << 30) /* bytes of address space for all rings of a domain */
 #define RING_MIN 4096u
 #define RING_MAX (256u << 10)
-#define FRAGMENT_MAX 8192u /* small enough that the two copies of a message overlap, large enough to hide a slot's cost */
-#define RECEIVE_BATCH 64   /* slots taken from one ring before the next ring has its turn */
+/* Small enough that the two copies of a message overlap, large enough to hide a slot's cost: streams of 8 and 16 KiB are three times as fast by
+ * fragments of 2 KiB as by those of 8 KiB, but longer messages arrive a third later. */
+#define FRAGMENT 2048u
+#define FRAGMENT_OF_LONG 4096u
+#define LONG_MESSAGE (16u << 10)
+#define RECEIVE_BATCH 64 /* slots taken from one ring before the next ring has its turn */
 #define MAX_COUNT 1024
 #define ROUND_UP(value, unit) (((value) + (unit)-1) / (unit) * (unit))
 
@@ -288,9 +292,10 @@ static void publish(struct endpoint *e, struct producer *out)
   out->lap++;
 }
 
-static size_t fragment_size(const struct endpoint *e, const struct producer *out, size_t rest)
+static size_t fragment_size(const struct endpoint *e, const struct producer *out, size_t bytes, size_t rest)
 {
-  size_t most = e->bulk / 4 < FRAGMENT_MAX ? e->bulk / 4 : FRAGMENT_MAX, straight = e->bulk - out->bulk_at;
+  size_t wanted = bytes > LONG_MESSAGE ? FRAGMENT_OF_LONG : FRAGMENT;
+  size_t most = e->bulk / 4 < wanted ? e->bulk / 4 : wanted, straight = e->bulk - out->bulk_at;
   if (most > straight) most = straight;
   return rest < most ? rest : most;
 }
@@ -322,7 +327,7 @@ static bool push_small(struct endpoint *e, struct producer *out, struct fab_send
 static bool push_large(struct endpoint *e, struct producer *out, struct fab_send *send)
 {
   while (send->sent < send->header.bytes) {
-    size_t bytes = fragment_size(e, out, send->header.bytes - send->sent);
+    size_t bytes = fragment_size(e, out, send->header.bytes, send->header.bytes - send->sent);
     if (!has_room(e, out, ROUND_UP(bytes, (size_t)FAB_CACHE_LINE))) return false;
     if (!send->sent) out->slots[out->index].header = send->header;
     fill_fragment(e, out, send, bytes);

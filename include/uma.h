@@ -442,7 +442,7 @@ int uma_alltoall_async(void *dst, const void *src, size_t bytes, struct uma_stre
 /* With a profile, device d of the session is device d of the machine that the profile describes, and all that goes through this library
  * is charged to virtual clocks as it would have been there: accessors, misses of the caches and page faults message by message, copies and
  * messages with each step of their way, waiting for each other, collectives by what they really do. Plain loads, stores and
- * instructions are not seen: uma_compute charges what they stand for. Application threads of a device share one clock; a stream has the copy engine's,
+ * instructions are not seen: uma_compute and uma_charge_* charge what they stand for. Application threads of a device share one clock; a stream has the copy engine's,
  * and who waits for it goes on no earlier. Programs that do the same in the same order get the same times; where devices race (for a lock, a
  * link, a line) times depend on who was first. Modelled times are never to be added to measured ones. */
 
@@ -452,6 +452,14 @@ enum uma_dtype { UMA_FP64 = 1, UMA_FP32, UMA_TF32, UMA_BF16, UMA_FP16, UMA_FP8, 
  * (Williams, Waterman, Patterson: Roofline, 2009). Nothing without a profile. -EINVAL negative numbers or no such type; -ENOTSUP the modelled device
  * has no such type. */
 int uma_compute(double flops, double bytes, enum uma_dtype dtype);
+
+/* Charge plain loads and stores that the program really does, of memory in this device's domain that lies in one window. reads, writes: all bytes
+ * once, many under way at a time. chase: so many loads, each of which waits for the one before, all over the bytes. Profiles of machines whose caches
+ * were measured (uma calibrate) know what those save; to others every chased load goes to the memory. Nothing without a profile. -EINVAL not in one
+ * window; -EHOSTUNREACH of another domain. */
+int uma_charge_reads(const void *pointer, size_t bytes);
+int uma_charge_writes(const void *pointer, size_t bytes);
+int uma_charge_chase(const void *pointer, size_t bytes, uint64_t loads);
 
 /* A device's virtual time since the session began, and where it went; the six parts add up to it. */
 struct uma_modelled {

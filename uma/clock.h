@@ -85,7 +85,7 @@ void uma_clock_complain(const char *what, uint64_t from, uint64_t to);
 /* ---- clock_queue.c: flights and queues */
 /* Bytes from the memory of one device to another's, by the best way, queueing; *moment is when they are there. `message`: with what software adds
  * within a scale-up network; `control`: a few bytes that come from no memory and do not queue. `get` and `put`: a copy that its target or its source
- * carries out, `cached` when the far side of it lies in that device's cache. Where the profile has a curve of such an operation, it takes that, and
+ * carries out, `cached` when the far side of it lies in that device's cache; `read` and `write`: the same by plain loads and stores. Where the profile has a curve of such an operation, it takes that, and
  * what it waits for the resources of its way. */
 enum uma_flight_kind {
   UMA_FLIGHT_COPY,
@@ -95,10 +95,14 @@ enum uma_flight_kind {
   UMA_FLIGHT_PUT,
   UMA_FLIGHT_CACHED_GET,
   UMA_FLIGHT_CACHED_PUT,
+  UMA_FLIGHT_READ,
+  UMA_FLIGHT_WRITE,
 };
 void uma_clock_fly(int from, int to, size_t bytes, enum uma_flight_kind how, struct coh_moment *moment);
 /* The same on behalf of a thread, perhaps another one, that did not wait in a loop when this began. */
 void uma_clock_fly_always(int from, int to, size_t bytes, enum uma_flight_kind how, struct coh_moment *moment);
+/* Whether the profile has a curve of such an operation between them. */
+bool uma_clock_knows(int from, int to, enum uma_flight_kind how);
 /* Adds the parts of a flight that took `elapsed`. */
 void uma_clock_explain(int from, int to, size_t bytes, enum uma_flight_kind how, uint64_t elapsed, struct coh_moment *moment);
 uint64_t uma_clock_departure(int from, int to, size_t bytes); /* ticks for which a message keeps its sender */
@@ -108,6 +112,8 @@ uint64_t uma_clock_alone(const struct fab_path *path, size_t bytes,
                          uint64_t departs); /* when a message over it arrives if nobody else is there */
 /* The load, store or atomic of a word, or message and answer where the profile has no load and store between the two. */
 void uma_clock_access(int home, enum fab_access access, size_t bytes);
+/* So many loads, each of which waits for the one before, somewhere in so much memory there. */
+void uma_clock_chase(int home, size_t bytes, uint64_t loads);
 /* At a flag there that many look at together when it changes: nobody waits for another. */
 void uma_clock_look(int home);
 struct uma_queue *uma_clock_queue(uint64_t resource);

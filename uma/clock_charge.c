@@ -1,7 +1,7 @@
 /* What the operations of a session charge to the modelled clocks (clock.h), and the public questions about these.
  *
  * Private memory is taken to be in the memory of the device that uses it. What a device computes with plain instructions is not seen, nor are
- * its plain loads and stores (of cached pages, all but the faults): uma_compute says what they would be. */
+ * its plain loads and stores (of cached pages, all but the faults): uma_compute and uma_charge_* say what they would be. */
 #include <errno.h>
 
 #include "uma/clock.h"
@@ -262,5 +262,73 @@ int uma_compute(double flops, double bytes, enum uma_dtype dtype)
   atomic_fetch_add_explicit(&clock->work, ticks, memory_order_relaxed);
   atomic_fetch_add_explicit(&clock->operations, operating, memory_order_relaxed);
   uma_clock_spend(moving < ticks ? UMA_COMPUTING : UMA_MEMORY, ticks);
+  return 0;
+}
+
+/* The device whose window has all of it, and whose memory this one can load; or -errno with the sentence. */
+static int home_of(const char *function, const void *pointer, size_t bytes)
+{
+  if (!uma_self.joined) return uma_fail(-EINVAL, "%s was called outside of a session", function);
+  int home = uma_home(pointer);
+  size_t most = uma_self.shape.memory;
+  if (home < 0 || bytes > most || (size_t)((const unsigned char *)pointer - uma_window_of(home)) > most - bytes)
+    return uma_fail(-EINVAL, "%s: %zu bytes at %p do not lie in the window of one device", function, bytes, pointer);
+  if (!uma_is_near(home))
+    return uma_fail(-EHOSTUNREACH, "%s: %p belongs to device %d, whose memory plain loads and stores do not reach", function, pointer,
+                    home);
+  return home;
+}
+
+/* The own memory gives its first word after a load, and all of it at its bandwidth. */
+static void charge_own(enum fab_access access, size_t bytes)
+{
+  uint64_t ticks = 0;
+  fab_compute_ticks(&uma_self.clock->topology, (uint64_t)uma_self.device, 0, (double)bytes, FAB_FP64, &ticks);
+  uma_clock_access(uma_self.device, access, sizeof(uint64_t));
+  uma_clock_spend(UMA_MEMORY, ticks);
+}
+
+/* Without a curve of their own, a word is what an accessor takes, and more is what a copy does. */
+static void charge_other(int home, const void *pointer, size_t bytes, enum fab_access access)
+{
+  static const enum uma_flight_kind kinds[][3] = {[FAB_ACCESS_LOAD] = {UMA_FLIGHT_CACHED_GET, UMA_FLIGHT_READ, UMA_FLIGHT_GET},
+                                                  [FAB_ACCESS_STORE] = {UMA_FLIGHT_CACHED_PUT, UMA_FLIGHT_WRITE, UMA_FLIGHT_PUT}};
+  int me = uma_self.device, from = access == FAB_ACCESS_LOAD ? home : me, to = access == FAB_ACCESS_LOAD ? me : home;
+  bool near = uma_clock_path(from, to)->way == FAB_WAY_LOAD_STORE, known = uma_clock_knows(from, to, kinds[access][1]);
+  if (bytes <= sizeof(uint64_t) && !known) {
+    uma_clock_access(home, access, bytes);
+    return;
+  }
+  struct coh_moment moment = uma_clock_moment();
+  int kind = near && uma_clock_cached(pointer, bytes) ? 0 : known ? 1 : 2;
+  uma_clock_fly(from, to, bytes, kinds[access][kind], &moment);
+  uma_clock_reach(&moment);
+}
+
+static int charge_range(const char *function, const void *pointer, size_t bytes, enum fab_access access)
+{
+  int home = home_of(function, pointer, bytes);
+  if (home < 0) return home;
+  if (!uma_self.clock || !bytes) return 0;
+  if (home == uma_self.device) charge_own(access, bytes);
+  else charge_other(home, pointer, bytes, access);
+  return 0;
+}
+
+int uma_charge_reads(const void *pointer, size_t bytes)
+{
+  return charge_range("uma_charge_reads", pointer, bytes, FAB_ACCESS_LOAD);
+}
+
+int uma_charge_writes(const void *pointer, size_t bytes)
+{
+  return charge_range("uma_charge_writes", pointer, bytes, FAB_ACCESS_STORE);
+}
+
+int uma_charge_chase(const void *pointer, size_t bytes, uint64_t loads)
+{
+  int home = home_of("uma_charge_chase", pointer, bytes);
+  if (home < 0) return home;
+  if (uma_self.clock) uma_clock_chase(home, bytes, loads);
   return 0;
 }

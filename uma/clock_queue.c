@@ -268,6 +268,12 @@ static uint64_t software_ticks(const struct fab_path *path, int from, int to, en
   return how == UMA_FLIGHT_MESSAGE && path->way == FAB_WAY_LOAD_STORE && from != to ? uma_self.clock->topology.message_latency : 0;
 }
 
+static const struct fab_topology_curve *curve_named(enum fab_operation operation)
+{
+  const struct fab_topology_curve *curve = &uma_self.clock->topology.curve[operation];
+  return curve->count ? curve : NULL;
+}
+
 /* What the profile says that such an operation between two devices takes as a whole; NULL: nothing. */
 static const struct fab_topology_curve *curve_of(const struct fab_path *path, enum uma_flight_kind how)
 {
@@ -280,15 +286,21 @@ static const struct fab_topology_curve *curve_of(const struct fab_path *path, en
       [UMA_FLIGHT_PUT] = {FAB_PUT, FAB_FAR_PUT},
       [UMA_FLIGHT_CACHED_GET] = {FAB_CACHED_GET, NONE},
       [UMA_FLIGHT_CACHED_PUT] = {FAB_CACHED_PUT, NONE},
+      [UMA_FLIGHT_READ] = {FAB_READ, FAB_FAR_GET},
+      [UMA_FLIGHT_WRITE] = {FAB_WRITE, FAB_FAR_PUT},
   };
   int operation = operations[how][path->way != FAB_WAY_LOAD_STORE];
-  const struct fab_topology_curve *curve = operation == NONE ? NULL : &uma_self.clock->topology.curve[operation];
-  return curve && curve->count ? curve : NULL;
+  return operation == NONE ? NULL : curve_named((enum fab_operation)operation);
 }
 
 static const struct fab_topology_curve *curve_between(int from, int to, enum uma_flight_kind how)
 {
   return from == to ? NULL : curve_of(uma_clock_path(from, to), how);
+}
+
+bool uma_clock_knows(int from, int to, enum uma_flight_kind how)
+{
+  return curve_between(from, to, how) != NULL;
 }
 
 uint64_t uma_clock_departure(int from, int to, size_t bytes)
@@ -424,12 +436,17 @@ static int word_ticks(int home, enum fab_access access, size_t bytes, uint64_t *
   return result;
 }
 
+static uint64_t times(uint64_t ticks, uint64_t count)
+{
+  return count && ticks > FAB_TICKS_MOST / count ? FAB_TICKS_MOST : ticks * count;
+}
+
 static void access_by_load_store(int home, enum fab_access access, uint64_t ticks, struct coh_moment *moment)
 {
   const struct fab_device_kind *kind = fab_topology_kind(&uma_self.clock->topology, (uint64_t)home);
   uint64_t there = access == FAB_ACCESS_LOAD ? kind->load : access == FAB_ACCESS_STORE ? kind->store : kind->atomic;
   moment->ticks = fab_later(moment->ticks, ticks);
-  moment->parts[UMA_MEMORY] = uma_self.device == home ? ticks : there;
+  moment->parts[UMA_MEMORY] = uma_self.device == home || there > ticks ? ticks : there;
   moment->parts[UMA_SCALE_UP] = ticks - moment->parts[UMA_MEMORY];
 }
 
@@ -456,6 +473,21 @@ void uma_clock_access(int home, enum fab_access access, size_t bytes)
   if (!word_ticks(home, access, bytes, &ticks)) access_by_load_store(home, access, ticks, &moment);
   else access_by_message(home, access, bytes, &moment);
   uma_clock_reach(&moment);
+}
+
+/* A profile without a curve knows no caches: every load goes to the memory. */
+void uma_clock_chase(int home, size_t bytes, uint64_t loads)
+{
+  const struct fab_topology_curve *curve = curve_named(home == uma_self.device ? FAB_OWN_CHASE : FAB_CHASE);
+  struct coh_moment one = uma_clock_moment(), all = one;
+  uint64_t ticks;
+  if (uma_clock_paused || !loads) return;
+  if (word_ticks(home, FAB_ACCESS_LOAD, sizeof(uint64_t), &ticks)) access_by_message(home, FAB_ACCESS_LOAD, sizeof(uint64_t), &one);
+  else access_by_load_store(home, FAB_ACCESS_LOAD, curve ? fab_curve_time(curve, bytes) : ticks, &one);
+  uint64_t elapsed = one.ticks - all.ticks;
+  all.ticks = fab_later(all.ticks, times(elapsed, loads));
+  for (int i = 0; i < UMA_PARTS_OF_TIME; i++) all.parts[i] = times(one.parts[i], loads);
+  uma_clock_reach(&all);
 }
 
 void uma_clock_look(int home)
