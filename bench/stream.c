@@ -1,6 +1,5 @@
 /* Streaming through memory: a window of another device against a plain shared mapping, both touched by that device. The claim is a ratio
- * of one. The modelled clock sees no plain loads and stores: in its passes a sweep is charged as the one uma_get or uma_put that moves the same
- * bytes, as nothing waits for a single load of it. Also whole sessions: how long devices take to start, meet at a barrier and end. */
+ * of one. The modelled clock sees no plain loads and stores: in its passes a sweep is charged to it. Also whole sessions: how long devices take to start, meet at a barrier and end. */
 #include "bench/harness.h"
 
 #include "bench/sweeps.h"
@@ -8,29 +7,24 @@
 
 #define STREAM_MOST (64 * MiB)
 
-/* The window, and private memory of this device. */
-struct charged_sweep {
-  void *window, *private;
-  size_t bytes;
-};
-
+/* sweep_read and sweep_write on the modelled clock. */
 static void sweep_read_charged(void *context, long count)
 {
-  const struct charged_sweep *sweep = context;
+  const struct sweep *sweep = context;
   if (uma_device()) return;
-  for (long n = 0; n < count; n++) bench_check(uma_get(sweep->private, sweep->window, sweep->bytes), "uma_get");
+  for (long n = 0; n < count; n++) bench_check(uma_charge_reads(sweep->words, sweep->bytes), "uma_charge_reads");
 }
 
 static void sweep_write_charged(void *context, long count)
 {
-  const struct charged_sweep *sweep = context;
+  const struct sweep *sweep = context;
   if (uma_device()) return;
-  for (long n = 0; n < count; n++) bench_check(uma_put(sweep->window, sweep->private, sweep->bytes), "uma_put");
+  for (long n = 0; n < count; n++) bench_check(uma_charge_writes(sweep->words, sweep->bytes), "uma_charge_writes");
 }
 
-static void compare_charged(void *window, void *private, size_t bytes)
+static void compare_charged(void *window, void *raw, size_t bytes)
 {
-  struct charged_sweep sweep = {window, private, bytes};
+  struct sweep sweep = {window, bytes};
   struct bench_variant variants[] = {
       {"stream.read", "direct", NULL, bytes, BENCH_BANDWIDTH, 1, NULL, sweep_read_charged, &sweep, NULL},
       {"stream.write", "direct", NULL, bytes, BENCH_BANDWIDTH, 1, NULL, sweep_write_charged, &sweep, NULL},

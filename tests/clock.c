@@ -394,6 +394,69 @@ Test(clock, refuses_machines_that_it_does_not_have)
   expect_refusal((struct uma_config){.profile = "mtlink2-c256"}, 257, "257 devices");
 }
 
+static bool is_so_long(double ns, double expected)
+{
+  if (ns > 0.99 * expected && ns < 1.01 * expected) return true;
+  fprintf(stderr, "device %d: modelled %.2f ns instead of %.2f ns\n", uma_device(), ns, expected);
+  return false;
+}
+
+/* What plain loads and stores are charged, as accessors and copies of the same bytes are; a chase is as many loads. */
+static int charges_plain_accesses(void *argument)
+{
+  enum { BYTES = 1 << 16, LOADS = 1000 };
+  unsigned char *mine = uma_alloc_symmetric(BYTES), *other = uma_symmetric(mine, 1 - uma_device());
+  static unsigned char private[BYTES];
+  double begin = uma_modelled_ns(), load, get, put;
+  CHECK(mine && !uma_barrier());
+  if (!uma_device()) {
+    begin = uma_modelled_ns();
+    (void)uma_ld((uint64_t *)other);
+    load = uma_modelled_ns() - begin;
+    begin += load;
+    CHECK(!uma_charge_reads(other, 8) && is_so_long(uma_modelled_ns() - begin, load));
+    begin = uma_modelled_ns();
+    CHECK(!uma_charge_chase(other, BYTES, LOADS) && is_so_long(uma_modelled_ns() - begin, LOADS * load));
+    begin = uma_modelled_ns();
+    CHECK(!uma_get(private, other, BYTES));
+    get = uma_modelled_ns() - begin;
+    begin += get;
+    CHECK(!uma_charge_reads(other, BYTES) && is_so_long(uma_modelled_ns() - begin, get));
+    begin = uma_modelled_ns();
+    CHECK(!uma_put(other, private, BYTES));
+    put = uma_modelled_ns() - begin;
+    begin += put;
+    CHECK(!uma_charge_writes(other, BYTES) && is_so_long(uma_modelled_ns() - begin, put));
+    begin = uma_modelled_ns();
+    CHECK(!uma_charge_reads(mine, BYTES) && uma_modelled_ns() > begin && uma_modelled_ns() - begin < get);
+    begin = uma_modelled_ns();
+    CHECK(!uma_charge_chase(mine, BYTES, LOADS) && uma_modelled_ns() > begin && uma_modelled_ns() - begin < LOADS * load);
+    begin = uma_modelled_ns();
+    CHECK(!uma_charge_reads(other, 0) && !uma_charge_chase(other, BYTES, 0) && uma_modelled_ns() == begin);
+  }
+  CHECK(uma_charge_reads(private, 8) == -EINVAL && strstr(uma_last_error(), "uma_charge_reads: 8 bytes at "));
+  CHECK(uma_charge_writes(other, (size_t)1 << 40) == -EINVAL && uma_charge_chase(NULL, 8, 1) == -EINVAL);
+  return uma_barrier();
+}
+
+Test(clock, charges_plain_loads_and_stores_that_it_is_told_of)
+{
+  run_on(MACHINE, 2, (struct uma_config){0}, charges_plain_accesses, NULL);
+}
+
+static int cannot_load_from_another_server(void *argument)
+{
+  uint64_t *mine = uma_alloc_symmetric(8), *other = uma_symmetric(mine, 1 - uma_device());
+  CHECK(uma_charge_reads(other, 8) == -EHOSTUNREACH && strstr(uma_last_error(), "plain loads and stores do not reach"));
+  CHECK(!uma_charge_reads(mine, 8));
+  return uma_barrier();
+}
+
+Test(clock, charges_no_plain_loads_where_there_are_none)
+{
+  run_on(MACHINE, 2, (struct uma_config){.mode = UMA_MODE_STACKED, .servers = 2}, cannot_load_from_another_server, NULL);
+}
+
 static int wrong_calls(void *argument)
 {
   struct uma_modelled m;

@@ -116,7 +116,7 @@ Test(compare, bench_models_machines_in_rows_of_their_own, .timeout = 120)
 {
   expect("bench --quick --no-peers --profile h100-8,mtt-s4000-kuae --mode modelled --json - latency.hot", 0,
          (const char *const[]){
-             "\"bench\":\"latency.hot.load\",\"path\":\"direct\",\"mode\":\"supernode\",\"clock\":\"modelled\",\"profile\":\"h100-8\"",
+             "\"bench\":\"latency.hot.chain\",\"path\":\"direct\",\"mode\":\"supernode\",\"clock\":\"modelled\",\"profile\":\"h100-8\"",
              "\"profile\":\"mtt-s4000-kuae\"", NULL});
   expect("bench --profile no-such-machine latency.hot", 1, (const char *const[]){"--profile", "no-such-machine", NULL});
   expect("bench --mode modelled latency.hot", 1, (const char *const[]){"--mode modelled", "expected --profile", NULL});
