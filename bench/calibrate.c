@@ -17,7 +17,7 @@
 enum { LEAST_PASSES = 2, MOST_PASSES = 14, SECONDS_A_PASS = 6, APART_PERCENT = 20 };
 
 static const char *const curve_cases[] = {"transfer.read",   "transfer.write", "transfer.get.hot", "transfer.put.hot", "transfer.pingpong",
-                                          "transfer.stream", "latency.hot",    "latency.chase",    "sync.fetch_add"};
+                                          "transfer.stream", "latency.hot",    "latency.chase",    "stream",           "sync.fetch_add"};
 static const char *const check_cases[] = {"transfer.copy"}; /* besides: what no curve was made of */
 const size_t bench_check_sizes[] = {16, 3 * KiB, 8 * KiB, 20 * KiB, 48 * KiB, 128 * KiB, 512 * KiB, 1536 * KiB, 3 * MiB, 8 * MiB};
 const int bench_check_size_count = COUNT(bench_check_sizes);
@@ -92,7 +92,7 @@ int bench_calibrate(int seconds, bool check, struct bench_rows *rows)
   size_t sizes[MOST_SIZES];
   char *names[COUNT(curve_cases) + COUNT(check_cases)];
   int passes = seconds / SECONDS_A_PASS < LEAST_PASSES ? LEAST_PASSES : seconds / SECONDS_A_PASS;
-  struct bench_options options = {.quick = true, .no_raw = true, .midmean = true, .sizes = sizes, .names = names};
+  struct bench_options options = {.quick = true, .midmean = true, .sizes = sizes, .names = names};
   options.passes = passes < MOST_PASSES ? passes : MOST_PASSES;
   options.size_count = merge_sizes(check, sizes);
   options.name_count = choose_cases(check, names);
@@ -141,8 +141,8 @@ void bench_calibrate_print(FILE *out, const struct bench_rows *rows)
   fprintf(out, "%-26s %-10s %9s %12s %12s %12s %5s\n", "measured", "mode", "size", "middle", "least", "most", "n");
   for (size_t i = 0; i < rows->count; i++) {
     const struct bench_row *row = &rows->row[i];
-    if (!strncmp(row->bench, "host.", 5) || !strncmp(row->bench, "latency.", 8) || !strcmp(row->bench, "sync.fetch_add"))
-      print_row(out, row->bench, row);
+    bool ours = strcmp(row->mode, "-") && (!strncmp(row->bench, "latency.", 8) || !strcmp(row->bench, "sync.fetch_add"));
+    if (ours || !strncmp(row->bench, "host.", 5)) print_row(out, row->bench, row);
   }
   for (int operation = 0; operation < FAB_CURVES; operation++) print_operation(out, rows, &bench_curve_sources[operation]);
   warn_of_drift(out, rows);
@@ -167,7 +167,6 @@ static int run_modelled(const char *profile, struct bench_rows *rows)
 {
   char *names[COUNT(curve_cases) + COUNT(check_cases)], *profiles[] = {(char *)profile, NULL};
   struct bench_options options = {.quick = true,
-                                  .no_raw = true,
                                   .sizes = bench_check_sizes,
                                   .size_count = COUNT(bench_check_sizes),
                                   .names = names,

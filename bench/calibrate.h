@@ -15,6 +15,9 @@
 #define BENCH_CHASE_SIZES 16
 int bench_chase_sizes(bool quick, bool few, size_t *sizes);
 
+/* ---- stream.c: of sweeps through memory; those of curves, or those of the benchmark alone */
+const size_t *bench_sweep_sizes(bool curve, int *count);
+
 extern const size_t bench_check_sizes[];
 extern const int bench_check_size_count;
 
@@ -27,14 +30,16 @@ void bench_calibrate_print(FILE *out, const struct bench_rows *rows);
 int bench_calibrate_check(FILE *out, const struct bench_rows *rows, const char *profile);
 
 /* ---- calibrate_profile.c */
-/* Where a curve of the profile is from: rows of the metric latency, and where `stream` has a name its gaps from rows of the metric bandwidth. */
+/* Where a curve of the profile is from: rows of the metric latency, or of bandwidth; and where `stream` has a name its gaps, from rows of bandwidth. */
 struct bench_curve_source {
   const char *bench, *path, *mode, *stream;
+  bool by_bandwidth;
 };
 extern const struct bench_curve_source bench_curve_sources[]; /* by enum fab_operation */
 
-extern const size_t bench_curve_sizes[];
+extern const size_t bench_curve_sizes[]; /* of transfers */
 extern const int bench_curve_size_count;
+const size_t *bench_sizes_of_curve(int operation, int *count);
 /* The profile that follows from the rows. 0; -ENODATA after a message that names a row which it would need. */
 int bench_calibrate_write(FILE *out, const struct bench_rows *rows);
 

@@ -19,18 +19,20 @@
 #include "uma.h"
 
 const struct bench_curve_source bench_curve_sources[] = {
-    [FAB_GET] = {"transfer.read", "rma", "supernode", NULL},
-    [FAB_PUT] = {"transfer.write", "rma", "supernode", NULL},
-    [FAB_MESSAGE] = {"transfer.pingpong", "message", "supernode", "transfer.stream"},
-    [FAB_CACHED_GET] = {"transfer.get.hot", "rma", "supernode", NULL},
-    [FAB_CACHED_PUT] = {"transfer.put.hot", "rma", "supernode", NULL},
-    [FAB_READ] = {"transfer.read", "direct", "supernode", NULL},
-    [FAB_WRITE] = {"transfer.write", "direct", "supernode", NULL},
-    [FAB_FAR_GET] = {"transfer.read", "message", "stacked", NULL},
-    [FAB_FAR_PUT] = {"transfer.write", "message", "stacked", NULL},
-    [FAB_FAR_MESSAGE] = {"transfer.pingpong", "message", "stacked", "transfer.stream"},
-    [FAB_CHASE] = {"latency.chase", "direct", "supernode", NULL},
-    [FAB_OWN_CHASE] = {"latency.chase.local", "direct", "supernode", NULL},
+    [FAB_GET] = {"transfer.read", "rma", "supernode", NULL, false},
+    [FAB_PUT] = {"transfer.write", "rma", "supernode", NULL, false},
+    [FAB_MESSAGE] = {"transfer.pingpong", "message", "supernode", "transfer.stream", false},
+    [FAB_CACHED_GET] = {"transfer.get.hot", "rma", "supernode", NULL, false},
+    [FAB_CACHED_PUT] = {"transfer.put.hot", "rma", "supernode", NULL, false},
+    [FAB_READ] = {"transfer.read", "direct", "supernode", NULL, false},
+    [FAB_WRITE] = {"transfer.write", "direct", "supernode", NULL, false},
+    [FAB_FAR_GET] = {"transfer.read", "message", "stacked", NULL, false},
+    [FAB_FAR_PUT] = {"transfer.write", "message", "stacked", NULL, false},
+    [FAB_FAR_MESSAGE] = {"transfer.pingpong", "message", "stacked", "transfer.stream", false},
+    [FAB_CHASE] = {"latency.chase", "direct", "supernode", NULL, false},
+    [FAB_OWN_CHASE] = {"latency.chase.local", "direct", "supernode", NULL, false},
+    [FAB_CACHED_READ] = {"stream.read", "direct", "supernode", NULL, true},
+    [FAB_CACHED_WRITE] = {"stream.write", "direct", "supernode", NULL, true},
 };
 
 /* Those of the benchmarks; all powers of two up to 4 KiB, where prefetchers bring lines in pairs and streams, and time does not rise smoothly; and
@@ -40,6 +42,16 @@ const size_t bench_curve_sizes[] = {8,         32,       64,         128,      2
                                     768 << 10, 1 << 20,  1280 << 10, 2 << 20,  4 << 20,  6 << 20,  12 << 20, 16 << 20};
 const int bench_curve_size_count = sizeof bench_curve_sizes / sizeof bench_curve_sizes[0];
 _Static_assert(sizeof bench_curve_sizes / sizeof bench_curve_sizes[0] <= FAB_CURVE_POINTS, "a curve has room for them");
+
+const size_t *bench_sizes_of_curve(int operation, int *count)
+{
+  static size_t chase_sizes[BENCH_CHASE_SIZES];
+  if (bench_curve_sources[operation].by_bandwidth) return bench_sweep_sizes(true, count);
+  *count = bench_curve_size_count;
+  if (operation != FAB_CHASE && operation != FAB_OWN_CHASE) return bench_curve_sizes;
+  *count = bench_chase_sizes(true, false, chase_sizes);
+  return chase_sizes;
+}
 
 struct writer {
   FILE *out;
@@ -83,7 +95,8 @@ static double latency_of(struct writer *writer, const char *bench, const char *p
 static double time_of(struct writer *writer, int operation, size_t bytes)
 {
   const struct bench_curve_source *source = &bench_curve_sources[operation];
-  return latency_of(writer, source->bench, source->path, source->mode, bytes);
+  if (!source->by_bandwidth) return latency_of(writer, source->bench, source->path, source->mode, bytes);
+  return (double)bytes / median_of(writer, source->bench, source->path, source->mode, bytes, "bandwidth");
 }
 
 static double gap_of(struct writer *writer, int operation, size_t bytes)
@@ -305,10 +318,9 @@ static void write_networks(struct writer *writer)
 static void write_row(struct writer *writer, const char *key, int operation, const char *(*cell)(struct writer *, int, size_t, char *))
 {
   char texts[64 * FAB_CURVE_POINTS], text[TEXT];
-  size_t chase_sizes[BENCH_CHASE_SIZES], used = 0;
-  bool chase = operation == FAB_CHASE || operation == FAB_OWN_CHASE;
-  int count = chase ? bench_chase_sizes(true, false, chase_sizes) : bench_curve_size_count;
-  const size_t *sizes = chase ? chase_sizes : bench_curve_sizes;
+  size_t used = 0;
+  int count;
+  const size_t *sizes = bench_sizes_of_curve(operation, &count);
   for (int i = 0; i < count; i++)
     used += (size_t)snprintf(texts + used, sizeof texts - used, "%s\"%s\"", i ? ", " : "", cell(writer, operation, sizes[i], text));
   line(writer, "%s = ( %s );", key, texts);

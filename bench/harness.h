@@ -35,7 +35,6 @@ struct bench_options {
   char **profiles;     /* machines that are modelled as well; NULL: none, and ended by it */
   bool modelled_only;  /* nothing is measured */
   bool sensitivity;    /* also with each assumed number of the profiles at its low and its high */
-  bool no_raw;         /* nothing that goes without this library, to which others are compared */
   const size_t *sizes; /* rising, from 64 B on of whole lines, instead of those of the benchmarks; NULL: these */
   int size_count;
   bool midmean;    /* rows have that for their median */

@@ -143,25 +143,10 @@ static void compare_modelled(const struct bench_variant *variants, int count)
   }
 }
 
-/* Without those that go without this library; how many are left. */
-static int leave_out_raw(const struct bench_variant *variants, int count, struct bench_variant *left)
-{
-  int kept = 0;
-  for (int i = 0; i < count; i++)
-    if (!variants[i].mode || strcmp(variants[i].mode, "-")) left[kept++] = variants[i];
-  return kept;
-}
-
 void bench_compare(const struct bench_variant *variants, int count)
 {
-  struct bench_variant left[BENCH_VARIANTS];
   long counts[BENCH_VARIANTS], rounds;
   double total_ns = 0, round_ns;
-  if (bench_run.options.no_raw) {
-    count = leave_out_raw(variants, count, left);
-    variants = left;
-  }
-  if (!count) return;
   announce(&variants[0]);
   if (bench_run.profile) {
     compare_modelled(variants, count);

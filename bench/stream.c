@@ -1,5 +1,6 @@
 /* Streaming through memory: a window of another device against a plain shared mapping, both touched by that device. The claim is a ratio
  * of one. The modelled clock sees no plain loads and stores: in its passes a sweep is charged to it. Also whole sessions: how long devices take to start, meet at a barrier and end. */
+#include "bench/calibrate.h"
 #include "bench/harness.h"
 
 #include "bench/sweeps.h"
@@ -47,9 +48,18 @@ static void compare_plain(void *remote, void *raw, size_t bytes)
   bench_compare(writes, 2);
 }
 
+const size_t *bench_sweep_sizes(bool curve, int *count)
+{
+  static const size_t sizes[] = {64, 512, 4 * KiB, 16 * KiB, 64 * KiB, 256 * KiB, 512 * KiB, MiB, 2 * MiB, 4 * MiB, 16 * MiB, STREAM_MOST};
+  static const size_t few[] = {256 * KiB, MiB, 4 * MiB, 16 * MiB, STREAM_MOST};
+  *count = curve ? sizeof sizes / sizeof sizes[0] : sizeof few / sizeof few[0];
+  return curve ? sizes : few;
+}
+
 static void stream_body(void *raw)
 {
-  static const size_t sizes[] = {256 * KiB, MiB, 4 * MiB, 16 * MiB, STREAM_MOST};
+  int count;
+  const size_t *sizes = bench_sweep_sizes(bench_run.options.sizes, &count);
   void *mine = uma_alloc_symmetric(STREAM_MOST);
   bench_require(mine, "no device memory: %s", uma_last_error());
   if (uma_device() == 1) {
@@ -57,7 +67,7 @@ static void stream_body(void *raw)
     memset(raw, 1, STREAM_MOST);
   }
   bench_check(uma_barrier(), "uma_barrier");
-  for (int i = 0; i < 5; i++) (bench_run.profile ? compare_charged : compare_plain)(uma_symmetric(mine, 1), raw, sizes[i]);
+  for (int i = 0; i < count; i++) (bench_run.profile ? compare_charged : compare_plain)(uma_symmetric(mine, 1), raw, sizes[i]);
 }
 
 static int run_stream(void)

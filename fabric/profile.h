@@ -128,7 +128,7 @@ struct fab_efficiency { /* factors of the product; all optional */
 };
 
 /* Of what a curve is. Near: over the scale-up network; far: by message between coherence domains. Cached: of what lies in the device's cache. Read and
- * write: by plain loads and stores of another device's memory. Chase: one load of many that wait for each other, by the size of the memory through
+ * write: by plain loads and stores of another device's memory; cached_read and cached_write: again, with nobody else at it meanwhile, however large it is. Chase: one load of many that wait for each other, by the size of the memory through
  * which they go, which is another device's or the own. */
 enum fab_operation {
   FAB_GET,
@@ -143,6 +143,8 @@ enum fab_operation {
   FAB_FAR_MESSAGE,
   FAB_CHASE,
   FAB_OWN_CHASE,
+  FAB_CACHED_READ,
+  FAB_CACHED_WRITE,
   FAB_CURVES
 };
 

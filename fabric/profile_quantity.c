@@ -10,8 +10,9 @@
 const char *const fab_dtype_names[FAB_DTYPES] = {"fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "int8"};
 const char *const fab_status_names[FAB_STATUSES] = {"absent", "published", "derived", "measured", "assumed"};
 const char *const fab_medium_names[FAB_MEDIA] = {"board", "copper", "optical"};
-const char *const fab_operation_names[FAB_CURVES] = {"get",   "put",     "message", "cached_get",  "cached_put", "read",
-                                                     "write", "far_get", "far_put", "far_message", "chase",      "own_chase"};
+const char *const fab_operation_names[FAB_CURVES] = {"get",   "put",       "message",     "cached_get",  "cached_put",
+                                                     "read",  "write",     "far_get",     "far_put",     "far_message",
+                                                     "chase", "own_chase", "cached_read", "cached_write"};
 
 static const struct unit {
   const char *name;

@@ -42,8 +42,8 @@ static void end(const char *const *expected)
 
 static double law(enum fab_operation operation, double bytes)
 {
-  static const double first[FAB_CURVES] = {60, 12, 200, 2, 3, 50, 9, 8000, 7000, 3000, 3, 2};
-  static const double each[FAB_CURVES] = {0.1, 0.2, 0.15, 0.02, 0.03, 0.12, 0.22, 0.6, 0.5, 0.4, 2e-6, 1e-6};
+  static const double first[FAB_CURVES] = {60, 12, 200, 2, 3, 50, 9, 8000, 7000, 3000, 3, 2, 1, 2};
+  static const double each[FAB_CURVES] = {0.1, 0.2, 0.15, 0.02, 0.03, 0.12, 0.22, 0.6, 0.5, 0.4, 2e-6, 1e-6, 0.01, 0.02};
   return first[operation] + each[operation] * bytes;
 }
 
@@ -60,13 +60,9 @@ static void add_operation(struct bench_rows *rows, enum fab_operation operation,
 {
   const struct bench_curve_source *source = &bench_curve_sources[operation];
   double ns = law(as, (double)bytes);
-  add(rows, source->bench, source->path, source->mode, bytes, "latency", ns);
+  if (source->by_bandwidth) add(rows, source->bench, source->path, source->mode, bytes, "bandwidth", (double)bytes / ns);
+  else add(rows, source->bench, source->path, source->mode, bytes, "latency", ns);
   if (source->stream) add(rows, source->stream, source->path, source->mode, bytes, "bandwidth", (double)bytes / (0.8 * ns));
-}
-
-static bool is_chase(int operation)
-{
-  return operation == FAB_CHASE || operation == FAB_OWN_CHASE;
 }
 
 /* What is larger than the cache is not cached, however often it was touched. */
@@ -84,15 +80,11 @@ static void make_up(struct bench_rows *rows)
   add(rows, "sync.fetch_add", "direct", "supernode", 8, "latency", 5);
   add(rows, "host.flops.fp64", "raw", "-", 0, "rate", 10);
   add(rows, "host.flops.fp32", "raw", "-", 0, "rate", 20);
-  size_t chase_sizes[BENCH_CHASE_SIZES];
-  for (int i = 0; i < bench_chase_sizes(true, false, chase_sizes); i++) {
-    add_operation(rows, FAB_CHASE, FAB_CHASE, chase_sizes[i]);
-    add_operation(rows, FAB_OWN_CHASE, FAB_OWN_CHASE, chase_sizes[i]);
-  }
-  for (int operation = 0; operation < FAB_CHASE; operation++) {
-    for (int i = 0; i < bench_curve_size_count; i++)
-      add_operation(rows, (enum fab_operation)operation, (enum fab_operation)operation, bench_curve_sizes[i]);
-    for (int i = 0; i < bench_check_size_count; i++)
+  for (int operation = 0; operation < FAB_CURVES; operation++) {
+    int count;
+    const size_t *sizes = bench_sizes_of_curve(operation, &count);
+    for (int i = 0; i < count; i++) add_operation(rows, (enum fab_operation)operation, (enum fab_operation)operation, sizes[i]);
+    for (int i = 0; sizes == bench_curve_sizes && i < bench_check_size_count; i++)
       add_operation(rows, (enum fab_operation)operation, as_it_is((enum fab_operation)operation, bench_check_sizes[i]),
                     bench_check_sizes[i]);
   }
@@ -141,11 +133,12 @@ Test(calibrate, the_profile_has_the_numbers_that_were_measured)
   expect_number(profile, "links.shm.latency", (law(FAB_GET, 8) - 1.5) / 4);
   expect_number(profile, "scale_out.nic_latency", (law(FAB_FAR_MESSAGE, 8) - 1.5) / 2);
   for (int operation = 0; operation < FAB_CURVES; operation++) {
-    size_t chase_sizes[BENCH_CHASE_SIZES];
-    cr_assert_eq(profile->curve[operation].count,
-                 is_chase(operation) ? bench_chase_sizes(true, false, chase_sizes) : bench_curve_size_count);
+    int count;
+    const size_t *sizes = bench_sizes_of_curve(operation, &count);
+    cr_assert_eq(profile->curve[operation].count, count);
     cr_expect_eq(profile->curve[operation].status, FAB_MEASURED);
     for (int i = 0; i < bench_check_size_count; i++) {
+      if (bench_check_sizes[i] < sizes[0]) continue;
       double ns = fab_ns_of_ticks(fab_curve_time(&topology.curve[operation], bench_check_sizes[i]));
       cr_expect(fabs(ns / law((enum fab_operation)operation, (double)bench_check_sizes[i]) - 1) < 0.05, "%s, %zu bytes: %g ns",
                 fab_operation_names[operation], bench_check_sizes[i], ns);

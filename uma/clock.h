@@ -97,6 +97,8 @@ enum uma_flight_kind {
   UMA_FLIGHT_CACHED_PUT,
   UMA_FLIGHT_READ,
   UMA_FLIGHT_WRITE,
+  UMA_FLIGHT_CACHED_READ,
+  UMA_FLIGHT_CACHED_WRITE,
 };
 void uma_clock_fly(int from, int to, size_t bytes, enum uma_flight_kind how, struct coh_moment *moment);
 /* The same on behalf of a thread, perhaps another one, that did not wait in a loop when this began. */
@@ -129,6 +131,8 @@ bool uma_clock_carry_on(int from, int to, uint64_t bytes, struct coh_flight *fli
 /* ---- clock_cache.c: what the calling thread has touched in other devices' memory since it last met others */
 /* Whether all of it lies in this device's cache; from now on it does, as far as there is room. False for a profile without caches. */
 bool uma_clock_cached(const void *pointer, size_t bytes);
+/* Whether it has touched all of it and nothing else that large, which need not fit into the cache. */
+bool uma_clock_touched(const void *pointer, size_t bytes);
 void uma_clock_forget(void); /* it has met others, who may have written anything */
 
 /* ---- clock_charge.c: what operations charge */

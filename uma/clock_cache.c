@@ -4,7 +4,8 @@
  * a message, a signal, a lock. So a thread remembers which ranges of other devices' memory it has touched since it last met others, in
  * whole lines, the newest first, up to the size of the cache; all of a range is there or none of it. Ranges that touch become one, so a
  * program that goes through memory in order needs few; one that jumps about in more places than are remembered finds less than a real cache
- * would keep. Only the thread itself touches its list. */
+ * would keep. One range that is larger than the cache is remembered, too, for those who know what it takes to go through such a one again. Only the
+ * thread itself touches its list. */
 #include <string.h>
 
 #include "uma/clock.h"
@@ -48,14 +49,26 @@ static void add(struct range range, uint64_t room)
   }
 }
 
-bool uma_clock_cached(const void *pointer, size_t bytes)
+static bool is_there(const void *pointer, size_t bytes, bool whatever_its_size)
 {
   const struct fab_device_kind *kind = fab_topology_kind(&uma_self.clock->topology, (uint64_t)uma_self.device);
   if (!kind->cache_bytes) return false;
   uintptr_t begin = (uintptr_t)pointer / kind->line_bytes * kind->line_bytes;
   uintptr_t end = ((uintptr_t)pointer + bytes + kind->line_bytes - 1) / kind->line_bytes * kind->line_bytes;
-  for (int i = 0; i < range_count; i++)
-    if (ranges[i].begin <= begin && end <= ranges[i].end) return true;
-  add((struct range){begin, end}, kind->cache_bytes);
+  for (int i = 0; i < range_count; i++) {
+    bool fits = whatever_its_size || ranges[i].end - ranges[i].begin <= kind->cache_bytes;
+    if (fits && ranges[i].begin <= begin && end <= ranges[i].end) return true;
+  }
+  add((struct range){begin, end}, whatever_its_size && end - begin > kind->cache_bytes ? end - begin : kind->cache_bytes);
   return false;
+}
+
+bool uma_clock_cached(const void *pointer, size_t bytes)
+{
+  return is_there(pointer, bytes, false);
+}
+
+bool uma_clock_touched(const void *pointer, size_t bytes)
+{
+  return is_there(pointer, bytes, true);
 }

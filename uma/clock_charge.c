@@ -291,17 +291,21 @@ static void charge_own(enum fab_access access, size_t bytes)
 /* Without a curve of their own, a word is what an accessor takes, and more is what a copy does. */
 static void charge_other(int home, const void *pointer, size_t bytes, enum fab_access access)
 {
-  static const enum uma_flight_kind kinds[][3] = {[FAB_ACCESS_LOAD] = {UMA_FLIGHT_CACHED_GET, UMA_FLIGHT_READ, UMA_FLIGHT_GET},
-                                                  [FAB_ACCESS_STORE] = {UMA_FLIGHT_CACHED_PUT, UMA_FLIGHT_WRITE, UMA_FLIGHT_PUT}};
+  static const struct {
+    enum uma_flight_kind plain, touched, copy, cached;
+  } kinds[] = {[FAB_ACCESS_LOAD] = {UMA_FLIGHT_READ, UMA_FLIGHT_CACHED_READ, UMA_FLIGHT_GET, UMA_FLIGHT_CACHED_GET},
+               [FAB_ACCESS_STORE] = {UMA_FLIGHT_WRITE, UMA_FLIGHT_CACHED_WRITE, UMA_FLIGHT_PUT, UMA_FLIGHT_CACHED_PUT}};
   int me = uma_self.device, from = access == FAB_ACCESS_LOAD ? home : me, to = access == FAB_ACCESS_LOAD ? me : home;
-  bool near = uma_clock_path(from, to)->way == FAB_WAY_LOAD_STORE, known = uma_clock_knows(from, to, kinds[access][1]);
+  bool near = uma_clock_path(from, to)->way == FAB_WAY_LOAD_STORE, known = uma_clock_knows(from, to, kinds[access].plain);
   if (bytes <= sizeof(uint64_t) && !known) {
     uma_clock_access(home, access, bytes);
     return;
   }
   struct coh_moment moment = uma_clock_moment();
-  int kind = near && uma_clock_cached(pointer, bytes) ? 0 : known ? 1 : 2;
-  uma_clock_fly(from, to, bytes, kinds[access][kind], &moment);
+  enum uma_flight_kind how = known ? kinds[access].plain : kinds[access].copy;
+  if (near && uma_clock_knows(from, to, kinds[access].touched)) how = uma_clock_touched(pointer, bytes) ? kinds[access].touched : how;
+  else if (near && uma_clock_cached(pointer, bytes)) how = kinds[access].cached;
+  uma_clock_fly(from, to, bytes, how, &moment);
   uma_clock_reach(&moment);
 }
 

@@ -288,6 +288,8 @@ static const struct fab_topology_curve *curve_of(const struct fab_path *path, en
       [UMA_FLIGHT_CACHED_PUT] = {FAB_CACHED_PUT, NONE},
       [UMA_FLIGHT_READ] = {FAB_READ, FAB_FAR_GET},
       [UMA_FLIGHT_WRITE] = {FAB_WRITE, FAB_FAR_PUT},
+      [UMA_FLIGHT_CACHED_READ] = {FAB_CACHED_READ, NONE},
+      [UMA_FLIGHT_CACHED_WRITE] = {FAB_CACHED_WRITE, NONE},
   };
   int operation = operations[how][path->way != FAB_WAY_LOAD_STORE];
   return operation == NONE ? NULL : curve_named((enum fab_operation)operation);
@@ -370,7 +372,8 @@ static void explain_line(const struct way *way, uint64_t arrived, struct coh_mom
 static uint64_t follow_curve(const struct way *way, const struct fab_topology_curve *curve, int from, int to, size_t bytes,
                              enum uma_flight_kind how, uint64_t departed)
 {
-  bool cached = how == UMA_FLIGHT_CACHED_GET || how == UMA_FLIGHT_CACHED_PUT;
+  bool cached =
+      how == UMA_FLIGHT_CACHED_GET || how == UMA_FLIGHT_CACHED_PUT || how == UMA_FLIGHT_CACHED_READ || how == UMA_FLIGHT_CACHED_WRITE;
   uint64_t alone = fab_later(departed, fab_path_ticks(&way->path, bytes, 0));
   uint64_t through = cached ? alone : pass_all(way, from, to, bytes, departed);
   return fab_later(fab_later(departed, fab_curve_time(curve, bytes)), through > alone ? through - alone : 0);
