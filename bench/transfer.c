@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define LINE 64
-#define SPREAD_LEAST (1 * MiB)
+#define SPREAD_LEAST (8 * MiB) /* some second-level caches: of lines that half fit into the home's, some runs find many and some few */
 #define SPREAD_QUICK (16 * MiB)
 #define SPREAD_MOST (64 * MiB)
 
