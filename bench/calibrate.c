@@ -14,7 +14,7 @@
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
 
-enum { LEAST_PASSES = 2, MOST_PASSES = 14, SECONDS_A_PASS = 6, APART_PERCENT = 20 };
+enum { LEAST_PASSES = 2, MOST_PASSES = 14, SECONDS_A_PASS = 8, APART_PERCENT = 20 };
 
 static const char *const curve_cases[] = {"transfer.read",   "transfer.write", "transfer.get.hot", "transfer.put.hot", "transfer.pingpong",
                                           "transfer.stream", "latency.hot",    "latency.chase",    "stream",           "sync.fetch_add"};
@@ -97,7 +97,7 @@ int bench_calibrate(int seconds, bool check, struct bench_rows *rows)
   options.size_count = merge_sizes(check, sizes);
   options.name_count = choose_cases(check, names);
   /* of each case at each size a comparison in both modes, of which most take less than half of their limit */
-  options.limit_ns = 2.5e9 * seconds / (options.passes * 2 * options.name_count * options.size_count);
+  options.limit_ns = 1.9e9 * seconds / (options.passes * 2 * options.name_count * options.size_count);
   int result = bench_suite(&options, rows);
   return result ? result : add_flops(rows);
 }

@@ -17,7 +17,7 @@
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 enum { CHECK = 256, JSON, FROM };
-enum { SECONDS = 30, MOST_SECONDS = 3600 };
+enum { SECONDS = 40, MOST_SECONDS = 3600 };
 
 struct arguments {
   const char *output, *seconds, *json, *from;
@@ -134,7 +134,7 @@ int uma_cmd_calibrate(int argc, char **argv)
 {
   static const struct argp_option options[] = {
       {"output", 'o', "FILE", 0, "write the profile there (default: this-host.conf among your own profiles)", 0},
-      {"seconds", 's', "S", 0, "measure for about so long (default 30)", 0},
+      {"seconds", 's', "S", 0, "measure for about so long (default 40)", 0},
       {"check", CHECK, 0, 0, "measure other sizes and operations in between, and hold the modelled clock against them", 0},
       {"json", JSON, "FILE", 0, "write what was measured to FILE, as uma bench does", 0},
       {"from", FROM, "FILE", 0, "measure nothing; take the rows that --json wrote", 0},

@@ -7,11 +7,13 @@
 
 #include <stddef.h>
 
-#define UMA_SPARE_CLASSES 8
+#define UMA_SPARE_ORDERS 8
 
 struct uma_spares {
-  struct uma_spare *kept[UMA_SPARE_CLASSES]; /* by size */
-  size_t bytes;                              /* of all of them */
+  struct {
+    struct uma_spare *first;
+    size_t bytes;           /* of all of them */
+  } kept[UMA_SPARE_ORDERS]; /* by size */
 };
 
 /* At least `bytes`, aligned as malloc's; NULL: no memory. */
