@@ -23,6 +23,8 @@
 #include "uma/session.h"
 #include "uma/wait.h"
 
+#define AWAKE_NS 5000000
+
 enum job_kind { JOB_COPY, JOB_COPY_2D, JOB_COLLECTIVE, JOB_EVENT };
 
 struct job {
@@ -140,6 +142,12 @@ static bool rest(void)
   return read(engine.wake_fd, &drained, sizeof drained) < 0 ? woken : true;
 }
 
+/* Others' RMA moves when this thread looks, but is nothing that it sees: after being woken by it, it gives way for longer before it sleeps again. */
+static struct uma_waiter woken(void)
+{
+  return (struct uma_waiter){.yield_until_ns = uma_shape_has_rma(&uma_self.shape) ? fab_now_ns() + AWAKE_NS : 0};
+}
+
 static void *engine_main(void *argument)
 {
   struct uma_waiter waiter = {0};
@@ -149,7 +157,7 @@ static void *engine_main(void *argument)
     bool served = uma_self.mailbox[FAB_ENGINE] && uma_mailbox_serve(uma_self.mailbox[FAB_ENGINE]);
     if (job) finish_job(job, run_timed_job(job));
     if (job || served) waiter = (struct uma_waiter){0};
-    else if (!uma_wait_step(&waiter) && rest()) waiter = (struct uma_waiter){0};
+    else if (!uma_wait_step(&waiter) && rest()) waiter = woken();
   }
   return NULL;
 }
