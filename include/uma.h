@@ -442,9 +442,9 @@ int uma_alltoall_async(void *dst, const void *src, size_t bytes, struct uma_stre
 /* With a profile, device d of the session is device d of the machine that the profile describes, and all that goes through this library
  * is charged to virtual clocks as it would have been there: accessors, misses of the caches and page faults message by message, copies and
  * messages with each step of their way, waiting for each other, collectives by what they really do. Plain loads, stores and
- * instructions are not seen: uma_compute and uma_charge_* charge what they stand for. Application threads of a device share one clock; a stream has the copy engine's,
- * and who waits for it goes on no earlier. Programs that do the same in the same order get the same times; where devices race (for a lock, a
- * link, a line) times depend on who was first. Modelled times are never to be added to measured ones. */
+ * instructions are not seen: uma_compute and uma_charge_* charge what they stand for. Application threads of a device share one clock; a
+ * stream has the copy engine's, and who waits for it goes on no earlier. Programs that do the same in the same order get the same times;
+ * where devices race (for a lock, a link, a line) times depend on who was first. Modelled times are never to be added to measured ones. */
 
 enum uma_dtype { UMA_FP64 = 1, UMA_FP32, UMA_TF32, UMA_BF16, UMA_FP16, UMA_FP8, UMA_INT8 };
 

@@ -85,8 +85,8 @@ void uma_clock_complain(const char *what, uint64_t from, uint64_t to);
 /* ---- clock_queue.c: flights and queues */
 /* Bytes from the memory of one device to another's, by the best way, queueing; *moment is when they are there. `message`: with what software adds
  * within a scale-up network; `control`: a few bytes that come from no memory and do not queue. `get` and `put`: a copy that its target or its source
- * carries out, `cached` when the far side of it lies in that device's cache; `read` and `write`: the same by plain loads and stores. Where the profile has a curve of such an operation, it takes that, and
- * what it waits for the resources of its way. */
+ * carries out, `cached` when the far side of it lies in that device's cache; `read` and `write`: the same by plain loads and stores. Where the
+ * profile has a curve of such an operation, it takes that, and what it waits for the resources of its way. */
 enum uma_flight_kind {
   UMA_FLIGHT_COPY,
   UMA_FLIGHT_MESSAGE,
