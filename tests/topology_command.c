@@ -27,6 +27,8 @@ Test(topology_command, ways_between_two_devices)
   command_expect("topology h100-8 --path 0,9", 0, "load/store: there is no such way");
   command_expect("topology h100-8 --path 0,9 --bytes 16777216", 0, "4 chunks, pipelined");
   command_expect("topology gb200-nvl72 --path 0,71", 0, "a load of 8 B by device 0: 1.4 us\n");
+  command_expect("topology h100-8 --path 0,1 --bytes 64", 0,
+                 "a get of 64 B by device 0, load/store: 1.28 us, of which its request 360.1 ns\n");
 }
 
 Test(topology_command, pictures_of_all)
