@@ -273,7 +273,7 @@ static int run_job(const struct program *program, const struct fab_profile *prof
   int result = bench_spawn(&session, job_body, &job);
   if (!result) {
     struct bench_program outcome;
-    bench_program_make(&row, job.spent, n, profile, &outcome);
+    bench_program_make(&row, job.spent, profile, topology, &outcome);
     record(&outcome);
   }
   bench_unmap(job.spent, (size_t)n * sizeof *job.spent);

@@ -220,7 +220,7 @@ Test(bench_modelled, each_assumed_number_is_tried_at_both_ends, .timeout = 300)
   struct bench_rows rows = rows_of_run("--profile scalex640 --sensitivity latency.hot");
   struct fab_profile *profile = fab_profile_load("scalex640", stderr);
   int printed, low = 0, high = 0, swayed = 0;
-  for (int i = 0; i < profile->quantity_count; i++) swayed += fab_is_swayed(profile->quantity[i].quantity);
+  for (int i = 0; i < profile->quantity_count; i++) swayed += fab_is_swayed(&profile->quantity[i]);
   for (size_t i = 0; i < rows.count; i++) {
     if (strcmp(rows.row[i].bench, "latency.hot.chain")) continue;
     low += bench_row_varied(&rows.row[i]) && strstr(rows.row[i].profile, "(low)");

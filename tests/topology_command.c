@@ -14,7 +14,8 @@ Test(topology_command, prints)
   command_expect("topology scalex640 --coverage", 0, "1,000,000");
   command_expect("topology scalex640 --power", 0, "PUE 1.04, published");
   command_expect("topology cloudmatrix384 --parts", 0, "112");
-  command_expect("topology mtt-s5000-kuae --efficiency", 0, "product         42.3 %");
+  command_expect("topology mtt-s5000-kuae --efficiency", 0, "product         41.0 %");
+  command_expect("topology mtt-s5000-kuae --efficiency --devices 8", 0, "stability       99.8 %");
   command_expect("topology --machines", 0, "scalex-10240         10,240   655.4 TB       640");
   command_expect("topology scalex640 --sensitivity", 0, "links.bus.latency");
   command_expect("topology --published", 0, "NCCL ring all-reduce, 8 x H100");

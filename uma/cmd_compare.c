@@ -105,7 +105,7 @@ static void print_machine(const char *name, int devices, const struct uma_modell
     first = last;
   }
   bench_program_run(&outcome->program, &run);
-  if (run.operations > 0) fab_print_efficiency(stdout, false, outcome->profile, &run);
+  if (run.operations > 0) fab_print_efficiency(stdout, false, outcome->profile, topology, &run);
   else printf("Efficiency of %s: no operations were charged (uma_compute), so the run says nothing of it\n\n", name);
 }
 
@@ -117,11 +117,13 @@ static int open_outcome(const struct arguments *arguments, const char *machine, 
   const char *slash = strrchr(arguments->program[0], '/');
   outcome->profile = fab_profile_load(machine, stderr);
   if (!outcome->profile) return -errno;
+  int result = fab_topology_make(outcome->profile, (uint64_t)arguments->devices, &outcome->topology, stderr);
+  if (result) return result;
   snprintf(bench, sizeof bench, "compare.%s", slash ? slash + 1 : arguments->program[0]);
   struct bench_row row = bench_row_of(bench, "-", mode == UMA_MODE_STACKED ? "stacked" : "supernode", arguments->devices, 0, "time", "ns");
   bench_row_model(&row, machine);
-  bench_program_make(&row, modelled, arguments->devices, outcome->profile, &outcome->program);
-  return fab_topology_make(outcome->profile, (uint64_t)arguments->devices, &outcome->topology, stderr);
+  bench_program_make(&row, modelled, outcome->profile, &outcome->topology, &outcome->program);
+  return 0;
 }
 
 static int save_rows(const char *file, const struct outcome *outcomes, int count)
