@@ -41,8 +41,8 @@ const char *fab_text_seconds(double seconds, char *text, size_t room)
   static const struct {
     const char *unit;
     double seconds;
-  } units[] = {{"days", 86400}, {"h", 3600}, {"min", 60}};
-  for (int i = 0; i < 3; i++)
+  } units[] = {{"years", 365.25 * 86400}, {"days", 86400}, {"h", 3600}, {"min", 60}};
+  for (int i = 0; i < 4; i++)
     if (seconds >= 2 * units[i].seconds) {
       snprintf(text, room, "%.3g %s", seconds / units[i].seconds, units[i].unit);
       return text;
