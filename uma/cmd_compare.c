@@ -192,6 +192,7 @@ int uma_cmd_compare(int argc, char **argv)
              "each kind of device, and with what efficiency."};
   struct arguments arguments = {.devices = 1};
   struct uma_config config = {0};
+  bench_command = "uma compare";
   argp_err_exit_status = EXIT_USAGE;
   argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &arguments);
   if (arguments.json && arguments.svg && !strcmp(arguments.json, "-") && !strcmp(arguments.svg, "-")) {
