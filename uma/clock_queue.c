@@ -316,8 +316,11 @@ uint64_t uma_clock_departure(int from, int to, size_t bytes)
 /* What the target of a flight sends for before it can begin; NULL: nothing, or a curve has it. */
 static const struct coh_moment *request_of(int from, int to, enum uma_flight_kind how)
 {
-  static const bool asks[] = {[UMA_FLIGHT_GET] = true,         [UMA_FLIGHT_CACHED_GET] = true, [UMA_FLIGHT_READ] = true,
-                              [UMA_FLIGHT_CACHED_READ] = true, [UMA_FLIGHT_GATHER] = true,     [UMA_FLIGHT_CACHED_WRITE] = false};
+  static const bool asks[UMA_FLIGHT_CACHED_WRITE + 1] = {[UMA_FLIGHT_GET] = true,
+                                                         [UMA_FLIGHT_CACHED_GET] = true,
+                                                         [UMA_FLIGHT_READ] = true,
+                                                         [UMA_FLIGHT_CACHED_READ] = true,
+                                                         [UMA_FLIGHT_GATHER] = true};
   return asks[how] && from != to && !curve_between(from, to, how) ? &way_between(to, from)->control : NULL;
 }
 
