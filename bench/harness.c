@@ -40,7 +40,7 @@ int bench_start(const struct bench_options *options)
   if (options->passes) bench_run.passes = options->passes;
   bench_run.board = mmap(NULL, sizeof *bench_run.board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (bench_run.board == MAP_FAILED) {
-    fprintf(stderr, "uma bench: no memory for results: %s\n", strerror(errno));
+    fprintf(stderr, "%s: no memory for results: %s\n", bench_command, strerror(errno));
     return -ENOMEM;
   }
   find_directory();

@@ -66,7 +66,7 @@ static int run_kvpool(void)
   snprintf(example, sizeof example, "%s/examples/kvpool", bench_run.directory);
   if (access(example, X_OK)) {
     if (bench_run.options.name_count) return bench_fail("%s: %s; it is built by make", example, strerror(errno));
-    if (!bench_run.pass) fprintf(stderr, "uma bench: kvpool is left out: there is no %s\n", example);
+    if (!bench_run.pass) fprintf(stderr, "%s: kvpool is left out: there is no %s\n", bench_command, example);
     return 0;
   }
   for (int i = 0; i < 3 && !result; i++) result = run_policy(&policies[i]);

@@ -19,7 +19,7 @@ static int write_machine(FILE *html, const char *name)
     fab_print_coverage(html, true, &topology);
     fab_print_power(html, true, profile, &topology);
     fab_print_parts(html, true, profile, &topology);
-    fab_print_efficiency(html, true, profile, NULL);
+    fab_print_efficiency(html, true, profile, &topology, NULL);
     fab_print_sensitivity(html, true, profile, topology.devices);
   }
   fab_profile_free(profile);

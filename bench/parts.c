@@ -33,21 +33,22 @@ void bench_program_run(const struct bench_program *program, struct fab_run *run)
 }
 
 /* Factors, of the run where it says something, else of the profile. */
-static void find_factors(struct bench_program *program, const struct fab_profile *profile)
+static void find_factors(struct bench_program *program, const struct fab_profile *profile, const struct fab_topology *topology)
 {
   struct fab_run run;
   double by_run[FAB_FACTORS];
   struct fab_factor factors[FAB_FACTORS];
   bench_program_run(program, &run);
   fab_run_factors(&run, by_run);
-  program->efficiency = fab_efficiency(profile, by_run, factors);
+  program->efficiency = fab_efficiency(profile, topology, by_run, factors);
   for (int i = 0; i < FAB_FACTORS; i++) program->factor[i] = factors[i].status ? factors[i].value : NAN;
   if (!(program->operations > 0)) program->efficiency = NAN;
 }
 
-void bench_program_make(const struct bench_row *identity, const struct uma_modelled *modelled, int devices,
-                        const struct fab_profile *profile, struct bench_program *program)
+void bench_program_make(const struct bench_row *identity, const struct uma_modelled *modelled, const struct fab_profile *profile,
+                        const struct fab_topology *topology, struct bench_program *program)
 {
+  int devices = (int)topology->devices;
   *program = (struct bench_program){.row = *identity};
   bench_parts_mean(modelled, devices, program->part);
   for (int d = 0; d < devices; d++) {
@@ -55,7 +56,7 @@ void bench_program_make(const struct bench_row *identity, const struct uma_model
     program->work += modelled[d].work_ns / devices;
     program->operations += modelled[d].operations_ns / devices;
   }
-  find_factors(program, profile);
+  find_factors(program, profile, topology);
 }
 
 /* ---- Rows */
@@ -293,7 +294,7 @@ void bench_programs_efficiency(FILE *out, bool html, const struct bench_program 
           "From the run: chip = operations at the stated rate : work (all that uma_compute charges, by the roofline); node = work : time "
           "but for the network; cluster = time but for the network : all time. Waiting goes with scale-up and network as these stand to "
           "each "
-          "other. Generality and stability are the profile's.");
+          "other. Generality and stability are the profile's, the latter for so many devices.");
     work_cells(&programs[p], cells);
     for (int i = 0; i < FAB_FACTORS; i++) percent(programs[p].factor[i], cells[WORK_CELLS + i]);
     percent(programs[p].efficiency, cells[COLUMNS - 1]);

@@ -22,9 +22,9 @@ extern const struct bench_part {
 } bench_parts[BENCH_PARTS];
 
 void bench_parts_mean(const struct uma_modelled *modelled, int devices, double part[BENCH_PARTS]); /* in the order of bench_parts */
-/* Of devices that did `modelled`; the factors that a run does not give are the profile's. */
-void bench_program_make(const struct bench_row *identity, const struct uma_modelled *modelled, int devices,
-                        const struct fab_profile *profile, struct bench_program *program);
+/* Of the topology's devices, which did `modelled`; the factors that a run does not give are the profile's. */
+void bench_program_make(const struct bench_row *identity, const struct uma_modelled *modelled, const struct fab_profile *profile,
+                        const struct fab_topology *topology, struct bench_program *program);
 void bench_program_run(const struct bench_program *program, struct fab_run *run);
 int bench_program_rows(const struct bench_program *program, struct bench_row rows[BENCH_PROGRAM_ROWS]); /* how many */
 /* All programs that have rows, those of one kind of work side by side, at most BENCH_PROGRAMS; how many. */

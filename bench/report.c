@@ -55,7 +55,7 @@ static const char how_to_read[] =
     "oshmem: Open MPI "
     "and its OpenSHMEM.</li>\n"
     "<li><b>Clock.</b> measured: this host really took that long. modelled: what the machine named in the row would take, by its "
-    "profile; so are programs (program.*), which run in the mode that the machine has (program.kvpool: supernode), and have no path.</li>\n"
+    "profile; so are programs (program.*), which run in the mode that the machine has, and have no path.</li>\n"
     "<li><b>Median, least, most.</b> Each of the n samples is the mean of a stretch of a millisecond or more. What is compared ran in "
     "turn, A B A B, "
     "on pinned cores. On a virtual machine the way of a line between two cores can change from one minute to the next (the rows host.line "

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+const char *bench_command = "uma bench";
+
 static int compare_doubles(const void *a, const void *b)
 {
   double x = *(const double *)a, y = *(const double *)b;
@@ -140,7 +142,7 @@ static int load_lines(struct bench_rows *rows, FILE *in, const char *file)
     struct bench_row row;
     if (line[strspn(line, " \t\r\n")] == 0) continue;
     result = bench_row_parse(line, &row, why, sizeof why);
-    if (result) fprintf(stderr, "uma bench: %s:%ld: %s\n", file, number, why);
+    if (result) fprintf(stderr, "%s: %s:%ld: %s\n", bench_command, file, number, why);
     else result = bench_rows_add(rows, &row);
   }
   free(line);
@@ -152,7 +154,7 @@ int bench_rows_load(struct bench_rows *rows, const char *file)
   FILE *in = fopen(file, "r");
   if (!in) {
     int error = errno;
-    fprintf(stderr, "uma bench: cannot read '%s': %s; expected a file of rows that --json wrote\n", file, strerror(error));
+    fprintf(stderr, "%s: cannot read '%s': %s; expected a file of rows that --json wrote\n", bench_command, file, strerror(error));
     return -error;
   }
   int result = load_lines(rows, in, file);
@@ -177,12 +179,12 @@ int bench_rows_save(const struct bench_rows *rows, const char *file)
   FILE *out = standard ? stdout : fopen(file, "w");
   int result = 0, error = errno;
   if (!out) {
-    fprintf(stderr, "uma bench: cannot write '%s': %s\n", file, strerror(error));
+    fprintf(stderr, "%s: cannot write '%s': %s\n", bench_command, file, strerror(error));
     return -error;
   }
   for (size_t i = 0; i < rows->count && !result; i++) result = bench_row_write(out, &rows->row[i]);
   if ((standard ? fflush(out) : fclose(out)) && !result) result = -EIO;
-  if (result) fprintf(stderr, "uma bench: writing '%s': %s\n", file, strerror(-result));
+  if (result) fprintf(stderr, "%s: writing '%s': %s\n", bench_command, file, strerror(-result));
   return result;
 }
 

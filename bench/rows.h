@@ -35,6 +35,9 @@ struct bench_statistics {
 /* `samples` is not changed. n is at least 1; the median of an even number is the mean of the middle two. */
 void bench_statistics(const double *samples, int n, struct bench_statistics *statistics);
 
+/* The command that runs, as messages name it: "uma bench", unless another one says so at its beginning. */
+extern const char *bench_command;
+
 bool bench_row_modelled(const struct bench_row *row);
 /* Of a machine with one assumed number at an end of its range, from bench/sensitivity.c: its profile is "MACHINE:NUMBER=VALUE (low)" or "(high)". */
 bool bench_row_varied(const struct bench_row *row);

@@ -21,7 +21,7 @@ int bench_sway_count(const char *profile)
 {
   struct fab_profile *loaded = fab_profile_load(profile, stderr);
   int passes = BASE_PASSES;
-  for (int i = 0; loaded && i < loaded->quantity_count; i++) passes += 2 * fab_is_swayed(loaded->quantity[i].quantity);
+  for (int i = 0; loaded && i < loaded->quantity_count; i++) passes += 2 * fab_is_swayed(&loaded->quantity[i]);
   fab_profile_free(loaded);
   return passes;
 }
@@ -69,7 +69,7 @@ int bench_sway(const char *profile, void (*run)(const char *profile))
   for (int i = 0; !result && i < loaded->quantity_count; i++) {
     const struct fab_quantity *quantity = loaded->quantity[i].quantity;
     int first = bench_run.board->series_count;
-    if (!fab_is_swayed(quantity)) continue;
+    if (!fab_is_swayed(&loaded->quantity[i])) continue;
     result = run_at(profile, loaded->quantity[i].name, quantity->low_text, "low", run);
     if (!result) result = run_at(profile, loaded->quantity[i].name, quantity->high_text, "high", run);
     if (!sways(profile, first)) bench_run.board->series_count = first;

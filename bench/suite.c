@@ -8,6 +8,7 @@
 #include "bench/harness.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 static const struct bench_case *const families[] = {
     bench_session_cases, bench_latency_cases,    bench_transfer_cases,  bench_message_cases,    bench_stream_cases,  bench_random_cases,
@@ -15,7 +16,6 @@ static const struct bench_case *const families[] = {
     bench_kernel_cases,  bench_kvpool_cases,     bench_ofi_cases,       bench_hosts_cases,      bench_program_cases,
 };
 static const size_t family_count = sizeof families / sizeof families[0];
-#define MOST_CASES 64
 
 void bench_list(FILE *out)
 {
@@ -52,13 +52,13 @@ static int run_peers(size_t family)
 }
 
 /* What failed is told once and left out of the passes that follow; the rest goes on, and the command fails in the end. */
-static bool failed[MOST_CASES], peers_failed;
+static bool *failed, peers_failed; /* by case, in the order of the families */
 
 static void tell(const char *what)
 {
   struct bench_board *board = bench_run.board;
   bench_fail("it failed");
-  fprintf(stderr, "%suma bench: %s: %s\n", bench_run.terminal ? "\r\033[K" : "", what, board->error);
+  fprintf(stderr, "%s%s: %s: %s\n", bench_run.terminal ? "\r\033[K" : "", bench_command, what, board->error);
   atomic_store(&board->failed, 0);
 }
 
@@ -95,10 +95,18 @@ static void run_pass(const char *profile)
   bench_run.pass++;
 }
 
+static int all_cases(void)
+{
+  int count = 0;
+  for (size_t f = 0; f < family_count; f++)
+    for (const struct bench_case *one = families[f]; one->name; one++) count++;
+  return count;
+}
+
 static int count_failures(void)
 {
   int failures = peers_failed;
-  for (int i = 0; i < MOST_CASES; i++) failures += failed[i];
+  for (int i = 0; i < all_cases(); i++) failures += failed[i];
   return failures;
 }
 
@@ -120,7 +128,7 @@ static int check_names(const struct bench_options *options)
       for (const struct bench_case *one = families[f]; one->name; one++)
         known |= !strncmp(one->name, options->names[i], strlen(options->names[i]));
     if (known && *options->names[i]) continue;
-    fprintf(stderr, "uma bench: no benchmark is called, or begins with, '%s'; there are:\n", options->names[i]);
+    fprintf(stderr, "%s: no benchmark is called, or begins with, '%s'; there are:\n", bench_command, options->names[i]);
     bench_list(stderr);
     return -EINVAL;
   }
@@ -133,7 +141,7 @@ static int choose_peers(void)
   char missing[700];
   bool installed = bench_peers_installed(missing, sizeof missing);
   if (bench_run.options.peers == 1 && !installed) {
-    fprintf(stderr, "uma bench: --peers: there is no %s\n", missing);
+    fprintf(stderr, "%s: --peers: there is no %s\n", bench_command, missing);
     return -ENOENT;
   }
   bench_run.options.peers = bench_run.options.peers && installed;
@@ -188,7 +196,7 @@ static int run_all(void)
   bench_progress_end();
   if (result) tell("the suite");
   int failures = count_failures();
-  if (failures) fprintf(stderr, "uma bench: %d failed; the rows of the others are complete\n", failures);
+  if (failures) fprintf(stderr, "%s: %d failed; the rows of the others are complete\n", bench_command, failures);
   return result ? result : failures ? -EIO : 0;
 }
 
@@ -197,8 +205,12 @@ int bench_suite(const struct bench_options *options, struct bench_rows *rows)
   int result = check_names(options);
   if (!result) result = bench_start(options);
   if (result) return result;
-  result = choose_peers();
+  failed = calloc((size_t)all_cases(), sizeof *failed);
+  peers_failed = false;
+  result = failed ? choose_peers() : -ENOMEM;
+  if (!failed) fprintf(stderr, "%s: no memory for so many cases\n", bench_command);
   if (!result) result = run_all();
   bench_finish(rows);
+  free(failed);
   return result;
 }

@@ -5,9 +5,9 @@
  * A served model keeps the keys and values of past prompts in blocks of 512 tokens, so that a prompt that begins as an earlier
  * one did is not computed again. A supernode pools the blocks of all devices in one cache; stacked servers keep private ones. This
  * program replays a trace of requests (Mooncake's format, or a generated one) against either. Blocks are really stored in the windows,
- * really read on a hit, and verified. --policy pooled needs one domain, as its index is shared by load and store;
- * private and router run in both modes. The time that is reported is that of the index, the copies and the checks; what a miss costs
- * a real model, which has to compute the block, is not in it.
+ * really read on a hit, and verified. --policy pooled has one pool for each domain, as its index is shared by load and store: in mode
+ * supernode that is one for all. The time that is reported is that of the index, the copies and the checks; what a miss costs a real
+ * model, which has to compute the block, is not in it, but in modelled times with --flops.
  *
  * Where to read, easiest first:
  *   examples/kvpool/trace.c, parse.c, generate.c   requests
@@ -24,8 +24,6 @@
 #include <uma.h>
 
 #include "examples/kvpool/replay.h"
-
-#define EXIT_USAGE 2
 
 static double now_seconds(void)
 {
@@ -66,8 +64,9 @@ static void print_table(const struct kv_station *station, const struct kv_counts
 {
   const struct kv_options *options = station->options;
   double moved = (double)(total->read_local + total->read_remote + total->written_local + total->written_remote);
-  printf("%s: %d devices with %zu blocks of %zu bytes each, %s\n", kv_policy_name(options->policy), station->devices, options->blocks,
-         options->block_bytes, options->trace ? options->trace : "a generated trace");
+  printf("%s: %d devices in %d domain%s with %zu blocks of %zu bytes each, %s\n", kv_policy_name(options->policy), station->devices,
+         uma_domain_count(), uma_domain_count() == 1 ? "" : "s", options->blocks, options->block_bytes,
+         options->trace ? options->trace : "a generated trace");
   printf("                                                                --- MB read ----  -- MB written --\n");
   printf("device   requests    blocks      hits    rate  evictions     local    remote     local    remote\n");
   for (int i = 0; options->verbose && i < station->devices; i++) {
@@ -136,14 +135,6 @@ static int report(const struct kv_station *station, double begin)
 
 static int run(const struct kv_options *options)
 {
-  if (options->policy == KV_POOLED && uma_domain_count() > 1) {
-    if (uma_device() == 0)
-      fprintf(stderr,
-              "kvpool: --policy pooled shares its index by load and store and needs one domain, here are %d: "
-              "run with --mode supernode, or with --policy private or router\n",
-              uma_domain_count());
-    return EXIT_USAGE;
-  }
   struct kv_station station;
   int status = kv_station_open(&station, options);
   if (!status) {

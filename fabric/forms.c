@@ -163,11 +163,22 @@ int fab_form_alltoall(const struct fab_topology *topology, uint64_t n, double me
   return 0;
 }
 
+int fab_form_gather(const struct fab_topology *topology, uint64_t n, uint64_t bytes, uint64_t *ticks)
+{
+  struct fab_path path;
+  uint64_t sending;
+  int result = fab_form_alltoall(topology, n, 1, bytes, &sending);
+  if (!result && n > 1) result = fab_topology_path(topology, 0, n - 1, FAB_WAY_BEST, &path);
+  if (!result) *ticks = n > 1 ? fab_ticks_add(fab_request_ticks(&path), sending) : 0;
+  return result;
+}
+
 int fab_form_direct_allreduce(const struct fab_topology *topology, uint64_t n, uint64_t bytes, uint64_t *ticks)
 {
-  uint64_t half;
-  int result = fab_form_alltoall(topology, n, 1, n ? (bytes + n - 1) / n : 0, &half);
-  if (!result) *ticks = times(half, 2);
+  uint64_t part = n ? (bytes + n - 1) / n : 0, reading, writing;
+  int result = fab_form_gather(topology, n, part, &reading);
+  if (!result) result = fab_form_alltoall(topology, n, 1, part, &writing);
+  if (!result) *ticks = fab_ticks_add(reading, writing);
   return result;
 }
 

@@ -5,10 +5,12 @@
  * Formulas (t(x): one copy of x bytes; n devices; b bytes):
  *     ring all-reduce      2 (n - 1) t(b / n)              Patarasuk and Yuan, 2009. Where neighbours differ: a piece goes round twice, but
  *                          for two steps, and meets every t; or the narrowest link carries 2 (n - 1) pieces, if that is longer
- *     direct all-reduce    2 x all-to-all of b / n             reduce-scatter, then all-gather
  *     all-to-all           longest latency + the busiest resource's bytes: a lower bound, reached where one stage joins all
+ *     gather               a request on the longest way, then as all-to-all: each reads what is for it of all others
+ *     direct all-reduce    gather + all-to-all, of b / n each: all read what they add up, then write the sums
  *     broadcast, tree      sum of t(b) over distances 1, 2, 4 ..: the binomial tree
  *     pointer chase        hops x a load there and back
+ *     read by copy         fab_read_ticks (topology.h): a request there, then a copy back
  *     staged copy          fab_path_ticks (topology.h): all legs once, then the longest leg for each other chunk */
 #ifndef FAB_FORMS_H
 #define FAB_FORMS_H
@@ -20,6 +22,7 @@ int fab_form_ring_allreduce(const struct fab_topology *topology, uint64_t n, uin
 int fab_form_direct_allreduce(const struct fab_topology *topology, uint64_t n, uint64_t bytes, uint64_t *ticks);
 /* Each device sends `messages` (on average) of `bytes` to each other device. */
 int fab_form_alltoall(const struct fab_topology *topology, uint64_t n, double messages, uint64_t bytes, uint64_t *ticks);
+int fab_form_gather(const struct fab_topology *topology, uint64_t n, uint64_t bytes, uint64_t *ticks); /* `bytes` of each other one */
 int fab_form_broadcast(const struct fab_topology *topology, uint64_t n, uint64_t bytes, uint64_t *ticks);
 /* A chain of `hops` loads, each of which needs the one before, from device a through the memory of device b. */
 int fab_form_chase(const struct fab_topology *topology, uint64_t a, uint64_t b, uint64_t hops, uint64_t *ticks);

@@ -105,6 +105,20 @@ uint64_t fab_path_ticks(const struct fab_path *path, uint64_t bytes, uint64_t ch
   return narrow((wide)(full - walked) * longest + done);
 }
 
+uint64_t fab_request_ticks(const struct fab_path *path)
+{
+  return fab_path_ticks(path, FAB_REQUEST_BYTES, 0) - path->leg[0].step[0].latency;
+}
+
+int fab_read_ticks(const struct fab_topology *topology, uint64_t a, uint64_t b, uint64_t bytes, uint64_t *ticks)
+{
+  struct fab_path there, back;
+  int result = fab_topology_path(topology, a, b, FAB_WAY_BEST, &there);
+  if (!result) result = fab_topology_path(topology, b, a, FAB_WAY_BEST, &back);
+  if (!result) *ticks = fab_ticks_add(a == b ? 0 : fab_request_ticks(&there), fab_path_ticks(&back, bytes, 0));
+  return result;
+}
+
 /* ---- Curves ------------------------------------------------------------------------------------------------------ */
 
 /* At x on the line through (x0, y0) and (x1, y1). */

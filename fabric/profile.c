@@ -534,6 +534,16 @@ static void read_efficiency(struct reader *reader, const config_setting_t *root)
   if (group) read_group(reader, group, "efficiency", KEYS(keys), &reader->profile->efficiency);
 }
 
+static void read_reliability(struct reader *reader, const config_setting_t *root)
+{
+#define R(field, dimension) QUANTITY(fab_reliability, field, true, dimension)
+  static const struct key keys[] = {R(mtbf, FAB_LONG_DURATION), R(state, FAB_RATIO), R(storage_bandwidth, FAB_BYTES_PER_SECOND),
+                                    R(restart, FAB_LONG_DURATION)};
+#undef R
+  const config_setting_t *group = config_setting_get_member(root, FAB_RELIABILITY);
+  if (group) read_group(reader, group, FAB_RELIABILITY, KEYS(keys), &reader->profile->reliability);
+}
+
 static void read_root(struct reader *reader, const config_setting_t *root)
 {
   static const struct key keys[] = {
@@ -549,6 +559,7 @@ static void read_root(struct reader *reader, const config_setting_t *root)
       {"operations", KEY_ELSE, false, 0, 0},
       QUANTITY(fab_profile, pue, false, FAB_RATIO),
       {"efficiency", KEY_ELSE, false, 0, 0},
+      {FAB_RELIABILITY, KEY_ELSE, false, 0, 0},
   };
   reader->profile->title = reader->profile->about = "";
   reader->sources = config_setting_get_member(root, "sources");
@@ -565,6 +576,7 @@ static void read_root(struct reader *reader, const config_setting_t *root)
   read_networks(reader, root);
   read_operations(reader, root);
   read_efficiency(reader, root);
+  read_reliability(reader, root);
 }
 
 /* ---- Files ------------------------------------------------------------------------------------------------------- */

@@ -39,6 +39,7 @@ enum fab_dimension {
   FAB_BYTES,            /* B, KB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB */
   FAB_BYTES_PER_SECOND, /* MB/s, GB/s, TB/s, and Mb/s, Gb/s, Tb/s in bits */
   FAB_DURATION,         /* ps, ns, us, ms, s; held in ns */
+  FAB_LONG_DURATION,    /* min, h, days, years; held in s */
   FAB_OPERATIONS,       /* a second: GFLOPS, TFLOPS, PFLOPS, TOPS ... */
   FAB_POWER,            /* mW, W, kW, MW */
   FAB_ENERGY_PER_BIT,   /* fJ/bit, pJ/bit, nJ/bit; held in pJ/bit */
@@ -124,7 +125,17 @@ struct fab_network {
 };
 
 struct fab_efficiency { /* factors of the product; all optional */
-  struct fab_quantity generality, chip, node, cluster, stability;
+  struct fab_quantity generality, chip, node, cluster;
+  struct fab_quantity stability; /* as the vendor states it: of profiles without reliability also the factor */
+};
+
+#define FAB_RELIABILITY "reliability" /* the group, and how the names of its numbers begin */
+/* How often a job that uses all devices is thrown back, and how far: fabric/stability.c. Optional as a whole. */
+struct fab_reliability {
+  struct fab_quantity mtbf;              /* mean time between failures of one device, with its share of all else that stops a job */
+  struct fab_quantity state;             /* of the memory, what a checkpoint saves: a ratio */
+  struct fab_quantity storage_bandwidth; /* what it takes in, and gives, for each device */
+  struct fab_quantity restart;           /* from a failure until the job begins to read its checkpoint */
 };
 
 /* Of what a curve is. Near: over the scale-up network; far: by message between coherence domains. Cached: of what lies in the device's cache. Read and
@@ -175,6 +186,7 @@ struct fab_profile {
   struct fab_curve curve[FAB_CURVES]; /* optional, as a whole and each */
   struct fab_quantity pue;            /* power drawn : power of the machines; optional */
   struct fab_efficiency efficiency;
+  struct fab_reliability reliability;
   /* All quantities that the file gives, in the order of the file: for tables and sensitivity */
   int quantity_count;
   struct fab_named_quantity quantity[FAB_PROFILE_QUANTITIES];

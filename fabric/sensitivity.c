@@ -3,19 +3,29 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "fabric/forms.h"
 #include "fabric/table.h"
 #include "fabric/topology_print.h"
+#include "fabric/walls.h"
 
 const char *const fab_measure_names[FAB_MEASURES] = {
     "load of 8 B from the farthest device in reach",
     "copy of 1 MiB from the first to the last device",
     "ring all-reduce of 256 MiB",
     "all-to-all of 64 KiB",
+    "hour of progress, with failures, checkpoints and restarts",
 };
 
-int fab_measure(const struct fab_topology *topology, enum fab_measure measure, uint64_t *ticks)
+static uint64_t hour_of_progress(const struct fab_profile *profile, const struct fab_topology *topology)
+{
+  struct fab_stability stability = {.value = 1};
+  fab_stability(profile, topology, &stability);
+  return fab_ticks_of_ns(3600e9 / stability.value);
+}
+
+int fab_measure(const struct fab_profile *profile, const struct fab_topology *topology, enum fab_measure measure, uint64_t *ticks)
 {
   uint64_t n = topology->devices, domain = topology->network[0].domain;
   struct fab_path path;
@@ -27,6 +37,7 @@ int fab_measure(const struct fab_topology *topology, enum fab_measure measure, u
     if (!result) *ticks = fab_path_ticks(&path, 1 << 20, 0);
     return result;
   case FAB_ALLREDUCE: return fab_form_ring_allreduce(topology, n, 256 << 20, ticks);
+  case FAB_PROGRESS: return *ticks = hour_of_progress(profile, topology), 0;
   default: return fab_form_alltoall(topology, n, 1, 64 << 10, ticks);
   }
 }
@@ -39,8 +50,8 @@ static int measure_with(const struct fab_profile *profile, uint64_t n, enum fab_
   uint64_t measured = 0;
   quantity->value = value;
   int result = fab_topology_make(profile, n, &topology, stderr);
+  if (!result) result = fab_measure(profile, &topology, measure, &measured);
   quantity->value = before;
-  if (!result) result = fab_measure(&topology, measure, &measured);
   *ticks = (double)measured;
   return result;
 }
@@ -56,11 +67,27 @@ static int by_strength(const void *a, const void *b)
   return difference > 0 ? 1 : difference < 0 ? -1 : 0;
 }
 
-bool fab_is_swayed(const struct fab_quantity *quantity)
+static bool is_of_reliability(const struct fab_named_quantity *named)
+{
+  return !strncmp(named->name, FAB_RELIABILITY ".", strlen(FAB_RELIABILITY "."));
+}
+
+static bool has_range(const struct fab_named_quantity *named)
+{
+  return named->quantity->status == FAB_ASSUMED && named->quantity->low < named->quantity->high;
+}
+
+bool fab_is_swayed(const struct fab_named_quantity *named)
 {
   static const bool timed[FAB_DIMENSIONS] = {
       [FAB_BYTES] = true, [FAB_BYTES_PER_SECOND] = true, [FAB_DURATION] = true, [FAB_OPERATIONS] = true};
-  return quantity->status == FAB_ASSUMED && timed[quantity->dimension] && quantity->low < quantity->high;
+  return has_range(named) && timed[named->quantity->dimension] && !is_of_reliability(named);
+}
+
+/* Counts stay, but all that is assumed of reliability is tried: no topology depends on it. */
+static bool is_tried(const struct fab_named_quantity *named)
+{
+  return fab_is_swayed(named) || (is_of_reliability(named) && has_range(named));
 }
 
 int fab_sensitivity(struct fab_profile *profile, uint64_t n, enum fab_measure measure, struct fab_sway *sways, int room)
@@ -70,7 +97,7 @@ int fab_sensitivity(struct fab_profile *profile, uint64_t n, enum fab_measure me
   int count = 0, result = measure_with(profile, n, measure, profile->quantity[0].quantity, profile->quantity[0].quantity->value, &as_is);
   for (int i = 0; i < profile->quantity_count && !result && as_is > 0; i++) {
     struct fab_quantity *quantity = profile->quantity[i].quantity;
-    if (!fab_is_swayed(quantity)) continue;
+    if (!is_tried(&profile->quantity[i])) continue;
     result = measure_with(profile, n, measure, quantity, quantity->low, &low);
     if (!result) result = measure_with(profile, n, measure, quantity, quantity->high, &high);
     struct fab_sway sway = {&profile->quantity[i], low / as_is, high / as_is};

@@ -10,16 +10,17 @@ enum fab_measure {
   FAB_FARTHEST_COPY, /* a copy of 1 MiB from the first to the last device, by the best way */
   FAB_ALLREDUCE,     /* a ring all-reduce of 256 MiB */
   FAB_ALLTOALL,      /* 64 KiB from each to each */
+  FAB_PROGRESS,      /* an hour of progress of a job on all devices, with failures, checkpoints and restarts */
   FAB_MEASURES
 };
 extern const char *const fab_measure_names[FAB_MEASURES];
 
 /* 0 and ticks, or -errno. */
-int fab_measure(const struct fab_topology *topology, enum fab_measure measure, uint64_t *ticks);
+int fab_measure(const struct fab_profile *profile, const struct fab_topology *topology, enum fab_measure measure, uint64_t *ticks);
 
-/* Whether it is assumed, with a range, and a number that a clock can depend on: no count, power, energy or ratio. Counts say what the machine is,
- * not how fast its parts are; with another one the topology would not add up. */
-bool fab_is_swayed(const struct fab_quantity *quantity);
+/* Whether it is assumed, with a range, and a number that a clock can depend on: no count, power, energy or ratio, nothing of reliability. Counts say
+ * what the machine is, not how fast its parts are; with another one the topology would not add up. */
+bool fab_is_swayed(const struct fab_named_quantity *named);
 
 struct fab_sway {
   const struct fab_named_quantity *quantity;

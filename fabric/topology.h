@@ -194,6 +194,9 @@ uint64_t fab_path_bandwidth(const struct fab_path *path);         /* of the narr
 /* A copy of `bytes` in chunks of `chunk` (0: path->chunk), pipelined over the legs: all legs once, then about the longest leg for each other
  * chunk. */
 uint64_t fab_path_ticks(const struct fab_path *path, uint64_t bytes, uint64_t chunk);
+/* A message without data over that way, as requests and acknowledgements are: no memory is read for it. */
+#define FAB_REQUEST_BYTES 24
+uint64_t fab_request_ticks(const struct fab_path *path);
 double fab_path_picojoules(const struct fab_path *path, uint64_t bytes);
 
 /* By a curve that has points: until an operation of that size is done with nobody else on the way, and until its device may begin the next (0:
@@ -205,6 +208,9 @@ uint64_t fab_curve_gap(const struct fab_topology_curve *curve, uint64_t bytes);
  * is done when it has arrived. -EHOSTUNREACH where it is not reached by load and store. */
 enum fab_access { FAB_ACCESS_LOAD, FAB_ACCESS_STORE, FAB_ACCESS_ATOMIC };
 int fab_access_ticks(const struct fab_topology *topology, uint64_t a, uint64_t b, enum fab_access access, uint64_t bytes, uint64_t *ticks);
+/* Device a reads memory of device b by copy: a request there, and the bytes back, both by the best way; of its own memory, a copy. 0 or as
+ * fab_topology_path. */
+int fab_read_ticks(const struct fab_topology *topology, uint64_t a, uint64_t b, uint64_t bytes, uint64_t *ticks);
 /* The roofline: the longer of computing and of moving bytes from and to its own memory. -ENOTSUP: the device has no such dtype. */
 int fab_compute_ticks(const struct fab_topology *topology, uint64_t device, double flops, double bytes, enum fab_dtype dtype,
                       uint64_t *ticks);

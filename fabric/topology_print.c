@@ -156,6 +156,20 @@ static void print_access(FILE *out, const struct fab_topology *topology, const s
       fprintf(out, "  %s of 8 B by device %" PRIu64 ": %s\n", names[access], pair->a, fab_text_ticks(ticks, text, TEXT));
 }
 
+/* The ways above are those of bytes that device a sends. */
+static void print_read(FILE *out, const struct fab_topology *topology, const struct fab_pair *pair)
+{
+  char size[TEXT], all[TEXT], request[TEXT];
+  struct fab_path path;
+  uint64_t ticks;
+  if (fab_topology_path(topology, pair->a, pair->b, FAB_WAY_BEST, &path) || fab_read_ticks(topology, pair->a, pair->b, pair->bytes, &ticks))
+    return;
+  fprintf(out, "  a get of %s by device %" PRIu64 ", %s: %s", fab_text_bytes((double)pair->bytes, size, TEXT), pair->a,
+          fab_way_names[path.way], fab_text_ticks(ticks, all, TEXT));
+  if (pair->a != pair->b) fprintf(out, ", of which its request %s", fab_text_ticks(fab_request_ticks(&path), request, TEXT));
+  fprintf(out, "\n");
+}
+
 /* What was measured as a whole, besides what the terms of a way add up to. */
 static void print_curves(FILE *out, const struct fab_topology *topology, uint64_t bytes)
 {
@@ -178,6 +192,7 @@ void fab_print_ways(FILE *out, const struct fab_topology *topology, const struct
     if (!fab_topology_path(topology, pair->a, pair->b, ways[i], &path)) print_way(out, topology, &path, pair);
     else fprintf(out, "  %s: there is no such way\n", fab_way_names[ways[i]]);
   print_access(out, topology, pair);
+  print_read(out, topology, pair);
   if (pair->a != pair->b) print_curves(out, topology, pair->bytes);
 }
 
@@ -268,13 +283,6 @@ static void put_quoted(FILE *out, const char *text)
 
 void fab_print_topology_dot(FILE *out, const struct fab_profile *profile, const struct fab_topology *topology)
 {
-  fprintf(
-      out,
-      "graph \"%s\" {\n  label=\"%s\";\n  rankdir=BT;\n  node [fontname=\"Helvetica\"];\n  edge [fontname=\"Helvetica\", fontsize=10];\n",
-      profile->name, profile->title);
-  dot_devices(out, topology);
-  for (int network = 0; network < 2; network++)
-    for (int i = 0; i < topology->network[network].stage_count; i++) dot_stage(out, topology, network, i);
   fprintf(out, "graph ");
   put_quoted(out, profile->name);
   fprintf(out, " {\n  label=");

@@ -24,6 +24,7 @@ void fab_print_topology_svg(FILE *out, const struct fab_profile *profile, const 
 
 /* ---- units.c: numbers for people, into text; return text. Three or four digits, powers of 1000. */
 const char *fab_text_ticks(uint64_t ticks, char *text, size_t room);              /* "1.28 us" */
+const char *fab_text_seconds(double seconds, char *text, size_t room);            /* "13.9 min" */
 const char *fab_text_bytes(double bytes, char *text, size_t room);                /* "80 GB" */
 const char *fab_text_bandwidth(double bytes_per_second, char *text, size_t room); /* "400 GB/s" */
 const char *fab_text_count(double count, char *text, size_t room);                /* "10,240" */

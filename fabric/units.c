@@ -36,6 +36,21 @@ const char *fab_text_power(double watts, char *text, size_t room)
   return scaled(watts, units, 4, 1000, text, room);
 }
 
+const char *fab_text_seconds(double seconds, char *text, size_t room)
+{
+  static const struct {
+    const char *unit;
+    double seconds;
+  } units[] = {{"years", 365.25 * 86400}, {"days", 86400}, {"h", 3600}, {"min", 60}};
+  for (int i = 0; i < 4; i++)
+    if (seconds >= 2 * units[i].seconds) {
+      snprintf(text, room, "%.3g %s", seconds / units[i].seconds, units[i].unit);
+      return text;
+    }
+  snprintf(text, room, "%.3g s", seconds);
+  return text;
+}
+
 const char *fab_text_count(double count, char *text, size_t room)
 {
   char digits[40];

@@ -201,7 +201,22 @@ void fab_print_power(FILE *out, bool html, const struct fab_profile *profile, co
 
 const char *const fab_factor_names[FAB_FACTORS] = {"generality", "chip", "node", "cluster", "stability"};
 
-double fab_efficiency(const struct fab_profile *profile, const double run[FAB_FACTORS], struct fab_factor factors[FAB_FACTORS])
+enum { GENERALITY, CHIP, NODE, CLUSTER, STABILITY };
+
+/* Where the profile says how often its devices fail, that decides; what the vendor states is kept beside. */
+static void model_stability(const struct fab_profile *profile, const struct fab_topology *topology, struct fab_factor *factor)
+{
+  struct fab_stability stability;
+  if (!fab_stability(profile, topology, &stability)) return;
+  factor->stated = factor->quantity;
+  factor->quantity = NULL;
+  factor->modelled = true;
+  factor->status = fab_stability_status(profile);
+  factor->value = stability.value, factor->low = stability.low, factor->high = stability.high;
+}
+
+double fab_efficiency(const struct fab_profile *profile, const struct fab_topology *topology, const double run[FAB_FACTORS],
+                      struct fab_factor factors[FAB_FACTORS])
 {
   static const struct {
     const char *meaning;
@@ -226,12 +241,11 @@ double fab_efficiency(const struct fab_profile *profile, const double run[FAB_FA
       factor->status = from->status;
       factor->quantity = from;
     }
+    if (i == STABILITY && factor->status != FAB_MEASURED) model_stability(profile, topology, factor);
     product *= factor->value;
   }
   return product;
 }
-
-enum { GENERALITY, CHIP, NODE, CLUSTER, STABILITY };
 
 /* All but the network and the waiting that goes with it. */
 static double within_of(const struct fab_run *run)
@@ -279,10 +293,33 @@ static void run_source(const struct fab_run *run, int factor, char *text, size_t
            fab_text_ticks(fab_ticks_of_ns(terms.under), second, sizeof second), terms.under_name);
 }
 
-static void print_factor(const struct fab_table *table, const struct fab_factor *factor, const struct fab_run *run, int index)
+/* "failures every 3.09 h, a checkpoint of 32.8 s every 13.9 min, restarts of 10.5 min" */
+static void stability_source(const struct fab_profile *profile, const struct fab_topology *topology, char *text, size_t room)
+{
+  struct fab_stability s;
+  char failures[40], write[40], interval[40], restart[40];
+  if (!fab_stability(profile, topology, &s)) return;
+  snprintf(text, room, "a failure every %s, a checkpoint of %s every %s, a restart of %s", fab_text_seconds(s.mtbf, failures, 40),
+           fab_text_seconds(s.write, write, 40), fab_text_seconds(s.interval, interval, 40), fab_text_seconds(s.restart, restart, 40));
+}
+
+/* What the vendor states beside what the model says. */
+static void print_stated(const struct fab_table *table, const struct fab_quantity *stated)
+{
+  char cells[6][FAB_CELL] = {"  as stated"};
+  snprintf(cells[1], FAB_CELL, "%.4g %%", 100 * stated->value);
+  snprintf(cells[3], FAB_CELL, "%s", fab_status_names[stated->status]);
+  snprintf(cells[4], FAB_CELL, "by its vendor; not in the product");
+  fab_source_text(stated, cells[5], FAB_CELL);
+  fab_table_row(table, cells);
+}
+
+/* `model`: what stability follows from. */
+static void print_factor(const struct fab_table *table, const struct fab_factor *factor, const struct fab_run *run, int index,
+                         const char *model)
 {
   char cells[6][FAB_CELL];
-  bool ran = run && factor->status && !factor->quantity;
+  bool ran = run && factor->status && !factor->quantity && !factor->modelled;
   snprintf(cells[0], FAB_CELL, "%s", factor->name);
   snprintf(cells[1], FAB_CELL, "%.1f %%", 100 * factor->value);
   cells[2][0] = cells[5][0] = 0;
@@ -290,24 +327,28 @@ static void print_factor(const struct fab_table *table, const struct fab_factor 
   snprintf(cells[3], FAB_CELL, "%s", ran ? "modelled" : factor->status ? fab_status_names[factor->status] : "not given");
   snprintf(cells[4], FAB_CELL, "%s", factor->meaning);
   if (ran) run_source(run, index, cells[5], FAB_CELL);
+  else if (factor->modelled) snprintf(cells[5], FAB_CELL, "%s", model);
   else if (factor->quantity) fab_source_text(factor->quantity, cells[5], FAB_CELL);
   fab_table_row(table, cells);
+  if (factor->stated) print_stated(table, factor->stated);
 }
 
-void fab_print_efficiency(FILE *out, bool html, const struct fab_profile *profile, const struct fab_run *run)
+void fab_print_efficiency(FILE *out, bool html, const struct fab_profile *profile, const struct fab_topology *topology,
+                          const struct fab_run *run)
 {
   static const struct fab_column columns[] = {{"factor", -12}, {"value", 8},          {"range", 16},
                                               {"status", -10}, {"what it says", -46}, {"source", -40}};
   struct fab_table table = {.out = out, .html = html, .count = 6, .columns = columns};
   struct fab_factor factors[FAB_FACTORS];
-  char title[200], cells[6][FAB_CELL];
+  char title[200], model[FAB_CELL] = "", cells[6][FAB_CELL];
   double by_run[FAB_FACTORS], low = 1, high = 1;
+  stability_source(profile, topology, model, sizeof model);
   if (run) fab_run_factors(run, by_run);
-  double product = fab_efficiency(profile, run ? by_run : NULL, factors);
+  double product = fab_efficiency(profile, topology, run ? by_run : NULL, factors);
   snprintf(title, sizeof title, "Efficiency of %s: generality x chip x node x cluster x stability", profile->name);
   fab_table_begin(&table, title, NULL);
   for (int i = 0; i < FAB_FACTORS; i++) {
-    print_factor(&table, &factors[i], run, i);
+    print_factor(&table, &factors[i], run, i, model);
     low *= factors[i].low, high *= factors[i].high;
   }
   snprintf(cells[0], FAB_CELL, "product");
@@ -316,6 +357,7 @@ void fab_print_efficiency(FILE *out, bool html, const struct fab_profile *profil
   for (int i = 3; i < 6; i++) cells[i][0] = 0;
   fab_table_row(&table, cells);
   fab_table_end(&table);
+  if (!run) fab_print_stability(out, html, profile, topology);
 }
 
 /* ---- All machines ------------------------------------------------------------------------------------------------ */
@@ -352,7 +394,7 @@ static void machine_row(const struct fab_table *table, const struct fab_profile 
   fab_text_power(power.drawn, cells[7], FAB_CELL);
   fab_text_count(sum.switches, cells[8], FAB_CELL);
   fab_text_count(sum.cables, cells[9], FAB_CELL);
-  snprintf(cells[10], FAB_CELL, "%.0f %%", 100 * fab_efficiency(profile, NULL, factors));
+  snprintf(cells[10], FAB_CELL, "%.0f %%", 100 * fab_efficiency(profile, topology, NULL, factors));
   fab_table_row(table, cells);
 }
 

@@ -27,6 +27,18 @@ struct fab_parts {
 };
 void fab_parts(const struct fab_profile *profile, const struct fab_topology *topology, int network, int stage, struct fab_parts *parts);
 
+/* ---- Stability (stability.c): of the time of a job on all devices, what makes progress. */
+struct fab_stability {
+  double mtbf, bytes, write, restart;           /* s between failures of the machine; bytes of a device, s to write them, s of a restart */
+  double interval;                              /* s of work between two checkpoints */
+  double value, writing, repeating, restarting; /* shares of all time, which add up to 1: progress, and what it costs */
+  double low, high;                             /* of value, with all assumed numbers at their worst and at their best */
+};
+void fab_stability_of(struct fab_stability *stability); /* interval and shares, of mtbf, write and restart */
+/* False: the profile says nothing of its failures. */
+bool fab_stability(const struct fab_profile *profile, const struct fab_topology *topology, struct fab_stability *stability);
+enum fab_status fab_stability_status(const struct fab_profile *profile); /* assumed where one of its numbers is, else derived */
+
 /* ---- Efficiency, as vendors state it: generality x chip x node x cluster x stability. */
 enum { FAB_FACTORS = 5 };
 struct fab_factor {
@@ -34,10 +46,13 @@ struct fab_factor {
   double value, low, high;             /* 1 for all where neither the run nor the profile says anything */
   enum fab_status status;              /* FAB_MEASURED: by the run */
   const struct fab_quantity *quantity; /* the profile's, or NULL */
+  const struct fab_quantity *stated;   /* by the vendor, where value is the model's; or NULL */
+  bool modelled;                       /* by fab_stability */
 };
 extern const char *const fab_factor_names[FAB_FACTORS];
-/* `run`: what a run measured instead, by factor; NaN: the profile's number. NULL: all from the profile. Returns the product. */
-double fab_efficiency(const struct fab_profile *profile, const double run[FAB_FACTORS], struct fab_factor factors[FAB_FACTORS]);
+/* `run`: what a run measured instead, by factor; NaN: the profile's number, or the model's. NULL: nothing. Returns the product. */
+double fab_efficiency(const struct fab_profile *profile, const struct fab_topology *topology, const double run[FAB_FACTORS],
+                      struct fab_factor factors[FAB_FACTORS]);
 
 /* A run on the machine: where the modelled time of its devices went (their sum or their mean, ns), and what it computed.
  *   local       computing, and device memory
@@ -61,7 +76,9 @@ void fab_print_power(FILE *out, bool html, const struct fab_profile *profile, co
 void fab_print_parts(FILE *out, bool html, const struct fab_profile *profile, const struct fab_topology *topology);
 /* All shipped profiles, a row each: size, memory, reach, power, parts, what a byte and a load to the farthest device cost. 0 or -errno. */
 int fab_print_machines(FILE *out, bool html);
-/* run NULL: all from the profile. */
-void fab_print_efficiency(FILE *out, bool html, const struct fab_profile *profile, const struct fab_run *run);
+void fab_print_stability(FILE *out, bool html, const struct fab_profile *profile, const struct fab_topology *topology); /* with its terms */
+/* run NULL: all from the profile, followed by the terms of its stability. */
+void fab_print_efficiency(FILE *out, bool html, const struct fab_profile *profile, const struct fab_topology *topology,
+                          const struct fab_run *run);
 
 #endif

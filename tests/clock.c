@@ -101,11 +101,11 @@ static int collectives(void *argument)
   int n = uma_device_count();
   struct fab_topology topology = machine(MACHINE, n);
   char *src = uma_alloc_symmetric(bytes), *dst = uma_alloc_symmetric(bytes);
-  uint64_t reduce, exchange;
+  uint64_t reduce, exchange; /* an all-to-all in which each reads what is for it */
   CHECK(src && dst);
   memset(src, 0, bytes);
   CHECK(!fab_form_direct_allreduce(&topology, (uint64_t)n, bytes, &reduce));
-  CHECK(!fab_form_alltoall(&topology, (uint64_t)n, 1, bytes / (size_t)n, &exchange));
+  CHECK(!fab_form_gather(&topology, (uint64_t)n, bytes / (size_t)n, &exchange));
   double meeting = barrier_ns(), before = uma_modelled_ns();
   CHECK(!uma_allreduce(dst, src, bytes / 4, UMA_INT32, UMA_SUM));
   CHECK(agrees(uma_modelled_ns() - before - 2 * meeting, reduce));
@@ -116,7 +116,7 @@ static int collectives(void *argument)
   return uma_barrier();
 }
 
-Test(clock, direct_all_reduce_and_all_to_all_take_what_their_closed_forms_say)
+Test(clock, direct_all_reduce_and_an_all_to_all_that_reads_take_what_their_closed_forms_say)
 {
   run_on(MACHINE, 2, (struct uma_config){0}, collectives, NULL);
   run_on(MACHINE, 8, (struct uma_config){0}, collectives, NULL);
@@ -142,6 +142,81 @@ static int broadcast(void *argument)
 Test(clock, a_broadcast_tree_takes_what_its_closed_form_says)
 {
   run_on(MACHINE, 8, (struct uma_config){.servers = 8, .mode = UMA_MODE_STACKED}, broadcast, NULL);
+}
+
+/* Reads by copy of every size go there and back, and a word takes the same whether it is loaded or copied; also where both are messages. */
+static int reads(void *argument)
+{
+  static const size_t sizes[] = {8, 64, 4096, 1 << 20, (9 << 20) + 12345};
+  int last = uma_device_count() - 1;
+  struct fab_topology topology = machine(argument, last + 1);
+  char *block = uma_alloc_symmetric(sizes[4]), *there = uma_symmetric(block, last);
+  CHECK(block && !uma_barrier());
+  for (size_t i = 0; i < sizeof sizes / sizeof sizes[0] && uma_device() == 0; i++) {
+    uint64_t form;
+    double before = uma_modelled_ns();
+    CHECK(!uma_get(block, there, sizes[i]) && !fab_read_ticks(&topology, 0, (uint64_t)last, sizes[i], &form));
+    double got = uma_modelled_ns() - before;
+    CHECK(agrees(got, form));
+    before = uma_modelled_ns();
+    (void)uma_ld((uint64_t *)there);
+    double loaded = uma_modelled_ns() - before;
+    CHECK(i ? got > 0.999 * loaded : got > 0.999 * loaded && got < 1.001 * loaded);
+    before = uma_modelled_ns();
+    CHECK(!uma_put(there, block, sizes[i]) && uma_modelled_ns() - before < got);
+    before = uma_modelled_ns();
+    CHECK(!uma_get(block, block + 4, 4) && !fab_read_ticks(&topology, 0, 0, 4, &form) && agrees(uma_modelled_ns() - before, form));
+  }
+  return uma_barrier();
+}
+
+Test(clock, a_read_by_copy_is_a_request_and_the_way_back)
+{
+  run_on(MACHINE, 2, (struct uma_config){0}, reads, MACHINE);
+  run_on("cloudmatrix384", 9, (struct uma_config){0}, reads, "cloudmatrix384");
+  run_on(MACHINE, 9, (struct uma_config){0}, reads, MACHINE);
+  run_on(STAGED_MACHINE, 9, (struct uma_config){0}, reads, STAGED_MACHINE);
+}
+
+/* Servers that exchange messages: the accessors do not reach the other domain. */
+static int reads_by_message(void *argument)
+{
+  size_t bytes = 1 << 20;
+  int last = uma_device_count() - 1;
+  struct fab_topology topology = machine(STAGED_MACHINE, last + 1);
+  char *block = uma_alloc_symmetric(bytes);
+  uint64_t form;
+  CHECK(block && !uma_barrier() && !fab_read_ticks(&topology, 0, (uint64_t)last, bytes, &form));
+  double before = uma_modelled_ns();
+  if (uma_device() == 0) CHECK(!uma_get(block, uma_symmetric(block, last), bytes) && agrees(uma_modelled_ns() - before, form));
+  return uma_barrier();
+}
+
+Test(clock, a_read_between_servers_is_a_message_and_its_answer)
+{
+  run_on(STAGED_MACHINE, 16, (struct uma_config){.servers = 2, .mode = UMA_MODE_STACKED}, reads_by_message, NULL);
+}
+
+/* Who moves bytes between two others asks the one to send them. */
+static int copy_of_others(void *argument)
+{
+  size_t bytes = 4096;
+  struct fab_topology topology = machine(MACHINE, uma_device_count());
+  struct fab_path ask, send;
+  char *block = uma_alloc_symmetric(bytes);
+  CHECK(block && !fab_topology_path(&topology, 0, 1, FAB_WAY_BEST, &ask) && !fab_topology_path(&topology, 1, 2, FAB_WAY_BEST, &send));
+  CHECK(!uma_barrier());
+  double before = uma_modelled_ns();
+  if (uma_device() == 0) {
+    CHECK(!uma_copy(uma_symmetric(block, 2), uma_symmetric(block, 1), bytes));
+    CHECK(agrees(uma_modelled_ns() - before, fab_request_ticks(&ask) + fab_path_ticks(&send, bytes, 0)));
+  }
+  return uma_barrier();
+}
+
+Test(clock, a_copy_between_two_others_begins_with_a_request)
+{
+  run_on(MACHINE, 3, (struct uma_config){0}, copy_of_others, NULL);
 }
 
 /* From one server to the next: device memory, PCIe, host buffer, NIC, network, and back, chunk after chunk. */

@@ -112,6 +112,29 @@ Test(compare, tells_the_factors_of_the_efficiency_with_their_sources)
   expect(arguments, 0, (const char *const[]){"no operations were charged (uma_compute)", NULL});
 }
 
+/* The same numbers as on standard output of `uma compare`, after what --stats tells besides; also by the environment. */
+Test(compare, stats_of_a_run_on_a_machine_tell_them_too)
+{
+  char arguments[512], *compared, *ran;
+  snprintf(arguments, sizeof arguments, "%s/tests/programs/compute", session_build());
+  cr_assert_eq(command_uma(&compared, "compare -n 2 h100-8 -- %s", arguments), 0, "%s", compared);
+  cr_assert_eq(command_uma(&ran, "run -n 2 --stats --profile h100-8 -- %s", arguments), 0, "%s", ran);
+  const char *table = strstr(compared, "h100-8, NVIDIA H100");
+  cr_assert(table && strstr(table, "product") && strstr(ran, "capacity"), "%s", compared);
+  const char *same = strstr(ran, "h100-8, NVIDIA H100");
+  cr_assert(same, "%s", ran);
+  size_t length = (size_t)(strstr(table, "product") - table);
+  cr_expect(!strncmp(table, same, length), "%s\n%s", table, same);
+  free(ran);
+  cr_assert_eq(command_uma(&ran, "run -n 2 --profile h100-8 -- %s", arguments), 0, "%s", ran);
+  cr_expect_null(strstr(ran, "Efficiency"), "nobody asked: %s", ran);
+  free(ran);
+  cr_assert_eq(command_uma(&ran, "run -n 2 --stats -- %s", arguments), 0, "%s", ran);
+  cr_expect_null(strstr(ran, "Efficiency"), "no machine: %s", ran);
+  free(ran);
+  free(compared);
+}
+
 Test(compare, bench_models_machines_in_rows_of_their_own, .timeout = 120)
 {
   expect("bench --quick --no-peers --profile h100-8,mtt-s4000-kuae --mode modelled --json - latency.hot", 0,

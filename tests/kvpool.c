@@ -280,11 +280,35 @@ Test(kvpool, a_trace_that_is_empty_or_absent_is_named)
   expect_failure(&outcome, 1, path);
 }
 
-Test(kvpool, pooled_refuses_several_domains)
+/* A pool of each domain: as many naive caches, whose requests are those of the domain's devices. */
+static long naive_pools(const struct request *requests, size_t devices, size_t domains, size_t blocks)
 {
+  struct naive *cache = calloc(domains, sizeof *cache);
+  size_t size = devices / domains;
+  long hits = 0;
+  for (size_t i = 0; i < domains; i++) cache[i].capacity = size * blocks;
+  for (size_t i = 0; i < REQUESTS; i++) hits += naive_request(&cache[i % devices / size], &requests[i]);
+  free(cache);
+  return hits;
+}
+
+Test(kvpool, each_domain_has_a_pool_of_its_own)
+{
+  static const size_t shapes[][3] = {{2, 2, 5}, {4, 2, 10}, {6, 3, 3}, {8, 2, 10}}; /* devices, domains, blocks */
+  static struct request requests[REQUESTS];
   static struct outcome outcome;
-  run(&outcome, "-n 2 --servers 2 --mode stacked -- --policy pooled");
-  expect_failure(&outcome, 2, "--mode supernode");
+  char path[64];
+  unsigned seed = test_seed();
+  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+    make_requests(requests, seed + 10 + (unsigned)i);
+    write_requests(requests, path);
+    run(&outcome, "-n %zu --servers %zu --mode stacked -- --policy pooled --blocks %zu --block-bytes 256 --trace %s", shapes[i][0],
+        shapes[i][1], shapes[i][2], path);
+    unlink(path);
+    cr_expect_eq(number(&outcome, "hit_blocks"), naive_pools(requests, shapes[i][0], shapes[i][1], shapes[i][2]), "%zu in %zu: %s",
+                 shapes[i][0], shapes[i][1], outcome.text);
+    cr_expect_eq(number(&outcome, "requests"), REQUESTS);
+  }
 }
 
 Test(kvpool, a_small_window_is_an_error_that_says_what_would_do)
@@ -304,7 +328,7 @@ Test(kvpool, bad_options_are_named)
   static const char *const options[][2] = {
       {"--policy shared", "pooled, private or router"}, {"--blocks 0", "--blocks 0"},       {"--blocks 10x", "--blocks 10x"},
       {"--block-bytes 100", "multiple of 64"},          {"--requests -3", "--requests -3"}, {"--blocks 99999999999999999999", "--blocks 9"},
-      {"trace.jsonl", "expected options only"},         {"--colour", "--colour"},
+      {"trace.jsonl", "expected options only"},         {"--colour", "--colour"},           {"--flops x", "--flops x"},
   };
   static struct outcome outcome;
   for (size_t i = 0; i < sizeof options / sizeof *options; i++) {

@@ -75,6 +75,12 @@ static const struct mistake {
      "the accelerators are 1012 devices, but the levels hold 1024; expected the same", 1000},
     {"mixed-h100-s5000", "scale_up", "( \"nvlink\", \"mtlink2\" )", "( \"nvlink\" )",
      "1 links for 2 kinds of accelerators; expected one for each", 0},
+    {"h100-8", "reliability", "10 min", "10 s",
+     "value of restart: \"10 s\" has a unit of another dimension; expected for instance \"10 min\"", 0},
+    {"h100-8", "reliability", "50677 h", "0 h", "value of mtbf: \"0 h\" is out of range; expected for instance \"10 min\" or \"50000 h\"",
+     0},
+    {"h100-8", "reliability = {", "storage_bandwidth = {", "storage = {", "unknown key storage in reliability; expected mtbf, state", 0},
+    {"h100-8", "reliability = {", "restart = {", "downtime = {", "reliability has no restart; expected one", 1000},
     {"scalex640", "scale_up", "level = \"supernode\"", "level = \"server\"",
      "stage server of scale_up does not lie above the stage before it", -1},
 };

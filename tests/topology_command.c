@@ -14,7 +14,8 @@ Test(topology_command, prints)
   command_expect("topology scalex640 --coverage", 0, "1,000,000");
   command_expect("topology scalex640 --power", 0, "PUE 1.04, published");
   command_expect("topology cloudmatrix384 --parts", 0, "112");
-  command_expect("topology mtt-s5000-kuae --efficiency", 0, "product         42.3 %");
+  command_expect("topology mtt-s5000-kuae --efficiency", 0, "product         41.0 %");
+  command_expect("topology mtt-s5000-kuae --efficiency --devices 8", 0, "stability       99.8 %");
   command_expect("topology --machines", 0, "scalex-10240         10,240   655.4 TB       640");
   command_expect("topology scalex640 --sensitivity", 0, "links.bus.latency");
   command_expect("topology --published", 0, "NCCL ring all-reduce, 8 x H100");
@@ -27,6 +28,8 @@ Test(topology_command, ways_between_two_devices)
   command_expect("topology h100-8 --path 0,9", 0, "load/store: there is no such way");
   command_expect("topology h100-8 --path 0,9 --bytes 16777216", 0, "4 chunks, pipelined");
   command_expect("topology gb200-nvl72 --path 0,71", 0, "a load of 8 B by device 0: 1.4 us\n");
+  command_expect("topology h100-8 --path 0,1 --bytes 64", 0,
+                 "a get of 64 B by device 0, load/store: 1.28 us, of which its request 360.1 ns\n");
 }
 
 Test(topology_command, pictures_of_all)

@@ -34,16 +34,25 @@ static uint64_t run_ring(struct topology_clock *clock, uint64_t n, uint64_t byte
   return last;
 }
 
-/* Everybody sends to all others, beginning with the next one. */
-static uint64_t run_alltoall(struct topology_clock *clock, uint64_t n, uint64_t bytes)
+/* Everybody sends to all others, beginning with the next one; `read`: once the other has asked for it. */
+static uint64_t run_exchange(struct topology_clock *clock, uint64_t n, uint64_t bytes, bool read)
 {
   uint64_t last = 0;
   for (uint64_t distance = 1; distance < n; distance++)
     for (uint64_t i = 0; i < n; i++) {
-      uint64_t to = (i + distance) % n, done = clock_copy(clock, i, to, FAB_WAY_BEST, 0, bytes) + software(clock, i, to);
+      uint64_t to = (i + distance) % n;
+      struct fab_path ask;
+      cr_assert_eq(fab_topology_path(&clock->topology, to, i, FAB_WAY_BEST, &ask), 0);
+      uint64_t ready = read ? fab_request_ticks(&ask) : 0;
+      uint64_t done = clock_copy(clock, i, to, FAB_WAY_BEST, ready, bytes) + software(clock, i, to);
       last = done > last ? done : last;
     }
   return last;
+}
+
+static uint64_t run_alltoall(struct topology_clock *clock, uint64_t n, uint64_t bytes)
+{
+  return run_exchange(clock, n, bytes, false);
 }
 
 /* Who has it sends it on; the next distance begins when all have done so. (All copies of a round take one way: their distance is the same.) */
@@ -96,16 +105,32 @@ Test(topology_forms, alltoall)
     }
 }
 
-Test(topology_forms, direct_allreduce_is_two_alltoalls)
+Test(topology_forms, gather)
 {
-  struct topology_clock clock;
-  uint64_t direct, half, ring;
+  for (size_t m = 0; m < sizeof machines / sizeof machines[0]; m++)
+    for (size_t s = 0; s < 3; s++) {
+      struct topology_clock clock;
+      uint64_t ticks;
+      clock_open(&clock, machines[m].profile, machines[m].n);
+      cr_assert_eq(fab_form_gather(&clock.topology, machines[m].n, sizes[s], &ticks), 0);
+      expect_close(ticks, run_exchange(&clock, machines[m].n, sizes[s], true), "gather", machines[m].profile, machines[m].n, sizes[s]);
+      clock_close(&clock);
+    }
+}
+
+Test(topology_forms, direct_allreduce_is_a_gather_and_an_alltoall)
+{
+  struct topology_clock clock, after;
+  uint64_t direct, reading, writing, ring;
   clock_open(&clock, "h100-8", 8);
   cr_assert_eq(fab_form_direct_allreduce(&clock.topology, 8, 1 << 20, &direct), 0);
-  cr_assert_eq(fab_form_alltoall(&clock.topology, 8, 1, 1 << 17, &half), 0);
-  cr_expect_eq(direct, 2 * half);
-  uint64_t both = run_alltoall(&clock, 8, 1 << 17);
-  expect_close(direct, 2 * both, "direct", "h100-8", 8, 1 << 20);
+  cr_assert_eq(fab_form_gather(&clock.topology, 8, 1 << 17, &reading), 0);
+  cr_assert_eq(fab_form_alltoall(&clock.topology, 8, 1, 1 << 17, &writing), 0);
+  cr_expect_eq(direct, reading + writing);
+  cr_expect_eq(reading - writing, 2 * 18000 + 6, "a request crosses two links, with 24 bytes at 400 GB/s");
+  clock_open(&after, "h100-8", 8);
+  expect_close(direct, run_exchange(&clock, 8, 1 << 17, true) + run_alltoall(&after, 8, 1 << 17), "direct", "h100-8", 8, 1 << 20);
+  clock_close(&after);
   cr_assert_eq(fab_form_ring_allreduce(&clock.topology, 8, 64, &ring), 0);
   cr_assert_eq(fab_form_direct_allreduce(&clock.topology, 8, 64, &direct), 0);
   cr_expect_lt(direct, ring, "few bytes: two latencies are less than fourteen");
@@ -164,6 +189,9 @@ Test(topology_forms, bad_numbers)
   cr_expect_eq(fab_form_ring_allreduce(&clock.topology, 9, 8, &ticks), -EINVAL);
   cr_expect_eq(fab_form_alltoall(&clock.topology, 9, 1, 8, &ticks), -EINVAL);
   cr_expect_eq(fab_form_broadcast(&clock.topology, 9, 8, &ticks), -EINVAL);
+  cr_expect_eq(fab_form_gather(&clock.topology, 0, 8, &ticks), -EINVAL);
+  cr_expect_eq(fab_form_gather(&clock.topology, 9, 8, &ticks), -EINVAL);
+  cr_expect(!fab_form_gather(&clock.topology, 1, 8, &ticks) && ticks == 0);
   cr_assert_eq(fab_form_ring_allreduce(&clock.topology, 1, 8, &ticks), 0);
   cr_expect_eq(ticks, 0);
   cr_assert_eq(fab_form_ring_allreduce(&clock.topology, 8, UINT64_MAX, &ticks), 0);

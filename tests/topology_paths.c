@@ -181,6 +181,9 @@ Test(topology_paths, accesses_and_computing)
   cr_expect_eq(ticks, 50000 + 8 * 17500 + 131); /* memory, four hops there and four back, 512 B at 392 GB/s */
   cr_assert_eq(fab_access_ticks(topology, 0, 8, FAB_ACCESS_STORE, 512, &ticks), 0);
   cr_expect_eq(ticks, 3000 + 4 * 17500 + 131);
+  cr_assert_eq(fab_read_ticks(topology, 0, 8, 512, &ticks), 0);
+  cr_expect_eq(ticks, 50000 + 8 * 17500 + 131 + 7, "a load, and the 24 bytes of its request");
+  cr_expect_eq(fab_read_ticks(topology, 0, 384, 512, &ticks), -EINVAL);
   cr_assert_eq(fab_compute_ticks(topology, 0, 752e12, 0, FAB_BF16, &ticks), 0);
   cr_expect_eq(ticks, FAB_TICKS_PER_SECOND);
   cr_assert_eq(fab_compute_ticks(topology, 0, 1, 6.4e12, FAB_BF16, &ticks), 0);

@@ -85,11 +85,13 @@ void uma_clock_complain(const char *what, uint64_t from, uint64_t to);
 /* ---- clock_queue.c: flights and queues */
 /* Bytes from the memory of one device to another's, by the best way, queueing; *moment is when they are there. `message`: with what software adds
  * within a scale-up network; `control`: a few bytes that come from no memory and do not queue. `get` and `put`: a copy that its target or its source
- * carries out, `cached` when the far side of it lies in that device's cache; `read` and `write`: the same by plain loads and stores. Where the
- * profile has a curve of such an operation, it takes that, and what it waits for the resources of its way. */
+ * carries out, `cached` when the far side of it lies in that device's cache; `read` and `write`: the same by plain loads and stores; `gather`: a
+ * message that its target fetches. What the target carries out begins with its request, a control message. Where the profile has a curve of such an
+ * operation, it takes that as a whole, and what it waits for the resources of its way. */
 enum uma_flight_kind {
   UMA_FLIGHT_COPY,
   UMA_FLIGHT_MESSAGE,
+  UMA_FLIGHT_GATHER,
   UMA_FLIGHT_CONTROL,
   UMA_FLIGHT_GET,
   UMA_FLIGHT_PUT,
@@ -110,8 +112,8 @@ void uma_clock_explain(int from, int to, size_t bytes, enum uma_flight_kind how,
 uint64_t uma_clock_departure(int from, int to, size_t bytes); /* ticks for which a message keeps its sender */
 /* The way between two devices, which there always is: profiles join all their devices. */
 const struct fab_path *uma_clock_path(int from, int to);
-uint64_t uma_clock_alone(const struct fab_path *path, size_t bytes,
-                         uint64_t departs); /* when a message over it arrives if nobody else is there */
+/* When a flight that begins then arrives if nobody else is there: of a message, or what of one is gathered. */
+uint64_t uma_clock_alone(int from, int to, size_t bytes, enum uma_flight_kind how, uint64_t begins);
 /* The load, store or atomic of a word, or message and answer where the profile has no load and store between the two. */
 void uma_clock_access(int home, enum fab_access access, size_t bytes);
 /* So many loads, each of which waits for the one before, somewhere in so much memory there. */

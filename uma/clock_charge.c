@@ -36,6 +36,7 @@ void uma_clock_copy(const void *dst, const void *src, size_t bytes)
   }
   if (from == me && to == me && uma_self.lines && (uma_is_cached(src, bytes) || uma_is_cached(dst, bytes))) return;
   struct coh_moment moment = uma_clock_moment();
+  if (from != me && to != me) uma_clock_fly(me, from, 0, UMA_FLIGHT_CONTROL, &moment); /* it asks the one to send to the other */
   uma_clock_fly(from, to, bytes, flight_of(dst, src, bytes, from, to), &moment);
   uma_clock_reach(&moment);
 }
@@ -110,17 +111,19 @@ static void move_all(int first, int count, size_t bytes, bool inwards)
 {
   struct coh_moment begin = uma_clock_moment(), last = begin;
   enum uma_part_of_time part = UMA_SCALE_UP;
+  enum uma_flight_kind how = inwards ? UMA_FLIGHT_GATHER : UMA_FLIGHT_MESSAGE;
   int me = uma_self.device;
   uint64_t turn = begin.ticks, alone = begin.ticks;
   for (int step = 0; step < count && bytes; step++) {
     int other = first + (me - first + step) % count; /* everybody begins elsewhere, so that nobody waits for another */
     if (other == me) continue;
     struct coh_moment moment = begin;
-    const struct fab_path *path = inwards ? uma_clock_path(other, me) : uma_clock_path(me, other);
-    uma_clock_fly(inwards ? other : me, inwards ? me : other, bytes, UMA_FLIGHT_MESSAGE, &moment);
+    int from = inwards ? other : me, to = inwards ? me : other;
+    const struct fab_path *path = uma_clock_path(from, to);
+    uma_clock_fly(from, to, bytes, how, &moment);
     if (moment.ticks > last.ticks) last = moment;
     if (moment.ticks >= last.ticks) part = path->way == FAB_WAY_LOAD_STORE ? UMA_SCALE_UP : UMA_NETWORK;
-    uint64_t done = uma_clock_alone(path, bytes, turn);
+    uint64_t done = uma_clock_alone(from, to, bytes, how, turn);
     if (alone < done) alone = done;
     turn = fab_later(turn, fab_leg_busy(&path->leg[inwards ? path->count - 1 : 0], bytes));
   }
@@ -152,12 +155,12 @@ void uma_clock_hand_out(int device, size_t bytes, bool together)
     int other = first + (device - first + i) % count;
     const struct fab_path *path = uma_clock_path(device, other);
     if (other == uma_self.device) own.ticks = turn;
-    uint64_t done = uma_clock_alone(path, bytes, turn);
+    uint64_t done = uma_clock_alone(device, other, bytes, UMA_FLIGHT_GATHER, turn);
     if (last.ticks < done) last.ticks = done;
     turn = fab_later(turn, fab_leg_busy(&path->leg[0], bytes));
   }
   own.parts[UMA_WAITING] = own.ticks - begin.ticks;
-  if (uma_self.device != device) uma_clock_fly(device, uma_self.device, bytes, UMA_FLIGHT_MESSAGE, &own);
+  if (uma_self.device != device) uma_clock_fly(device, uma_self.device, bytes, UMA_FLIGHT_GATHER, &own);
   uma_clock_reach(&own);
   if (together) uma_clock_reach(&last);
 }

@@ -19,8 +19,7 @@
 #include "uma/stream.h"
 #include "uma/wait.h"
 
-#define CONTROL_BYTES 24 /* of a message without data, as uma_counters has it */
-#define SLEEP_NS 50000   /* of who waits long for a queue: its holder wants a processor */
+#define SLEEP_NS 50000 /* of who waits long for a queue: its holder wants a processor */
 
 /* A path; what a control message on it takes, which is too short to queue; and what a line or page takes alone. */
 struct way {
@@ -231,8 +230,8 @@ static const struct way *way_between(int from, int to)
   way = calloc(1, sizeof *way);
   struct fab_path *path = way ? &way->path : NULL;
   if (!path || fab_topology_path(&uma_self.clock->topology, (uint64_t)from, (uint64_t)to, wanted_way(from, to), path)) abort();
-  way->control.ticks = fab_path_ticks(path, CONTROL_BYTES, 0) - path->leg[0].step[0].latency;
-  explain(path, CONTROL_BYTES, true, way->control.ticks, &way->control);
+  way->control.ticks = fab_request_ticks(path);
+  explain(path, FAB_REQUEST_BYTES, true, way->control.ticks, &way->control);
   way->line.ticks = fab_path_ticks(path, uma_self.shape.line, 0);
   explain(path, uma_self.shape.line, false, way->line.ticks, &way->line);
   if (uma_self.shape.hosts > 1) find_away(way);
@@ -265,7 +264,8 @@ const struct fab_path *uma_clock_path(int from, int to)
 
 static uint64_t software_ticks(const struct fab_path *path, int from, int to, enum uma_flight_kind how)
 {
-  return how == UMA_FLIGHT_MESSAGE && path->way == FAB_WAY_LOAD_STORE && from != to ? uma_self.clock->topology.message_latency : 0;
+  bool message = how == UMA_FLIGHT_MESSAGE || how == UMA_FLIGHT_GATHER;
+  return message && path->way == FAB_WAY_LOAD_STORE && from != to ? uma_self.clock->topology.message_latency : 0;
 }
 
 static const struct fab_topology_curve *curve_named(enum fab_operation operation)
@@ -281,6 +281,7 @@ static const struct fab_topology_curve *curve_of(const struct fab_path *path, en
   static const int operations[][2] = {
       [UMA_FLIGHT_COPY] = {NONE, NONE},
       [UMA_FLIGHT_MESSAGE] = {FAB_MESSAGE, FAB_FAR_MESSAGE},
+      [UMA_FLIGHT_GATHER] = {FAB_MESSAGE, FAB_FAR_MESSAGE},
       [UMA_FLIGHT_CONTROL] = {NONE, NONE},
       [UMA_FLIGHT_GET] = {FAB_GET, FAB_FAR_GET},
       [UMA_FLIGHT_PUT] = {FAB_PUT, FAB_FAR_PUT},
@@ -312,12 +313,25 @@ uint64_t uma_clock_departure(int from, int to, size_t bytes)
   return gap ? gap : fab_leg_busy(&uma_clock_path(from, to)->leg[0], bytes);
 }
 
-uint64_t uma_clock_alone(const struct fab_path *path, size_t bytes, uint64_t departs)
+/* What the target of a flight sends for before it can begin; NULL: nothing, or a curve has it. */
+static const struct coh_moment *request_of(int from, int to, enum uma_flight_kind how)
 {
-  const struct fab_topology_curve *curve = curve_of(path, UMA_FLIGHT_MESSAGE);
-  uint64_t software = path->way == FAB_WAY_LOAD_STORE ? uma_self.clock->topology.message_latency : 0;
-  if (curve) return fab_later(departs, fab_curve_time(curve, bytes));
-  return fab_later(fab_later(departs, software), fab_path_ticks(path, bytes, 0));
+  static const bool asks[UMA_FLIGHT_CACHED_WRITE + 1] = {[UMA_FLIGHT_GET] = true,
+                                                         [UMA_FLIGHT_CACHED_GET] = true,
+                                                         [UMA_FLIGHT_READ] = true,
+                                                         [UMA_FLIGHT_CACHED_READ] = true,
+                                                         [UMA_FLIGHT_GATHER] = true};
+  return asks[how] && from != to && !curve_between(from, to, how) ? &way_between(to, from)->control : NULL;
+}
+
+uint64_t uma_clock_alone(int from, int to, size_t bytes, enum uma_flight_kind how, uint64_t begins)
+{
+  const struct fab_path *path = uma_clock_path(from, to);
+  const struct fab_topology_curve *curve = curve_between(from, to, how);
+  const struct coh_moment *request = request_of(from, to, how);
+  if (curve) return fab_later(begins, fab_curve_time(curve, bytes));
+  uint64_t departs = fab_later(fab_later(begins, request ? request->ticks : 0), software_ticks(path, from, to, how));
+  return fab_later(departs, fab_path_ticks(path, bytes, 0));
 }
 
 /* The time of a curve, shared out as its way's own terms are; what is beyond it is waiting. */
@@ -382,7 +396,12 @@ static uint64_t follow_curve(const struct way *way, const struct fab_topology_cu
 void uma_clock_fly_always(int from, int to, size_t bytes, enum uma_flight_kind how, struct coh_moment *moment)
 {
   const struct way *way = way_between(from, to);
-  const struct fab_topology_curve *curve = from == to ? NULL : curve_of(&way->path, how);
+  const struct fab_topology_curve *curve = curve_between(from, to, how);
+  const struct coh_moment *request = request_of(from, to, how);
+  if (request) {
+    moment->ticks = fab_later(moment->ticks, request->ticks);
+    add_parts(moment, request);
+  }
   uint64_t departed = moment->ticks;
   if (curve) {
     moment->ticks = follow_curve(way, curve, from, to, bytes, how, departed);
@@ -453,18 +472,12 @@ static void access_by_load_store(int home, enum fab_access access, uint64_t tick
   moment->parts[UMA_SCALE_UP] = ticks - moment->parts[UMA_MEMORY];
 }
 
-/* There and back, or what the profile says that it takes. */
+/* There and back, or what the profile says that it takes: a get of its bytes, but for a store that has a curve of its own. */
 static void access_by_message(int home, enum fab_access access, size_t bytes, struct coh_moment *moment)
 {
-  bool put = access == FAB_ACCESS_STORE;
-  int from = put ? uma_self.device : home, to = put ? home : uma_self.device;
-  enum uma_flight_kind how = put ? UMA_FLIGHT_PUT : UMA_FLIGHT_GET;
-  if (curve_between(from, to, how)) {
-    uma_clock_fly_always(from, to, bytes, how, moment);
-    return;
-  }
-  uma_clock_fly_always(uma_self.device, home, bytes, UMA_FLIGHT_CONTROL, moment);
-  uma_clock_fly_always(home, uma_self.device, bytes, UMA_FLIGHT_COPY, moment);
+  int me = uma_self.device;
+  if (access == FAB_ACCESS_STORE && curve_between(me, home, UMA_FLIGHT_PUT)) uma_clock_fly_always(me, home, bytes, UMA_FLIGHT_PUT, moment);
+  else uma_clock_fly_always(home, me, bytes, UMA_FLIGHT_GET, moment);
 }
 
 /* Words go by turns with what else is on the way: they do not queue, but where they have to be messages they are. */

@@ -54,7 +54,15 @@ static void folder_of(const char *path, char *folder)
   else snprintf(folder, PATH_MAX, "%.*s", slash == path ? 1 : (int)(slash - path), path);
 }
 
-/* Finds out what cannot be written before anything is measured. 0 or -errno. */
+/* A new file with a name of its own in that place's folder: its descriptor, or -errno; *name is the caller's. */
+static int open_beside(const char *path, char **name)
+{
+  if (asprintf(name, "%s.XXXXXX", path) < 0) return *name = NULL, -ENOMEM;
+  int fd = mkstemp(*name);
+  return fd < 0 ? -errno : fd;
+}
+
+/* Finds out what cannot be written before anything is measured, by writing there: rights alone do not tell (/proc). 0 or -errno. */
 static int prepare(const char *path)
 {
   char folder[PATH_MAX];
@@ -64,9 +72,12 @@ static int prepare(const char *path)
   int result = bench_make_directories(folder);
   if (result) return fail(folder, "cannot be created", -result);
   if (stat(folder, &status) || !S_ISDIR(status.st_mode)) return fail(folder, "is no folder", ENOTDIR);
-  if (access(folder, W_OK | X_OK)) return fail(folder, "cannot be written to", errno);
   if (!stat(path, &status) && S_ISDIR(status.st_mode)) return fail(path, "cannot be written", EISDIR);
-  return 0;
+  char *beside;
+  int fd = open_beside(path, &beside);
+  if (fd >= 0) close(fd), unlink(beside);
+  free(beside);
+  return fd < 0 ? fail(folder, "cannot be written to", -fd) : 0;
 }
 
 /* The text of the profile, which the language's reader accepts; NULL after a message. */
@@ -88,9 +99,9 @@ static char *profile_text(const struct bench_rows *rows)
 static int replace(const char *path, const char *text)
 {
   char *beside;
-  if (asprintf(&beside, "%s.XXXXXX", path) < 0) return fail(path, "cannot be written", ENOMEM);
-  int fd = mkstemp(beside), error = errno;
+  int fd = open_beside(path, &beside), error = fd < 0 ? -fd : 0;
   FILE *file = fd < 0 ? NULL : fdopen(fd, "w");
+  if (fd >= 0 && !file) error = errno, close(fd), unlink(beside);
   if (file) {
     fchmod(fd, 0644);
     bool bad = fputs(text, file) < 0 || fflush(file) || fsync(fd);
@@ -150,6 +161,7 @@ int uma_cmd_calibrate(int argc, char **argv)
           "a row's modelled value is more than 20 % from the measured one; 2 bad options."};
   struct arguments arguments = {0};
   char own[PATH_MAX];
+  bench_command = "uma calibrate";
   argp_err_exit_status = EXIT_USAGE;
   argp_parse(&argp, argc, argv, 0, NULL, &arguments);
   if (arguments.from && (arguments.json || arguments.seconds)) {

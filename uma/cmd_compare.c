@@ -18,7 +18,7 @@
 #include "uma/config.h"
 #include "uma/launch.h"
 
-enum { MOST_MACHINES = 8, BAR = 60, EXIT_USAGE = 2, KEY_JSON = 0x100, KEY_SVG };
+enum { MOST_MACHINES = 8, EXIT_USAGE = 2, KEY_JSON = 0x100, KEY_SVG };
 
 struct arguments {
   int devices, machines;
@@ -32,11 +32,6 @@ struct outcome {
   struct fab_topology topology;
   struct bench_program program;
 };
-
-static const struct {
-  const char *name;
-  char mark;
-} parts[BENCH_PARTS] = {{"compute", 'C'}, {"memory", 'M'}, {"scale-up", 'U'}, {"staging", 'S'}, {"network", 'N'}, {"waiting", '.'}};
 
 static error_t parse(int key, char *text, struct argp_state *state)
 {
@@ -63,52 +58,6 @@ static error_t parse(int key, char *text, struct argp_state *state)
   }
 }
 
-/* A bar whose whole length is `longest`. */
-static void print_bar(const double ns[BENCH_PARTS], double longest)
-{
-  double sum = 0;
-  int drawn = 0;
-  printf("  |");
-  for (int i = 0; i < BENCH_PARTS; i++) {
-    sum += ns[i];
-    for (; longest > 0 && drawn < (int)(sum / longest * BAR + 0.5); drawn++) putchar(parts[i].mark);
-  }
-  printf("%*s|\n", BAR - drawn, "");
-}
-
-static void print_kind(const char *machine, const char *kind, const double ns[BENCH_PARTS], double longest)
-{
-  double sum = 0;
-  for (int i = 0; i < BENCH_PARTS; i++) sum += ns[i];
-  printf("%s, %s: %.3f us modelled\n ", machine, kind, sum / 1e3);
-  for (int i = 0; i < BENCH_PARTS; i++) printf(" %c %s %.1f %%", parts[i].mark, parts[i].name, sum > 0 ? 100 * ns[i] / sum : 0);
-  putchar('\n');
-  print_bar(ns, longest);
-}
-
-static double longest_of(const struct uma_modelled *modelled, int count)
-{
-  double longest = 0;
-  for (int i = 0; i < count; i++) longest = modelled[i].ns > longest ? modelled[i].ns : longest;
-  return longest;
-}
-
-static void print_machine(const char *name, int devices, const struct uma_modelled *modelled, double longest, const struct outcome *outcome)
-{
-  const struct fab_topology *topology = &outcome->topology;
-  struct fab_run run;
-  for (int kind = 0, first = 0; kind < topology->kind_count && first < devices; kind++) {
-    double ns[BENCH_PARTS];
-    int last = topology->kind[kind].last < (uint64_t)devices ? (int)topology->kind[kind].last : devices;
-    bench_parts_mean(modelled + first, last - first, ns);
-    print_kind(name, topology->kind[kind].name, ns, longest);
-    first = last;
-  }
-  bench_program_run(&outcome->program, &run);
-  if (run.operations > 0) fab_print_efficiency(stdout, false, outcome->profile, &run);
-  else printf("Efficiency of %s: no operations were charged (uma_compute), so the run says nothing of it\n\n", name);
-}
-
 /* The machine once more, for its names and factors, and the mean of its devices. */
 static int open_outcome(const struct arguments *arguments, const char *machine, int mode, const struct uma_modelled *modelled,
                         struct outcome *outcome)
@@ -117,11 +66,13 @@ static int open_outcome(const struct arguments *arguments, const char *machine, 
   const char *slash = strrchr(arguments->program[0], '/');
   outcome->profile = fab_profile_load(machine, stderr);
   if (!outcome->profile) return -errno;
+  int result = fab_topology_make(outcome->profile, (uint64_t)arguments->devices, &outcome->topology, stderr);
+  if (result) return result;
   snprintf(bench, sizeof bench, "compare.%s", slash ? slash + 1 : arguments->program[0]);
   struct bench_row row = bench_row_of(bench, "-", mode == UMA_MODE_STACKED ? "stacked" : "supernode", arguments->devices, 0, "time", "ns");
   bench_row_model(&row, machine);
-  bench_program_make(&row, modelled, arguments->devices, outcome->profile, &outcome->program);
-  return fab_topology_make(outcome->profile, (uint64_t)arguments->devices, &outcome->topology, stderr);
+  bench_program_make(&row, modelled, outcome->profile, &outcome->topology, &outcome->program);
+  return 0;
 }
 
 static int save_rows(const char *file, const struct outcome *outcomes, int count)
@@ -153,11 +104,12 @@ static int save_picture(const char *file, const struct outcome *outcomes, int co
 static int deliver(const struct arguments *arguments, const struct uma_modelled *modelled, const struct outcome *outcomes)
 {
   bool taken = (arguments->json && !strcmp(arguments->json, "-")) || (arguments->svg && !strcmp(arguments->svg, "-"));
-  double longest = longest_of(modelled, arguments->machines * arguments->devices);
+  double longest = uma_cmd_longest(modelled, arguments->machines * arguments->devices);
   int result = arguments->json ? save_rows(arguments->json, outcomes, arguments->machines) : 0;
   if (!result && arguments->svg) result = save_picture(arguments->svg, outcomes, arguments->machines);
   for (int m = 0; m < arguments->machines && !result && !taken; m++)
-    print_machine(arguments->machine[m], arguments->devices, modelled + m * arguments->devices, longest, &outcomes[m]);
+    uma_cmd_print_modelled(stdout, arguments->machine[m], outcomes[m].profile, &outcomes[m].topology, modelled + m * arguments->devices,
+                           longest);
   return result;
 }
 
@@ -240,6 +192,7 @@ int uma_cmd_compare(int argc, char **argv)
              "each kind of device, and with what efficiency."};
   struct arguments arguments = {.devices = 1};
   struct uma_config config = {0};
+  bench_command = "uma compare";
   argp_err_exit_status = EXIT_USAGE;
   argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &arguments);
   if (arguments.json && arguments.svg && !strcmp(arguments.json, "-") && !strcmp(arguments.svg, "-")) {

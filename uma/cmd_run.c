@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
+#include "fabric/topology.h"
 #include "uma/commands.h"
 #include "uma/config.h"
 #include "uma/launch.h"
@@ -63,6 +65,37 @@ static struct argp_option *make_options(void)
   return options;
 }
 
+/* The settings with what the environment says; *resolved is untouched where they are wrong, which the launcher tells. */
+static bool wants_stats(const struct arguments *arguments, struct uma_config *resolved)
+{
+  struct uma_config config = arguments->config;
+  if (uma_config_resolve(&config) || config.stats != UMA_ON || !*config.profile) return false;
+  *resolved = config;
+  return true;
+}
+
+/* Where the session's keeper puts the modelled times, for --stats with --profile; NULL: nobody asks. */
+static struct uma_modelled *want_modelled(const struct arguments *arguments)
+{
+  struct uma_config config;
+  if (!wants_stats(arguments, &config)) return NULL;
+  size_t bytes = (size_t)arguments->devices * sizeof(struct uma_modelled);
+  void *modelled = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  return modelled == MAP_FAILED ? NULL : modelled;
+}
+
+/* As `uma compare` does, after what the keeper told. */
+static void print_modelled(const struct arguments *arguments, const struct uma_modelled *modelled)
+{
+  struct uma_config config;
+  struct fab_topology topology;
+  if (!wants_stats(arguments, &config)) return;
+  struct fab_profile *profile = fab_profile_load(config.profile, stderr);
+  if (profile && !fab_topology_make(profile, (uint64_t)arguments->devices, &topology, stderr))
+    uma_cmd_print_modelled(stderr, config.profile, profile, &topology, modelled, uma_cmd_longest(modelled, arguments->devices));
+  fab_profile_free(profile);
+}
+
 int uma_cmd_run(int argc, char **argv)
 {
   struct arguments arguments = {.devices = 1};
@@ -81,8 +114,9 @@ int uma_cmd_run(int argc, char **argv)
   for (int i = 1; i <= uma_setting_count; i++) free((char *)argp.options[i].doc);
   free((void *)argp.options);
   unsetenv("ARGP_HELP_FMT");
-  struct uma_program program = {.argv = arguments.program};
+  struct uma_program program = {.argv = arguments.program, .modelled = want_modelled(&arguments)};
   int result = uma_launch(&arguments.config, arguments.devices, &program);
+  if (result >= 0 && program.modelled) print_modelled(&arguments, program.modelled);
   if (result >= 0) return result;
   fprintf(stderr, "uma run: %s\n", uma_last_error());
   return result == -EINVAL ? EXIT_USAGE : result == -ENOENT || result == -EACCES ? 127 : 1;

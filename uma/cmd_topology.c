@@ -101,7 +101,7 @@ static void print_text(const struct arguments *arguments, struct fab_profile *pr
   case KEY_COVERAGE: fab_print_coverage(stdout, false, topology); return;
   case KEY_POWER: fab_print_power(stdout, false, profile, topology); return;
   case KEY_PARTS: fab_print_parts(stdout, false, profile, topology); return;
-  case KEY_EFFICIENCY: fab_print_efficiency(stdout, false, profile, NULL); return;
+  case KEY_EFFICIENCY: fab_print_efficiency(stdout, false, profile, topology, NULL); return;
   case KEY_SENSITIVITY: fab_print_sensitivity(stdout, false, profile, topology->devices); return;
   default: break;
   }

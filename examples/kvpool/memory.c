@@ -1,5 +1,5 @@
 /* Setting up: every device puts its blocks and their index entries into its own window, the domain's first device the trace, and
- * device 0 (pooled) or every device (private, router) the head of an index. The board, at the same offset in all windows, is
+ * it too (pooled) or every device (private, router) the head of an index. The board, at the same offset in all windows, is
  * how they find each other's.
  *
  * Each phase ends with an agreement on whether all devices got through it. It is a barrier too: what was stored in a phase may be
@@ -42,11 +42,13 @@ static int agree(const struct kv_station *station, const struct complaint *compl
   return error || lowest != INT_MAX;
 }
 
-static int first_of_domain(int device)
+static void find_domain(struct kv_station *station)
 {
-  int first = device;
-  while (first > 0 && uma_domain(first - 1) == uma_domain(device)) first--;
-  return first;
+  int own = uma_domain(station->device), end = station->device + 1;
+  station->first = station->device;
+  while (station->first > 0 && uma_domain(station->first - 1) == own) station->first--;
+  while (end < station->devices && uma_domain(end) == own) end++;
+  station->domain = end - station->first;
 }
 
 static struct kv_board *board_of(const struct kv_station *station, int device)
@@ -56,15 +58,15 @@ static struct kv_board *board_of(const struct kv_station *station, int device)
 
 static bool has_index(const struct kv_station *station)
 {
-  return station->options->policy != KV_POOLED || station->device == 0;
+  return station->options->policy != KV_POOLED || station->device == station->first;
 }
 
 static int cache_members(const struct kv_station *station)
 {
-  return station->options->policy == KV_POOLED ? station->devices : 1;
+  return station->options->policy == KV_POOLED ? station->domain : 1;
 }
 
-/* What the fullest window, device 0's, has to hold. */
+/* What the fullest window, that of a domain's first device, has to hold. */
 static size_t needed_bytes(const struct kv_station *station, size_t trace_bytes)
 {
   const struct kv_options *options = station->options;
@@ -96,7 +98,7 @@ static int share_trace(struct kv_station *station, size_t *trace_bytes)
 {
   struct complaint complaint = {0};
   struct kv_draft draft = {0};
-  int first = first_of_domain(station->device);
+  int first = station->first;
   if (first == station->device) read_trace(station->options, &draft, &complaint);
   if (first == station->device && !complaint.failed) {
     *trace_bytes = kv_trace_bytes(&draft);
@@ -122,8 +124,8 @@ static int share_index(struct kv_station *station, size_t trace_bytes)
   }
   int status = agree(station, &complaint);
   bool pooled = station->options->policy == KV_POOLED;
-  if (!status) station->cache = board_of(station, pooled ? 0 : station->device)->cache;
-  station->member = pooled ? station->device : 0;
+  if (!status) station->cache = board_of(station, pooled ? station->first : station->device)->cache;
+  station->member = pooled ? station->device - station->first : 0;
   return status;
 }
 
@@ -151,8 +153,8 @@ static int touch_blocks(struct kv_station *station)
   memset(station->board->blocks, 0, bytes);
   int status = agree(station, &complaint);
   bool pooled = station->options->policy == KV_POOLED;
-  for (int device = 0; device < station->devices && pooled && !status; device++) {
-    const volatile unsigned char *blocks = board_of(station, device)->blocks;
+  for (int i = 0; i < station->domain && pooled && !status; i++) {
+    const volatile unsigned char *blocks = board_of(station, station->first + i)->blocks;
     for (size_t at = 0; at < bytes; at += PAGE) (void)blocks[at];
   }
   return status ? status : agree(station, &complaint);
@@ -171,6 +173,7 @@ int kv_station_open(struct kv_station *station, const struct kv_options *options
 {
   *station = (struct kv_station){.options = options, .device = uma_device(), .devices = uma_device_count()};
   size_t trace_bytes = 0;
+  find_domain(station);
   int status = share_board(station);
   if (!status) status = share_trace(station, &trace_bytes);
   if (!status) status = share_index(station, trace_bytes);

@@ -21,9 +21,10 @@ static const struct argp_option arguments[] = {
     {"blocks", 'b', "N", 0, "blocks that each device holds (default: 1000)", 0},
     {"block-bytes", 's', "BYTES", 0, "size of a block, a multiple of 64, with an optional K or M (default: 64K)", 0},
     {"policy", 'p', "WORD", 0,
-     "pooled: one cache over all devices; private: one cache a device; "
+     "pooled: one cache over all devices of a domain; private: one cache a device; "
      "router: private caches behind a cache-aware router (default: pooled)",
      0},
+    {"flops", 'f', "N", 0, "operations that computing a block takes, on the modelled clock (default: 0)", 0},
     {"requests", 'n', "N", 0, "replay the first N requests only (default: all of the file, 4000 generated ones)", 0},
     {"seed", 'r', "N", 0, "seed of the generated trace (default: 1)", 0},
     {"verbose", 'v', NULL, 0, "one line a device as well", 0},
@@ -83,6 +84,7 @@ static error_t read_option(int key, char *text, struct argp_state *state)
   case 's': return read_block_bytes(state, text, &options->block_bytes);
   case 'p': return read_policy(state, text, &options->policy);
   case 'n': return read_number(state, "requests", false, 1, SIZE_MAX, text, &options->requests);
+  case 'f': return read_number(state, "flops", false, 0, UINT64_MAX, text, &options->flops);
   case 'r': return read_number(state, "seed", false, 0, UINT64_MAX, text, &options->seed);
   case 'v': options->verbose = true; return 0;
   case 'h': options->help = true; return 0;

@@ -14,6 +14,7 @@ struct kv_options {
   size_t blocks;     /* a device */
   size_t block_bytes;
   enum kv_policy policy;
+  uint64_t flops; /* of computing a block, on the modelled clock */
   uint64_t seed;
   bool verbose, help;
 };

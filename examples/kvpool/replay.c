@@ -2,11 +2,11 @@
  *
  * A request changes the index first and learns what it has to read and to write, then moves the bytes. A hit is read from where it is,
  * this device's window or another's, into private memory, and its checksum is verified. A miss is computed in private memory
- * (here: filled by its id) and put where the index says.
+ * (here: filled by its id; the modelled clock is told of --flops operations) and put where the index says.
  *
- *   pooled   Request i is served by device i mod N. The index is changed in the order of the trace: the turn is a word in every
- *            window, and who is done with the index passes it on by a signal to the next device. Bytes are moved outside
- *            of the turn, by many devices at once; cache.c says why that is safe.
+ *   pooled   Request i is served by device i mod N, out of the one pool of its domain. The index is changed in the order of the trace:
+ *            the turn is a word in every window, and who is done with the index passes it on by a signal to the next device of the
+ *            domain. Bytes are moved outside of the turn, by many devices at once; cache.c says why that is safe.
  *   private  The same devices, but everyone has an index and blocks of its own; nobody waits for anybody.
  *   router   A thread on device 0 looks at each request in the order of the trace and sends its block ids by message to the device
  *            that should have most of them; devices serve what they receive. Messages pass between domains as well, so this needs
@@ -14,6 +14,7 @@
  */
 #include "examples/kvpool/replay.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,11 +59,23 @@ static void read_block(struct kv_station *station, const struct kv_step *step)
   *(entry->member == station->member ? &station->counts.read_local : &station->counts.read_remote) += bytes;
 }
 
+/* What a model would compute, in the first of these types that the modelled device has. */
+static void compute_block(const struct kv_station *station)
+{
+  static const enum uma_dtype types[] = {UMA_BF16, UMA_FP16, UMA_FP32, UMA_FP64};
+  const struct kv_options *options = station->options;
+  int error = -ENOTSUP;
+  for (size_t i = 0; i < sizeof types / sizeof *types && error == -ENOTSUP; i++)
+    error = uma_compute((double)options->flops, (double)options->block_bytes, types[i]);
+  check(error);
+}
+
 static void write_block(struct kv_station *station, const struct kv_step *step)
 {
   struct kv_entry *entry = step->entry;
   size_t bytes = station->options->block_bytes;
   kv_block_fill(station->work, bytes, step->id);
+  if (station->options->flops) compute_block(station);
   check(uma_wait_until(&entry->written, UMA_GE, step->written));
   check(uma_wait_until(&entry->read, UMA_GE, step->read));
   check(uma_put(entry->data, station->work, bytes));
@@ -91,11 +104,12 @@ static void look_up(struct kv_station *station, const uint64_t *ids, size_t coun
 static void replay_pooled(struct kv_station *station)
 {
   const struct kv_trace *trace = station->trace;
-  struct kv_board *next = uma_symmetric(station->board, (station->device + 1) % station->devices);
-  for (size_t i = (size_t)station->device; i < trace->requests; i += (size_t)station->devices) {
-    check(uma_wait_until(&station->board->turn, UMA_GE, i));
+  struct kv_board *next = uma_symmetric(station->board, station->first + (station->member + 1) % station->domain);
+  uint64_t turn = (uint64_t)station->member; /* of the requests that the domain serves */
+  for (size_t i = (size_t)station->device; i < trace->requests; i += (size_t)station->devices, turn += (uint64_t)station->domain) {
+    check(uma_wait_until(&station->board->turn, UMA_GE, turn));
     look_up(station, trace->request[i].ids, trace->request[i].count);
-    check(uma_signal(&next->turn, i + 1, UMA_SIGNAL_SET));
+    check(uma_signal(&next->turn, turn + 1, UMA_SIGNAL_SET));
     move_blocks(station);
   }
 }

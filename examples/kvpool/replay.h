@@ -10,9 +10,9 @@
 /* At the same offset in every window: where the others find what this device shares. */
 struct kv_board {
   const struct kv_trace *trace; /* of the domain's first device */
-  struct kv_cache *cache;       /* of device 0 when pooled, of every device otherwise */
+  struct kv_cache *cache;       /* of the domain's first device when pooled, of every device otherwise */
   unsigned char *blocks;        /* this device's */
-  _Alignas(64) uint64_t turn;   /* the request whose turn it is, as far as this device was told */
+  _Alignas(64) uint64_t turn;   /* the request of its domain whose turn it is, as far as this device was told */
 };
 
 /* What a device did; summed up at the end, so all fields are of one kind. */
@@ -24,6 +24,7 @@ struct kv_counts {
 struct kv_station {
   const struct kv_options *options;
   int device, devices;
+  int first, domain; /* device of this one's domain, and how many it has */
   struct kv_board *board;
   const struct kv_trace *trace;
   struct kv_cache *cache;

@@ -45,7 +45,7 @@
   X(SECONDS, timeout, "timeout", "0", "seconds, 0 for none", "end the session after this time") \
   X(SWITCH, tag_output, "tag-output", "0", "0|1", "write [device] before each line that a device prints") \
   X(TEXT, profile, "profile", "", "a profile (uma topology lists them) or a file", "model what the session would take on that machine: a second clock") \
-  X(SWITCH, stats, "stats", "0", "0|1", "print the use of each window when the session ends, and what the caches did") \
+  X(SWITCH, stats, "stats", "0", "0|1", "print the use of each window when the session ends, and what the caches did; with a profile, where modelled time went") \
   X(TEXT, trace, "trace", "", "a file", "record every coherence message there (opens in Perfetto; uma trace)") \
   X(ADDRESS, base, "base", "0", "hexadecimal, a multiple of 2M, 0 for the default", "where the address space begins")
 /* clang-format on */
