@@ -47,7 +47,7 @@ static struct harness {
   struct fuzz_input in;
   struct fab_sink sink;
   int others; /* the first device of the other host */
-  bool lost[DEVICES], waiting;
+  bool lost[DEVICES];
   struct under_way {
     bool open;
     struct fab_header header;
@@ -216,7 +216,7 @@ static void happens_outside(enum happening what, struct fuzz_input *in)
 static int net_progress(struct fab_endpoint *endpoint)
 {
   if (fuzz_more(&h.in)) happens_outside((enum happening)(fuzz_byte(&h.in) % HAPPENINGS), &h.in);
-  else if (h.waiting) lose_all();
+  else lose_all(); /* a delivery may wait as well: it asks for a time */
   return 1;
 }
 
@@ -305,10 +305,8 @@ static void happens(struct uma_wire *wire, struct fuzz_input *in)
     return;
   }
   fuzz_byte(in);
-  h.waiting = true;
   if (what == ASK) ask(in);
   else access_line(what, in);
-  h.waiting = false;
 }
 
 /* ---- One input --------------------------------------------------------------------------------------------------- */
@@ -361,7 +359,6 @@ void fuzz_wire(const uint8_t *bytes, size_t count)
   uma_wire_help(wire);
   FUZZ_CHECK(h.answered == h.asked);
   FUZZ_CHECK(!uma_self.engine || uma_self.engine->refused >= h.nonsense);
-  lose_all();
   uma_wire_help(wire);
   uma_session_detach();
 }
