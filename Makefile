@@ -137,7 +137,7 @@ $B/tests/fuzz-libfabric.so $B/fuzz/fuzz-libfabric.so: tests/fuzz/libfabric.c
 # The targets of tests/fuzz once more, and the library, as clang's libFuzzer wants them. What it finds stays in build/fuzz.
 CLANG        ?= clang
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS := ofi coherence pages mailbox protocol
+FUZZ_TARGETS := ofi coherence pages mailbox wire protocol
 FUZZ_FLAGS   := -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -Wno-gnu-variable-sized-type-not-at-end -Wno-unknown-pragmas
 $B/fuzz/obj/%.o: %.c | have-fuzzer
 	@mkdir -p $(@D)

@@ -6,7 +6,8 @@
  * Loss. A device fails when the provider reports an error for anything to it, when it breaks the protocol, when lose() says so, when all
  * its endpoints have said BYE, or when it owes us something (the rest of a message, a RETURN, an answer, room for a send; if it is watched,
  * always) and is silent for config.silence_ns although it is probed. A provider does not notice by itself that a peer died to which it has nothing to say; the
- * probe is something to say. Failing only sets a flag, from anywhere. The next settlement, in progress, ends all that is under way: sends
+ * probe is something to say. But `tcp;ofi_rxm` and `net` of libfabric 1.17 may go on trying to connect again, and never give up: then silence decides,
+ * unless the layer above knows better. Failing only sets a flag, from anywhere. The next settlement, in progress, ends all that is under way: sends
  * fail, the half-received message completes with -EHOSTDOWN, and sink.lost is called, once. A read into the receiver's memory that is still
  * with the provider is waited for, GRACE_NS at most.
  *

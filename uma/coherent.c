@@ -251,7 +251,7 @@ int uma_coherent_join(const struct uma_inheritance *from)
       uma_self.memory - (size_t)(uma_self.first - uma_self.domain_first) * uma_self.shape.memory; /* of all windows, were they here */
   int result = coh_engine_open(area, me, memory, is_lost_here, from->spool_fd, &uma_self.engine);
   if (result) return uma_fail(result, "no memory for the coherence engine");
-  if (uma_self.count < uma_self.domain_count) result = uma_wire_open(uma_self.engine, &uma_self.wire);
+  if (uma_self.count < uma_self.domain_count) result = uma_wire_open(from->net, uma_self.engine, &uma_self.wire);
   if (result) return result;
   if (uma_self.clock) uma_self.engine->modelled = &uma_clock_engine;
   if (uma_self.shape.coherence == UMA_COHERENCE_PAGE) return join_pages(from);

@@ -407,11 +407,12 @@ static const char *judge(struct keeper *k, int device, int wait_status, int *sta
   return atomic_load(&board->joined_count) ? "exited without calling uma_init, while others did" : NULL;
 }
 
+/* The devices of other hosts are told as well: a provider keeps it to itself when who is to answer dies, and they would wait for its silence. */
 static void blame(struct keeper *k, int device, int status)
 {
   if (k->shape.on_failure == UMA_ON_FAILURE_CONTINUE) {
     if (!k->status) k->status = status;
-    uma_board_lose(board_of(k, device), device);
+    for (int host = 0; host < k->shape.hosts; host++) uma_board_lose(k->boards[host], device);
   } else {
     begin_end(k, status);
   }

@@ -38,13 +38,6 @@ enum remote_op {
   REMOTE_USAGE
 };
 
-struct question { /* a wire structure: the payload of all requests but a put, whose payload are its bytes */
-  uint64_t offset, bytes, operand, expected;
-  uint64_t ticks; /* of the modelled clock */
-  uint32_t op, size;
-};
-_Static_assert(sizeof(struct question) == 48, "wire structure");
-
 /* Of a window, whosever it is. */
 static bool in_window(uint64_t offset, uint64_t bytes)
 {
@@ -63,7 +56,7 @@ static struct uma_mailbox *own_box(void)
   return uma_self.mailbox[uma_own_channel()];
 }
 
-static int ask(int home, enum remote_op op, const struct question *question, void *answer, size_t bytes)
+static int ask(int home, enum remote_op op, const struct uma_question *question, void *answer, size_t bytes)
 {
   int result = uma_mailbox_ask(own_box(), home, op, 0, question, sizeof *question, answer, bytes);
   return result > 0 ? uma_mailbox_no_answer(home) : result;
@@ -109,7 +102,7 @@ static int do_atomic(int home, enum fab_atomic op, uint64_t offset, size_t size,
 int uma_remote_get(int home, void *local, const void *global, size_t bytes)
 {
   if (uma_shape_has_rma(&uma_self.shape)) return move(home, offset_of(home, global), local, bytes, GET);
-  struct question question = {.offset = offset_of(home, global), .bytes = bytes};
+  struct uma_question question = {.offset = offset_of(home, global), .bytes = bytes};
   return ask(home, REMOTE_GET, &question, local, bytes);
 }
 
@@ -125,33 +118,33 @@ int uma_remote_atomic(int home, enum uma_atomic op, void *pointer, size_t size, 
   if ((uintptr_t)pointer % size) return -EINVAL;
   if (uma_shape_has_rma(&uma_self.shape))
     return do_atomic(home, (enum fab_atomic)op, offset_of(home, pointer), size, operand, expected, old);
-  struct question question = {
+  struct uma_question question = {
       .offset = offset_of(home, pointer), .operand = operand, .expected = expected, .op = op, .size = (uint32_t)size};
   return ask(home, REMOTE_ATOMIC, &question, old, sizeof *old);
 }
 
 int uma_remote_signal(int home, uint64_t *word, uint64_t value, enum uma_signal how, uint64_t ticks)
 {
-  struct question question = {.offset = offset_of(home, word), .operand = value, .op = how, .ticks = ticks};
+  struct uma_question question = {.offset = offset_of(home, word), .operand = value, .op = how, .ticks = ticks};
   return ask(home, REMOTE_SIGNAL, &question, NULL, 0);
 }
 
 int uma_remote_lock(enum uma_lock_op op, int home, uint32_t index, uint64_t *ticks)
 {
-  struct question question = {.operand = index, .op = op, .ticks = *ticks};
+  struct uma_question question = {.operand = index, .op = op, .ticks = *ticks};
   int result = uma_mailbox_ask(own_box(), home, REMOTE_LOCK, 0, &question, sizeof question, ticks, sizeof *ticks);
   return result > (op == UMA_LOCK_CREATE ? UMA_LOCKS - 1 : 0) ? uma_mailbox_no_answer(home) : result;
 }
 
 int uma_remote_barrier(enum uma_barrier_op op, int home, uint32_t index, uint64_t argument, struct uma_barrier_answer *answer)
 {
-  struct question question = {.operand = index, .expected = argument, .op = op, .ticks = answer->ticks};
+  struct uma_question question = {.operand = index, .expected = argument, .op = op, .ticks = answer->ticks};
   return ask(home, REMOTE_BARRIER, &question, answer, sizeof *answer);
 }
 
 int uma_remote_alloc(int home, size_t bytes, size_t alignment, uint64_t *offset)
 {
-  struct question question = {.bytes = bytes, .operand = alignment};
+  struct uma_question question = {.bytes = bytes, .operand = alignment};
   uint64_t found;
   int result = ask(home, REMOTE_ALLOC, &question, &found, sizeof found);
   if (!result && (found % alignment || !in_window(found, bytes))) result = uma_mailbox_no_answer(home);
@@ -161,13 +154,13 @@ int uma_remote_alloc(int home, size_t bytes, size_t alignment, uint64_t *offset)
 
 int uma_remote_free(int home, uint64_t offset)
 {
-  struct question question = {.offset = offset};
+  struct uma_question question = {.offset = offset};
   return ask(home, REMOTE_FREE, &question, NULL, 0);
 }
 
 int uma_remote_usage(int home, struct uma_usage *usage)
 {
-  struct question question = {0};
+  struct uma_question question = {0};
   return ask(home, REMOTE_USAGE, &question, usage, sizeof *usage);
 }
 
@@ -210,14 +203,14 @@ void *uma_remote_arrive(int device, int channel, const struct fab_header *header
     *cookie = put ? (void *)put : own_window() + header->a;
     *room = header->bytes;
     return put ? put->data : *cookie;
-  } else if (header->bytes == sizeof(struct question)) {
-    *cookie = malloc(sizeof(struct question));
-    *room = *cookie ? sizeof(struct question) : 0;
+  } else if (header->bytes == sizeof(struct uma_question)) {
+    *cookie = malloc(sizeof(struct uma_question));
+    *room = *cookie ? sizeof(struct uma_question) : 0;
   }
   return *cookie;
 }
 
-static int answer_atomic(const struct question *question, struct answer *answer)
+static int answer_atomic(const struct uma_question *question, struct answer *answer)
 {
   unsigned size = question->size;
   bool word = size == 4 || size == 8, byte = (size == 1 || size == 2) && question->op <= UMA_ATOMIC_STORE;
@@ -229,7 +222,7 @@ static int answer_atomic(const struct question *question, struct answer *answer)
   return 0;
 }
 
-static int answer_signal(const struct question *question)
+static int answer_signal(const struct uma_question *question)
 {
   if (question->offset % 8 || !in_window(question->offset, 8) || question->op < UMA_SIGNAL_SET || question->op > UMA_SIGNAL_ADD)
     return -EINVAL;
@@ -238,7 +231,7 @@ static int answer_signal(const struct question *question)
   return 0;
 }
 
-static int answer_lock(const struct question *question, int device, struct answer *answer)
+static int answer_lock(const struct uma_question *question, int device, struct answer *answer)
 {
   if (question->op > UMA_LOCK_DESTROY || question->operand > UINT32_MAX) return -EINVAL;
   answer->bytes = sizeof answer->value;
@@ -246,7 +239,7 @@ static int answer_lock(const struct question *question, int device, struct answe
   return uma_lock_apply((enum uma_lock_op)question->op, uma_self.device, (uint32_t)question->operand, device, &answer->value);
 }
 
-static int answer_barrier(const struct question *question, struct answer *answer)
+static int answer_barrier(const struct uma_question *question, struct answer *answer)
 {
   if (question->op > UMA_BARRIER_LOOK || question->operand > UINT32_MAX) return -EINVAL;
   answer->bytes = sizeof answer->barrier;
@@ -255,7 +248,7 @@ static int answer_barrier(const struct question *question, struct answer *answer
                            &answer->barrier);
 }
 
-static int answer_alloc(const struct question *question, struct answer *answer)
+static int answer_alloc(const struct uma_question *question, struct answer *answer)
 {
   uint64_t bytes = question->bytes, alignment = question->operand, most = uma_self.shape.memory;
   if (!bytes || !alignment || alignment & (alignment - 1)) return -EINVAL;
@@ -265,7 +258,7 @@ static int answer_alloc(const struct question *question, struct answer *answer)
   return answer->value == UMA_HEAP_FULL ? -ENOMEM : 0;
 }
 
-static int answer_free(const struct question *question)
+static int answer_free(const struct uma_question *question)
 {
   return in_window(question->offset, 1) ? uma_heap_free(uma_heap_of(uma_self.device), question->offset) : -EINVAL;
 }
@@ -278,7 +271,7 @@ static int answer_usage(struct answer *answer)
 }
 
 /* Out of a cache the bytes are copied first. */
-static int answer_get(const struct question *question, struct answer *answer)
+static int answer_get(const struct uma_question *question, struct answer *answer)
 {
   if (!in_window(question->offset, question->bytes)) return -EFAULT;
   answer->payload = own_window() + question->offset;
@@ -291,7 +284,7 @@ static int answer_get(const struct question *question, struct answer *answer)
   return result;
 }
 
-static int answer_question(const struct fab_header *header, const struct question *question, int device, struct answer *answer)
+static int answer_question(const struct fab_header *header, const struct uma_question *question, int device, struct answer *answer)
 {
   answer->payload = &answer->value;
   switch (header->tag) {

@@ -9,6 +9,13 @@
 #include "fabric/fabric.h"
 #include "uma.h"
 
+struct uma_question { /* a wire structure: the payload of all requests but a put, whose payload are its bytes */
+  uint64_t offset, bytes, operand, expected;
+  uint64_t ticks; /* of the modelled clock */
+  uint32_t op, size;
+};
+_Static_assert(sizeof(struct uma_question) == 48, "wire structure");
+
 enum uma_lock_op { UMA_LOCK_CREATE, UMA_LOCK_TRY, UMA_LOCK_RELEASE, UMA_LOCK_DESTROY };
 enum uma_barrier_op { UMA_BARRIER_CREATE, UMA_BARRIER_DESTROY, UMA_BARRIER_ARRIVE, UMA_BARRIER_LOOK };
 struct uma_barrier_answer { /* a wire structure */

@@ -182,11 +182,11 @@ static void split_lists(struct uma_inheritance *from)
   if (uma_self.shape.create) from->lend_fds = list + uma_self.count;
 }
 
-static int open_clock_wire(void)
+static int open_clock_wire(const struct uma_inheritance *from)
 {
   if (!uma_shape_has_far_clocks(&uma_self.shape)) return 0;
   uma_self.clock_wire = uma_self.wire;
-  return uma_self.wire ? 0 : uma_wire_open(NULL, &uma_self.clock_wire);
+  return uma_self.wire ? 0 : uma_wire_open(from->net, NULL, &uma_self.clock_wire);
 }
 
 static void set_fast_paths(void)
@@ -224,7 +224,7 @@ int uma_session_attach(struct uma_inheritance *from)
   if (!result) result = uma_space_reserve(&self->shape);
   if (!result) result = uma_space_map(&self->shape, self->first, self->count, from->windows_fd);
   if (!result && uma_shape_is_cached(&self->shape)) result = uma_coherent_join(from);
-  if (!result) result = open_clock_wire();
+  if (!result) result = open_clock_wire(from);
   if (!result) set_fast_paths();
   return result;
 }

@@ -177,7 +177,7 @@ struct uma_inheritance {
   const int *borrow_fds;     /* [count], only with cached pages */
   const int *lend_fds;       /* [count], only with cached pages where devices create each other: what lend_fd is to each of them */
   const int *lists;          /* both, one after the other, as they came out of the environment */
-  const struct fab_ops *net; /* the fabric between groups; NULL: the one that suits */
+  const struct fab_ops *net; /* the fabric between groups and hosts; NULL: the one that suits */
 };
 
 /* ---- session.c: joining and leaving */

@@ -31,7 +31,6 @@
 #include "uma/session.h"
 #include "uma/wait.h"
 
-enum wire_kind { WIRE_MESSAGE = 1, WIRE_TIMED, WIRE_REFUSAL, WIRE_LOSS, WIRE_QUESTION, WIRE_ANSWER };
 #define POOL_BYTES ((size_t)64 << 10) /* by which a pool grows */
 #define STALLED_SLEEP_MS 1
 #define TURNS 1000         /* at the mutex, before a thread sleeps there */
@@ -217,18 +216,18 @@ static int dispatch(struct uma_wire *wire, int device, const struct fab_header *
 static int wire_send(void *context, int device, const struct coh_message *message, uint64_t line, const void *data,
                      const struct coh_stamp *stamp)
 {
-  struct fab_header header = {.kind = stamp ? WIRE_TIMED : WIRE_MESSAGE, .tag = message->type, .a = line, .b = pack(message)};
+  struct fab_header header = {.kind = stamp ? UMA_WIRE_TIMED : UMA_WIRE_MESSAGE, .tag = message->type, .a = line, .b = pack(message)};
   return dispatch(context, device, &header, stamp, data);
 }
 
 static void wire_refuse(void *context, int device, uint64_t line)
 {
-  dispatch(context, device, &(struct fab_header){.kind = WIRE_REFUSAL, .a = line}, NULL, NULL);
+  dispatch(context, device, &(struct fab_header){.kind = UMA_WIRE_REFUSAL, .a = line}, NULL, NULL);
 }
 
 static void wire_lose(void *context, int device, uint64_t line)
 {
-  dispatch(context, device, &(struct fab_header){.kind = WIRE_LOSS, .a = line}, NULL, NULL);
+  dispatch(context, device, &(struct fab_header){.kind = UMA_WIRE_LOSS, .a = line}, NULL, NULL);
 }
 
 /* ---- receiving */
@@ -252,17 +251,17 @@ static void discard(struct uma_wire *wire, struct letter *letter)
   pool_give(&wire->letters, letter);
 }
 
-/* Of the modelled clock, and done with at once; false: it is none. */
+/* Of the modelled clock, and done with at once; false: it is none that there can be. */
 static bool complete_clock(struct uma_wire *wire, const struct letter *letter)
 {
   const struct fab_header *header = &letter->header;
   struct uma_clock_letter said;
-  if (header->kind != WIRE_QUESTION && header->kind != WIRE_ANSWER) return false;
-  if (header->bytes != sizeof said || !uma_self.clock) return true;
+  if (header->kind != UMA_WIRE_QUESTION && header->kind != UMA_WIRE_ANSWER) return false;
+  if (header->bytes != sizeof said || !uma_self.clock) return false;
   memcpy(&said, letter->payload, sizeof said);
-  if (header->kind == WIRE_QUESTION) {
+  if (header->kind == UMA_WIRE_QUESTION) {
     uma_clock_answer(&said);
-    post(wire, letter->from, (struct fab_header){.kind = WIRE_ANSWER, .a = header->a}, &said, sizeof said, NULL, 0);
+    post(wire, letter->from, (struct fab_header){.kind = UMA_WIRE_ANSWER, .a = header->a}, &said, sizeof said, NULL, 0);
     return true;
   }
   for (struct ask *ask = wire->asks; ask; ask = ask->next) {
@@ -297,9 +296,9 @@ static bool may_speak(const struct uma_wire *wire, const struct letter *letter, 
 /* The letter's stamp and data, NULL where there is none; false: it has not what a message can have. */
 static bool unwrap(const struct uma_wire *wire, const struct letter *letter, struct coh_stamp *stamp, const unsigned char **data)
 {
-  bool timed = letter->header.kind == WIRE_TIMED;
+  bool timed = letter->header.kind == UMA_WIRE_TIMED;
   size_t stamp_bytes = timed ? sizeof *stamp : 0, bytes = letter->header.bytes;
-  if (letter->header.kind != WIRE_MESSAGE && !timed) return false;
+  if (letter->header.kind != UMA_WIRE_MESSAGE && !timed) return false;
   if (bytes != stamp_bytes && bytes != stamp_bytes + wire->engine->shape.line_bytes) return false;
   if (timed) memcpy(stamp, letter->payload, sizeof *stamp);
   for (int i = 0; timed && i < COH_MOMENT_PARTS; i++)
@@ -317,9 +316,9 @@ static void deliver(struct uma_wire *wire, const struct letter *letter)
   struct coh_stamp stamp;
   bool good = header->tag >= 0 && header->tag <= UINT8_MAX && unwrap(wire, letter, &stamp, &data) && may_speak(wire, letter, &message);
   if (!good) message.type = UINT8_MAX;
-  if (header->kind == WIRE_REFUSAL) coh_refused(wire->engine, header->a);
-  else if (header->kind == WIRE_LOSS) coh_lose(wire->engine, header->a);
-  else coh_deliver(wire->engine, &message, header->a, good ? data : NULL, header->kind == WIRE_TIMED ? &stamp : NULL);
+  if (header->kind == UMA_WIRE_REFUSAL) coh_refused(wire->engine, header->a);
+  else if (header->kind == UMA_WIRE_LOSS) coh_lose(wire->engine, header->a);
+  else coh_deliver(wire->engine, &message, header->a, good ? data : NULL, header->kind == UMA_WIRE_TIMED ? &stamp : NULL);
 }
 
 static void tell_lost(struct uma_wire *wire)
@@ -451,7 +450,7 @@ int uma_wire_ask(struct uma_wire *wire, int device, struct uma_clock_letter *let
   wire->asks = &ask;
   int result = uma_is_lost(device)
                    ? -EHOSTDOWN
-                   : post(wire, device, (struct fab_header){.kind = WIRE_QUESTION, .a = ask.number}, letter, sizeof *letter, NULL, 0);
+                   : post(wire, device, (struct fab_header){.kind = UMA_WIRE_QUESTION, .a = ask.number}, letter, sizeof *letter, NULL, 0);
   pthread_mutex_unlock(&wire->mutex);
   if (!result) result = await_answer(wire, &ask);
   lock(wire);
@@ -491,15 +490,15 @@ void uma_wire_configure(struct fab_config *config, enum fab_channel channel)
   memcpy(config->key, uma_self.board->key, sizeof config->key);
 }
 
-static int open_endpoint(struct uma_wire *wire)
+static int open_endpoint(const struct fab_ops *net, struct uma_wire *wire)
 {
   struct fab_config config = {.sink = {.context = wire, .arrive = arrive, .complete = complete, .lost = uma_wire_lost}};
   uma_wire_configure(&config, FAB_SERVICE);
-  int error = fab_ofi.open(&config, &wire->endpoint);
+  int error = (net ? net : &fab_ofi)->open(&config, &wire->endpoint);
   return error ? uma_fail(error, "cannot open an endpoint to the other hosts (see `uma info` for providers): %s", strerror(-error)) : 0;
 }
 
-int uma_wire_open(struct coh_engine *engine, struct uma_wire **opened)
+int uma_wire_open(const struct fab_ops *net, struct coh_engine *engine, struct uma_wire **opened)
 {
   struct uma_wire *wire = calloc(1, sizeof *wire);
   if (!wire) return uma_fail(-ENOMEM, "no memory for the links to other hosts");
@@ -508,7 +507,7 @@ int uma_wire_open(struct coh_engine *engine, struct uma_wire **opened)
   wire->parcels.bytes = (sizeof(struct parcel) + 15) / 16 * 16;
   wire->queue_end = &wire->queue;
   pthread_mutex_init(&wire->mutex, NULL);
-  int result = open_endpoint(wire);
+  int result = open_endpoint(net, wire);
   if (result) {
     free(wire);
     return result;

@@ -9,9 +9,18 @@ struct uma_wire;
 struct coh_engine;
 struct uma_clock_letter;
 
-/* Opens this device's endpoint and gives the engine, if there is one, its wire; then contacts are exchanged; connect starts the thread that
+enum uma_wire_kind { /* of a fab_header: a wire value */
+                     UMA_WIRE_MESSAGE = 1,
+                     UMA_WIRE_TIMED, /* the same, behind a stamp */
+                     UMA_WIRE_REFUSAL,
+                     UMA_WIRE_LOSS,
+                     UMA_WIRE_QUESTION, /* of the modelled clock; a: its number */
+                     UMA_WIRE_ANSWER
+};
+
+/* Opens this device's endpoint, of the fabric `net` (NULL: fab_ofi), and gives the engine, if there is one, its wire; then contacts are exchanged; connect starts the thread that
  * receives. 0 or -errno with the sentence. */
-int uma_wire_open(struct coh_engine *engine, struct uma_wire **wire);
+int uma_wire_open(const struct fab_ops *net, struct coh_engine *engine, struct uma_wire **wire);
 int uma_wire_contact(struct uma_wire *wire, struct fab_contact *contact);
 int uma_wire_connect(struct uma_wire *wire, const struct fab_contact *contacts); /* of all endpoints of all devices */
 void uma_wire_help(struct uma_wire *wire); /* receives and delivers what has come; by threads that wait for something else */

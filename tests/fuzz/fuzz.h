@@ -65,6 +65,7 @@ void fuzz_ofi(const uint8_t *bytes, size_t count);       /* ofi.c: messages from
 void fuzz_coherence(const uint8_t *bytes, size_t count); /* coherence.c: messages of other hosts to the engine */
 void fuzz_pages(const uint8_t *bytes, size_t count);     /* coherence.c: the same with caches of pages */
 void fuzz_mailbox(const uint8_t *bytes, size_t count);   /* mailbox.c: messages and questions of other groups to a device of a session */
+void fuzz_wire(const uint8_t *bytes, size_t count);      /* wire.c: what comes by the wire to a device of a session over hosts */
 void fuzz_protocol(const uint8_t *bytes, size_t count);  /* protocol.c: texts in the protocol language, and steps of what they say */
 
 #endif

@@ -21,17 +21,7 @@
 #include "uma/session.h"
 #include "uma/wait.h"
 
-enum {
-  DEVICES = 4,
-  FAR = 2,
-  MEMORY = 1 << 16,
-  QUESTION = 48,
-  PAYLOAD_MOST = 1 << 16,
-  SENDS_MOST = 1024,
-  SLOTS = 8,
-  ROOM_MOST = 4096,
-  PAUSES_MOST = 50
-};
+enum { DEVICES = 4, FAR = 2, MEMORY = 1 << 16, PAYLOAD_MOST = 1 << 16, SENDS_MOST = 1024, SLOTS = 8, ROOM_MOST = 4096, PAUSES_MOST = 50 };
 #define CLAIM_MOST ((uint64_t)(1 << 20) - 1) /* of what needs memory; there is also what no memory is large enough for */
 
 /* What happens; an input's byte modulo HAPPENINGS. */
@@ -160,17 +150,16 @@ static void message_comes(struct fuzz_input *in)
   begin_message(where, &header, payload, fuzz_take(in, payload, fuzz_byte(in)));
 }
 
-/* The payload of all requests but a put is the struct question of remote.c. */
 static void question_comes(struct fuzz_input *in)
 {
   uint8_t where = fuzz_byte(in);
   struct fab_header header = header_of(UMA_KIND_REQUEST, in);
-  uint64_t question[QUESTION / 8] = {number(in), number(in), number(in), number(in)};
-  uint32_t last[2] = {fuzz_byte(in) % 16, fuzz_byte(in)};
-  question[4] = question[3]; /* a time */
-  memcpy(&question[5], last, sizeof last);
-  header.bytes = QUESTION;
-  begin_message(where | FAB_ENGINE, &header, question, sizeof question);
+  struct uma_question question = {.offset = number(in), .bytes = number(in), .operand = number(in), .expected = number(in)};
+  question.ticks = question.expected;
+  question.op = fuzz_byte(in) % 16;
+  question.size = fuzz_byte(in);
+  header.bytes = sizeof question;
+  begin_message(where | FAB_ENGINE, &header, &question, sizeof question);
 }
 
 /* ---- What was sent ----------------------------------------------------------------------------------------------- */

@@ -2,8 +2,8 @@
 #include "tests/fuzz/fuzz.h"
 
 const struct fuzz_target fuzz_targets[] = {
-    {"ofi", fuzz_ofi},         {"coherence", fuzz_coherence}, {"pages", fuzz_pages},
-    {"mailbox", fuzz_mailbox}, {"protocol", fuzz_protocol},   {NULL, NULL},
+    {"ofi", fuzz_ofi},   {"coherence", fuzz_coherence}, {"pages", fuzz_pages}, {"mailbox", fuzz_mailbox},
+    {"wire", fuzz_wire}, {"protocol", fuzz_protocol},   {NULL, NULL},
 };
 
 void fuzz_record(const void *bytes, size_t count)
