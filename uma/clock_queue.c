@@ -25,8 +25,9 @@
 struct way {
   struct fab_path path;
   struct coh_moment control, line;
-  bool leaves;                                /* some queue is on another host: */
-  int16_t away[FAB_PATH_LEGS][FAB_LEG_STEPS]; /* a device there; -1: it is here */
+  uint64_t line_busy[FAB_PATH_LEGS][FAB_LEG_STEPS]; /* for how long such a line occupies each step: a division that misses do not repeat */
+  bool leaves;                                      /* some queue is on another host: */
+  int16_t away[FAB_PATH_LEGS][FAB_LEG_STEPS];       /* a device there; -1: it is here */
 };
 static _Atomic(struct way *) *ways; /* of this process, found so far: [from][to] */
 
@@ -58,7 +59,8 @@ void uma_clock_ways_close(void)
 
 static void lock_queue(struct uma_queue *queue)
 {
-  uint32_t mine = (uint32_t)uma_self.device + 1;
+  uint32_t mine = (uint32_t)uma_self.device + 1, none = 0;
+  if (atomic_compare_exchange_strong_explicit(&queue->lock, &none, mine, memory_order_acquire, memory_order_relaxed)) return;
   struct uma_waiter waiter = {0};
   for (unsigned turns = 1;; turns++) {
     uint32_t holder = 0;
@@ -126,7 +128,8 @@ static enum uma_part_of_time part_of(const struct fab_step *step)
 static inline bool take_step(const struct way *way, size_t bytes, bool alone, struct coh_flight *flight)
 {
   const struct fab_step *step = &way->path.leg[flight->leg].step[flight->step];
-  uint64_t busy = fab_step_busy(step, bytes), done = flight->head;
+  bool line = bytes == uma_self.shape.line;
+  uint64_t busy = line ? way->line_busy[flight->leg][flight->step] : fab_step_busy(step, bytes), done = flight->head;
   bool away = way->leaves && busy && way->away[flight->leg][flight->step] >= 0;
   if (away && !alone) return false;
   if (away) done = fab_later(done, busy);
@@ -234,6 +237,8 @@ static const struct way *way_between(int from, int to)
   explain(path, FAB_REQUEST_BYTES, true, way->control.ticks, &way->control);
   way->line.ticks = fab_path_ticks(path, uma_self.shape.line, 0);
   explain(path, uma_self.shape.line, false, way->line.ticks, &way->line);
+  for (int l = 0; l < path->count; l++)
+    for (int i = 0; i < path->leg[l].count; i++) way->line_busy[l][i] = fab_step_busy(&path->leg[l].step[i], uma_self.shape.line);
   if (uma_self.shape.hosts > 1) find_away(way);
   if (atomic_compare_exchange_strong(place, &none, way)) return way;
   free(way);
@@ -393,9 +398,19 @@ static uint64_t follow_curve(const struct way *way, const struct fab_topology_cu
   return fab_later(fab_later(departed, fab_curve_time(curve, bytes)), through > alone ? through - alone : 0);
 }
 
-void uma_clock_fly_always(int from, int to, size_t bytes, enum uma_flight_kind how, struct coh_moment *moment)
+/* In one piece: a miss goes through here for each of its messages. */
+__attribute__((flatten)) void uma_clock_fly_always(int from, int to, size_t bytes, enum uma_flight_kind how, struct coh_moment *moment)
 {
   const struct way *way = way_between(from, to);
+  if (how == UMA_FLIGHT_CONTROL) {
+    moment->ticks = fab_later(moment->ticks, way->control.ticks);
+    add_parts(moment, &way->control);
+    return;
+  }
+  if (how == UMA_FLIGHT_COPY && bytes == uma_self.shape.line) {
+    explain_line(way, pass_all(way, from, to, bytes, moment->ticks), moment);
+    return;
+  }
   const struct fab_topology_curve *curve = curve_between(from, to, how);
   const struct coh_moment *request = request_of(from, to, how);
   if (request) {
@@ -406,11 +421,6 @@ void uma_clock_fly_always(int from, int to, size_t bytes, enum uma_flight_kind h
   if (curve) {
     moment->ticks = follow_curve(way, curve, from, to, bytes, how, departed);
     uma_clock_explain(from, to, bytes, how, moment->ticks - departed, moment);
-  } else if (how == UMA_FLIGHT_CONTROL) {
-    moment->ticks = fab_later(departed, way->control.ticks);
-    add_parts(moment, &way->control);
-  } else if (how == UMA_FLIGHT_COPY && bytes == uma_self.shape.line) {
-    explain_line(way, pass_all(way, from, to, bytes, departed), moment);
   } else {
     moment->ticks = pass_all(way, from, to, bytes, fab_later(departed, software_ticks(&way->path, from, to, how)));
     uma_clock_explain(from, to, bytes, how, moment->ticks - departed, moment);
