@@ -53,7 +53,9 @@ COMMAND_O := $(COMMAND_C:%.c=$B/obj/%.o)
 FUZZ_C    := $(filter-out tests/fuzz/driver.c tests/fuzz/libfabric.c,$(wildcard tests/fuzz/*.c))
 TEST_O    := $(patsubst %.c,$B/obj/%.o,$(wildcard tests/*.c) $(FUZZ_C))
 # Open MPI and OpenSHMEM as peers of the benchmarks, where their compilers are installed
-PEERS     := $(if $(shell command -v mpicc),$B/peers/mpi) $(if $(shell command -v oshcc),$B/peers/oshmem)
+# Their compilers may be there without their headers.
+compiles   = $(shell echo "\#include <$2>" | $1 -E -x c - >/dev/null 2>&1 && echo yes)
+PEERS     := $(if $(call compiles,mpicc,mpi.h),$B/peers/mpi) $(if $(call compiles,oshcc,shmem.h),$B/peers/oshmem)
 
 .PHONY: all demo test test-pages test-slurm bench fuzz install tidy format clean help have-needs have-fuzzer
 all: $B/uma $B/libuma.so $B/libuma.a $B/libparmacs.a $(EXAMPLES:%=$B/examples/%) $(PARMACS:%=$B/%) $(PEERS)
