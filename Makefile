@@ -54,7 +54,7 @@ FUZZ_C    := $(filter-out tests/fuzz/driver.c tests/fuzz/libfabric.c,$(wildcard 
 TEST_O    := $(patsubst %.c,$B/obj/%.o,$(wildcard tests/*.c) $(FUZZ_C))
 # Open MPI and OpenSHMEM as peers of the benchmarks, where their compilers are installed
 # Their compilers may be there without their headers.
-compiles   = $(shell echo "\#include <$2>" | $1 -E -x c - >/dev/null 2>&1 && echo yes)
+compiles   = $(shell printf '\043include <$2>\n' | $1 -E -x c - >/dev/null 2>&1 && echo yes)
 PEERS     := $(if $(call compiles,mpicc,mpi.h),$B/peers/mpi) $(if $(call compiles,oshcc,shmem.h),$B/peers/oshmem)
 
 .PHONY: all demo test test-pages test-slurm bench fuzz install tidy format clean help have-needs have-fuzzer
