@@ -52,8 +52,7 @@ LIBRARY_O := $(LIBRARY_C:%.c=$B/obj/%.o)
 COMMAND_O := $(COMMAND_C:%.c=$B/obj/%.o)
 FUZZ_C    := $(filter-out tests/fuzz/driver.c tests/fuzz/libfabric.c,$(wildcard tests/fuzz/*.c))
 TEST_O    := $(patsubst %.c,$B/obj/%.o,$(wildcard tests/*.c) $(FUZZ_C))
-# Open MPI and OpenSHMEM as peers of the benchmarks, where their compilers are installed
-# Their compilers may be there without their headers.
+# Open MPI and OpenSHMEM as peers of the benchmarks, where their compilers are installed, and their headers as well
 compiles   = $(shell printf '\043include <$2>\n' | $1 -E -x c - >/dev/null 2>&1 && echo yes)
 PEERS     := $(if $(call compiles,mpicc,mpi.h),$B/peers/mpi) $(if $(call compiles,oshcc,shmem.h),$B/peers/oshmem)
 
