@@ -68,21 +68,22 @@ void coh_park(struct coh_engine *engine, const struct coh_message *message, uint
   if (stamp) parked->stamp = *stamp;
   if (data) memcpy(parked->data, data, bytes);
   pthread_mutex_lock(&engine->parked_mutex);
-  bool full = engine->parked_count == COH_PARKED_MOST; /* more than all threads of all devices can wait for */
+  bool full = atomic_load_explicit(&engine->parked_count, memory_order_relaxed) ==
+              COH_PARKED_MOST; /* more than all threads of all devices can wait for */
   if (full) {
     free(parked);
     atomic_fetch_add(&engine->refused, 1);
   } else {
     parked->next = engine->parked;
     engine->parked = parked;
-    engine->parked_count++;
+    atomic_fetch_add_explicit(&engine->parked_count, 1, memory_order_relaxed);
   }
   pthread_mutex_unlock(&engine->parked_mutex);
 }
 
 bool coh_stalls(struct coh_engine *engine)
 {
-  return __atomic_load_n(&engine->parked_count, __ATOMIC_RELAXED);
+  return atomic_load_explicit(&engine->parked_count, memory_order_relaxed);
 }
 
 bool coh_retry(struct coh_engine *engine)
@@ -92,7 +93,7 @@ bool coh_retry(struct coh_engine *engine)
   pthread_mutex_lock(&engine->parked_mutex);
   struct coh_parked *parked = engine->parked, *next;
   engine->parked = NULL;
-  engine->parked_count = 0;
+  atomic_store_explicit(&engine->parked_count, 0, memory_order_relaxed);
   pthread_mutex_unlock(&engine->parked_mutex);
   for (; parked; parked = next) {
     next = parked->next;

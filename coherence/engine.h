@@ -179,11 +179,11 @@ struct coh_engine {
   const struct coh_wire *wire;      /* NULL: all devices are on this host */
   struct coh_place waiting[COH_WAITING];
   pthread_mutex_t parked_mutex;
-  struct coh_parked *parked; /* what came by the wire and stalled, and how many these are; under parked_mutex */
-  int parked_count;
-  _Atomic uint64_t refused; /* messages that were none */
-  struct coh_tally *tally;  /* NULL: not tracked */
-  struct coh_pages *pages;  /* NULL: a cache of lines */
+  struct coh_parked *parked; /* what came by the wire and stalled; under parked_mutex */
+  _Atomic int parked_count;  /* how many these are; likewise, but looked at by anybody */
+  _Atomic uint64_t refused;  /* messages that were none */
+  struct coh_tally *tally;   /* NULL: not tracked */
+  struct coh_pages *pages;   /* NULL: a cache of lines */
   int spool;
   _Atomic(unsigned char *) buffers[COH_BUFFERS]; /* of a line's size, not in use; change */
   atomic_flag set_locks[COH_SET_LOCKS];          /* by set; change */
