@@ -298,8 +298,7 @@ static inline unsigned char *coh_frame_data(const struct coh_engine *engine, con
   return engine->all_data + ((size_t)(frame - engine->all_frames) << engine->line_shift);
 }
 
-/* Waiting: a spin, then giving way to others, then sleeping: Linux 6.18 lets threads that only yield starve the rest of a crowded processor for
- * seconds, among them those that are waited for. Says so once when it takes long. */
+/* Waiting: a spin, then giving way to others, then naps. Says so once when it takes long. */
 struct coh_patience {
   unsigned turns;
   bool far; /* for another host: a turn is long, and who answers here may need this processor */

@@ -14,14 +14,12 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "coherence/engine.h"
 #include "coherence/tally.h"
 
 enum { SPINS = 100, FAR_SPINS = 8, CLOCK_EVERY = 64, LOOK_EVERY = 256 };
 #define YIELD_NS 2000000u /* then a turn is a sleep: who waited for longer may be waiting for this processor */
-#define SLEEP_NS 50000
 #define LONG_WAIT_NS 10000000000u
 
 static void complain(struct coh_patience *patience, uint64_t waited_ns)
@@ -35,7 +33,7 @@ void coh_wait_turn(struct coh_patience *patience)
 {
   unsigned turns = ++patience->turns;
   if (patience->sleeps) {
-    nanosleep(&(struct timespec){.tv_nsec = SLEEP_NS}, NULL);
+    fab_nap();
   } else if (patience->far ? turns % FAR_SPINS : turns < SPINS) {
     fab_pause();
     return;

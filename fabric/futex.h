@@ -34,6 +34,13 @@ static inline uint64_t fab_now_ns(void)
   return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* Leaves the processor to others for a moment, when yielding did not help. Linux 6.18 lets threads that only yield starve the rest of a crowded
+ * processor for seconds, among them those that are waited for. */
+static inline void fab_nap(void)
+{
+  nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+}
+
 static inline void fab_futex_wait(_Atomic uint32_t *word, uint32_t expected, long timeout_ns)
 {
   struct timespec timeout = {timeout_ns / 1000000000, timeout_ns % 1000000000};

@@ -20,12 +20,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <time.h>
 
-#define SPINS 64          /* polls without news before anything else is looked after */
-#define YIELD_SPINS 1024  /* and before the processor is offered to others: longer than a large access takes */
-#define SLEEP_SPINS 65536 /* and before it is left to them: Linux 6.18 lets a thread that only yields starve others for seconds */
-#define SLEEP_NS 50000
+#include "fabric/futex.h"
+
+#define SPINS 64         /* polls without news before anything else is looked after */
+#define YIELD_SPINS 1024 /* and before the processor is offered to others: longer than a large access takes */
+#define NAP_SPINS 65536  /* and before it is left to them */
 #define KEY_STEP 0x9e3779b97f4a7c15ull
 
 /* ---- registration */
@@ -134,7 +134,7 @@ static bool look(struct fab_ofi_endpoint *e, const struct fab_ofi_peer *peer, un
   else if (++*idle % SPINS == 0) {
     fab_ofi_progress(&e->base);
     ask_above(e, fab_ofi_device_of(e, peer));
-    if (*idle >= SLEEP_SPINS) nanosleep(&(struct timespec){.tv_nsec = SLEEP_NS}, NULL);
+    if (*idle >= NAP_SPINS) fab_nap();
     else if (*idle % YIELD_SPINS == 0) sched_yield();
   }
   return !fab_ofi_gone(e, peer);

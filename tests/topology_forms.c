@@ -73,49 +73,53 @@ static uint64_t run_broadcast(struct topology_clock *clock, uint64_t n, uint64_t
   return last;
 }
 
-static const struct {
+struct machine { /* and how many devices of it; a list ends with a profile of NULL */
   const char *profile;
   uint64_t n;
-} machines[] = {{"h100-8", 8}, {"gb200-nvl72", 72}, {"cloudmatrix384", 8}, {"scalex640", 64}, {"mtlink2-c256", 128}};
+};
+static const struct machine machines[] = {{"h100-8", 8},     {"gb200-nvl72", 72},   {"cloudmatrix384", 8},
+                                          {"scalex640", 64}, {"mtlink2-c256", 128}, {NULL, 0}};
 static const uint64_t sizes[] = {8192, 1 << 20, 256 << 20};
+
+/* A closed form against the same run on the clock, on every machine at every size. */
+static void expect_form(const char *what, const struct machine *machine,
+                        int (*form)(const struct fab_topology *topology, uint64_t n, uint64_t bytes, uint64_t *ticks),
+                        uint64_t (*run)(struct topology_clock *clock, uint64_t n, uint64_t bytes))
+{
+  for (; machine->profile; machine++)
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+      struct topology_clock clock;
+      uint64_t ticks;
+      clock_open(&clock, machine->profile, machine->n);
+      cr_assert_eq(form(&clock.topology, machine->n, sizes[s], &ticks), 0);
+      expect_close(ticks, run(&clock, machine->n, sizes[s]), what, machine->profile, machine->n, sizes[s]);
+      clock_close(&clock);
+    }
+}
 
 Test(topology_forms, ring_allreduce)
 {
-  for (size_t m = 0; m < sizeof machines / sizeof machines[0]; m++)
-    for (size_t s = 0; s < 3; s++) {
-      struct topology_clock clock;
-      uint64_t ticks;
-      clock_open(&clock, machines[m].profile, machines[m].n);
-      cr_assert_eq(fab_form_ring_allreduce(&clock.topology, machines[m].n, sizes[s], &ticks), 0);
-      expect_close(ticks, run_ring(&clock, machines[m].n, sizes[s]), "ring", machines[m].profile, machines[m].n, sizes[s]);
-      clock_close(&clock);
-    }
+  expect_form("ring", machines, fab_form_ring_allreduce, run_ring);
+}
+
+static int form_alltoall(const struct fab_topology *topology, uint64_t n, uint64_t bytes, uint64_t *ticks)
+{
+  return fab_form_alltoall(topology, n, 1, bytes, ticks);
 }
 
 Test(topology_forms, alltoall)
 {
-  for (size_t m = 0; m < sizeof machines / sizeof machines[0]; m++)
-    for (size_t s = 0; s < 3; s++) {
-      struct topology_clock clock;
-      uint64_t ticks;
-      clock_open(&clock, machines[m].profile, machines[m].n);
-      cr_assert_eq(fab_form_alltoall(&clock.topology, machines[m].n, 1, sizes[s], &ticks), 0);
-      expect_close(ticks, run_alltoall(&clock, machines[m].n, sizes[s]), "all-to-all", machines[m].profile, machines[m].n, sizes[s]);
-      clock_close(&clock);
-    }
+  expect_form("all-to-all", machines, form_alltoall, run_alltoall);
+}
+
+static uint64_t run_gather(struct topology_clock *clock, uint64_t n, uint64_t bytes)
+{
+  return run_exchange(clock, n, bytes, true);
 }
 
 Test(topology_forms, gather)
 {
-  for (size_t m = 0; m < sizeof machines / sizeof machines[0]; m++)
-    for (size_t s = 0; s < 3; s++) {
-      struct topology_clock clock;
-      uint64_t ticks;
-      clock_open(&clock, machines[m].profile, machines[m].n);
-      cr_assert_eq(fab_form_gather(&clock.topology, machines[m].n, sizes[s], &ticks), 0);
-      expect_close(ticks, run_exchange(&clock, machines[m].n, sizes[s], true), "gather", machines[m].profile, machines[m].n, sizes[s]);
-      clock_close(&clock);
-    }
+  expect_form("gather", machines, fab_form_gather, run_gather);
 }
 
 Test(topology_forms, direct_allreduce_is_a_gather_and_an_alltoall)
@@ -139,19 +143,9 @@ Test(topology_forms, direct_allreduce_is_a_gather_and_an_alltoall)
 
 Test(topology_forms, broadcast)
 {
-  static const struct {
-    const char *profile;
-    uint64_t n;
-  } trees[] = {{"h100-8", 8}, {"h100-8", 256}, {"gb200-nvl72", 72}, {"cloudmatrix384", 384}, {"mtt-s4000-kuae", 64}};
-  for (size_t m = 0; m < sizeof trees / sizeof trees[0]; m++)
-    for (size_t s = 0; s < 3; s++) {
-      struct topology_clock clock;
-      uint64_t ticks;
-      clock_open(&clock, trees[m].profile, trees[m].n);
-      cr_assert_eq(fab_form_broadcast(&clock.topology, trees[m].n, sizes[s], &ticks), 0);
-      expect_close(ticks, run_broadcast(&clock, trees[m].n, sizes[s]), "broadcast", trees[m].profile, trees[m].n, sizes[s]);
-      clock_close(&clock);
-    }
+  static const struct machine trees[] = {{"h100-8", 8},           {"h100-8", 256},        {"gb200-nvl72", 72},
+                                         {"cloudmatrix384", 384}, {"mtt-s4000-kuae", 64}, {NULL, 0}};
+  expect_form("broadcast", trees, fab_form_broadcast, run_broadcast);
 }
 
 Test(topology_forms, pointer_chase)

@@ -13,13 +13,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "uma/clock.h"
 #include "uma/stream.h"
 #include "uma/wait.h"
-
-#define SLEEP_NS 50000 /* of who waits long for a queue: its holder wants a processor */
 
 /* A path; what a control message on it takes, which is too short to queue; and what a line or page takes alone. */
 struct way {
@@ -65,7 +62,7 @@ static void lock_queue(struct uma_queue *queue)
   for (unsigned turns = 1;; turns++) {
     uint32_t holder = 0;
     if (atomic_compare_exchange_weak_explicit(&queue->lock, &holder, mine, memory_order_acquire, memory_order_relaxed)) return;
-    if (!uma_wait_step(&waiter)) nanosleep(&(struct timespec){.tv_nsec = SLEEP_NS}, NULL);
+    if (!uma_wait_step(&waiter)) fab_nap();
     if (turns % 64) continue;
     if (!holder || holder == mine || !uma_is_lost((int)holder - 1) || !atomic_compare_exchange_strong(&queue->lock, &holder, mine))
       continue;

@@ -33,9 +33,8 @@
 
 #define POOL_BYTES ((size_t)64 << 10) /* by which a pool grows */
 #define STALLED_SLEEP_MS 1
-#define TURNS 1000         /* at the mutex, before a thread sleeps there */
-#define ASK_SLEEP_NS 50000 /* of who waits for an answer, while the thread receives */
-#define SMALL_BYTES 96     /* of a payload that needs no buffer */
+#define TURNS 1000     /* at the mutex, before a thread sleeps there */
+#define SMALL_BYTES 96 /* of a payload that needs no buffer */
 
 struct letter {
   struct letter *next;
@@ -435,7 +434,7 @@ static int await_answer(struct uma_wire *wire, const struct ask *ask)
   while (!atomic_load_explicit(&ask->answered, memory_order_acquire)) {
     if (uma_is_lost(ask->device)) return -EHOSTDOWN;
     receive_only(wire);
-    if (!uma_wait_step(&waiter)) nanosleep(&(struct timespec){.tv_nsec = ASK_SLEEP_NS}, NULL);
+    if (!uma_wait_step(&waiter)) fab_nap();
   }
   return 0;
 }
