@@ -8,11 +8,11 @@
  * What must hold: no byte goes where none belongs (the sanitizer's part, also for what is sent, and for buffers that are freed as soon as a call has
  * returned); a request changes its home only; each that has come whole is answered once; answers that cannot be are errors. */
 #include <errno.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/net.h"
 #include "uma/config.h"
 #include "uma/heap.h"
 #include "uma/mailbox.h"
@@ -78,8 +78,6 @@ static struct harness {
     bool sending;
   } slots[SLOTS];
 } h;
-
-static int readable; /* always: nobody sleeps */
 
 /* ---- What comes -------------------------------------------------------------------------------------------------- */
 
@@ -267,39 +265,13 @@ static void net_close(struct fab_endpoint *endpoint)
   free(end);
 }
 
-static void net_sleep_begin(struct fab_endpoint *endpoint)
-{
-}
-
 static void net_sleep_end(struct fab_endpoint *endpoint)
 {
   h.silent = false;
 }
 
-static void net_sleep(struct fab_endpoint *endpoint, long timeout_ns)
-{
-}
-
-static int net_descriptor(struct fab_endpoint *endpoint)
-{
-  return readable;
-}
-
-static const struct fab_ops net = {.name = "fuzz",
-                                   .capabilities = FAB_MSG,
-                                   .open = net_open,
-                                   .close = net_close,
-                                   .contact = fab_no_contact,
-                                   .connect = fab_no_connect,
-                                   .put = fab_enosys_put,
-                                   .get = fab_enosys_get,
-                                   .atomic = fab_enosys_atomic,
-                                   .send = net_send,
-                                   .progress = net_progress,
-                                   .sleep_begin = net_sleep_begin,
-                                   .sleep = net_sleep,
-                                   .sleep_end = net_sleep_end,
-                                   .descriptor = net_descriptor,
+static const struct fab_ops net = {FUZZ_NET,         .open = net_open,         .close = net_close,
+                                   .send = net_send, .progress = net_progress, .sleep_end = net_sleep_end,
                                    .lose = net_lose};
 
 static int net_open(const struct fab_config *config, struct fab_endpoint **endpoint)
@@ -446,7 +418,6 @@ static void check_neighbour(void)
 
 void fuzz_mailbox(const uint8_t *bytes, size_t count)
 {
-  if (!readable) readable = eventfd(1, EFD_CLOEXEC);
   h = (struct harness){.in = {bytes, bytes + count}};
   begin(fuzz_byte(&h.in));
   while (fuzz_more(&h.in)) happens(&h.in);

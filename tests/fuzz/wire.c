@@ -9,12 +9,12 @@
  * What must hold: no byte goes where none belongs (the sanitizer's part); what cannot be a letter of the other host is counted as refused; each question of
  * the clock that makes a letter is answered, once. */
 #include <errno.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "coherence/engine.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/net.h"
 #include "uma/clock.h"
 #include "uma/config.h"
 #include "uma/session.h"
@@ -59,8 +59,6 @@ static struct harness {
   int sent_to[SENDS_MOST];
   unsigned sent_count, asked, answered, nonsense;
 } h;
-
-static int readable; /* always: nobody sleeps */
 
 /* ---- What comes -------------------------------------------------------------------------------------------------- */
 
@@ -232,34 +230,8 @@ static void net_lose(struct fab_endpoint *endpoint, int device)
 
 static int net_open(const struct fab_config *config, struct fab_endpoint **endpoint);
 
-static void net_nothing(struct fab_endpoint *endpoint)
-{
-}
-
-static void net_sleep(struct fab_endpoint *endpoint, long timeout_ns)
-{
-}
-
-static int net_descriptor(struct fab_endpoint *endpoint)
-{
-  return readable;
-}
-
-static const struct fab_ops net = {.name = "fuzz",
-                                   .capabilities = FAB_MSG,
-                                   .open = net_open,
-                                   .close = net_nothing,
-                                   .contact = fab_no_contact,
-                                   .connect = fab_no_connect,
-                                   .put = fab_enosys_put,
-                                   .get = fab_enosys_get,
-                                   .atomic = fab_enosys_atomic,
-                                   .send = net_send,
-                                   .progress = net_progress,
-                                   .sleep_begin = net_nothing,
-                                   .sleep = net_sleep,
-                                   .sleep_end = net_nothing,
-                                   .descriptor = net_descriptor,
+static const struct fab_ops net = {FUZZ_NET,         .open = net_open,         .close = fuzz_net_nothing,
+                                   .send = net_send, .progress = net_progress, .sleep_end = fuzz_net_nothing,
                                    .lose = net_lose};
 
 static int net_open(const struct fab_config *config, struct fab_endpoint **endpoint)
@@ -351,7 +323,6 @@ static void begin(unsigned how)
 
 void fuzz_wire(const uint8_t *bytes, size_t count)
 {
-  if (!readable) readable = eventfd(1, EFD_CLOEXEC);
   h = (struct harness){.in = {bytes, bytes + count}};
   begin(fuzz_byte(&h.in) % HOWS);
   struct uma_wire *wire = uma_self.wire ? uma_self.wire : uma_self.clock_wire;
