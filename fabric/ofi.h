@@ -153,6 +153,7 @@ struct fab_ofi_endpoint {
   /* sleeping */
   int wait_fd, timer_fd, poll_fd; /* wait_fd: the provider's, or -1. poll_fd: either of the two */
   int sleepers;
+  bool watched; /* wait_fd, by poll_fd: while anybody sleeps */
   unsigned calls;
   uint64_t tick_ns; /* when to look next who is silent */
   uint64_t dropped; /* messages that were not acceptable */
