@@ -1,12 +1,12 @@
 /* Windows over a network: put and get of the fabric `ofi`, and uma_put and uma_get of a session of stacked servers that it joins (--fabric ofi), each
  * beside a bare loop over libfabric.
  *
- * Both use the same provider, the same kind of endpoint (FI_EP_RDM on loopback, with a completion queue on which one could sleep),
- * registered memory, and puts that are complete when their bytes are in the other device's memory; both spin on their queue, and
- * device 1 only keeps its own endpoint moving meanwhile; in the session its copy engine does that, and its program sleeps. So the difference is what
- * the fabric, or the library, adds. The path `spin` is the bare loop with a
- * queue on which nobody can sleep: tcp then asks each connection itself instead of asking the kernel which of them has something,
- * which is faster for one connection and not for many. */
+ * All use the same provider, endpoints of one kind (FI_EP_RDM on loopback), registered memory, and puts that are complete when their bytes are in the
+ * other device's memory; all spin on their queue, and device 1 only keeps its own endpoint moving meanwhile; in the session its copy engine does that,
+ * and its program sleeps. So the difference is what the fabric, or the library, adds. The bare loop `raw` has completion queues on which one could
+ * sleep, as a home needs them that is not to spin for ever; `spin` has none such in either device: tcp then asks each connection itself instead of
+ * asking the kernel which of them has something, which is faster for one connection and not for many. The fabric has the one for what it serves, and the
+ * other for its own puts and gets. */
 #include "bench/harness.h"
 
 #include <errno.h>

@@ -2,7 +2,7 @@
  *
  *     open (finds a provider, binds to one address)   contact (what others need)   ... exchange ...   connect (all contacts)
  *
- * An endpoint has one completion queue. Every operation in the provider's hands begins with a struct fab_ofi_op, which lies in the endpoint
+ * An endpoint has one completion queue, and another one where it has an endpoint of libfabric apart for accesses (ofi_memory.c). Every operation in the provider's hands begins with a struct fab_ofi_op, which lies in the endpoint
  * until the endpoint closes, so a completion never finds an operation that is gone, however late it comes. fab_ofi_poll is the only
  * reader of the queue; it runs in progress and in every wait, so the provider moves whenever a caller is inside (FI_PROGRESS_MANUAL;
  * providers that have threads of their own need no help and do not mind).
@@ -85,24 +85,39 @@ static void complete(struct fab_ofi_endpoint *e, struct fab_ofi_op *op, size_t b
     break;
   case FAB_OFI_PULL: fab_ofi_pulled(e, &e->peers[op->peer], error); break;
   case FAB_OFI_ACCESS: end_access((struct fab_ofi_access *)op, error); break;
+  case FAB_OFI_REFUSE:
+    if (error == -FI_ECANCELED) break;
+    e->dropped++;
+    fab_ofi_refuse(e, op);
+    break;
   }
 }
 
-static int complete_error(struct fab_ofi_endpoint *e)
+static int complete_error(struct fab_ofi_endpoint *e, struct fid_cq *cq)
 {
   struct fi_cq_err_entry entry = {0};
-  if (fi_cq_readerr(e->cq, &entry, 0) <= 0) return 0;
+  if (fi_cq_readerr(cq, &entry, 0) <= 0) return 0;
   if (entry.op_context) complete(e, entry.op_context, 0, entry.err ? -entry.err : -EIO);
   return 1;
 }
 
-int fab_ofi_poll(struct fab_ofi_endpoint *e)
+static int poll_queue(struct fab_ofi_endpoint *e, struct fid_cq *cq)
 {
   struct fi_cq_msg_entry entries[POLL_BATCH];
-  ssize_t count = fi_cq_read(e->cq, entries, POLL_BATCH);
-  if (count == -FI_EAVAIL) return complete_error(e);
+  ssize_t count = fi_cq_read(cq, entries, POLL_BATCH);
+  if (count == -FI_EAVAIL) return complete_error(e, cq);
   for (ssize_t i = 0; i < count; i++) complete(e, entries[i].op_context, entries[i].len, 0);
   return count > 0 ? (int)count : 0;
+}
+
+int fab_ofi_poll(struct fab_ofi_endpoint *e)
+{
+  return poll_queue(e, e->cq);
+}
+
+int fab_ofi_poll_reach(struct fab_ofi_endpoint *e)
+{
+  return poll_queue(e, e->reach_cq);
 }
 
 static void set_timer(const struct fab_ofi_endpoint *e, long ns)
@@ -191,6 +206,19 @@ static int open_queue(struct fab_ofi_endpoint *e)
   return fi_cq_open(e->domain, &attributes, &e->cq, NULL);
 }
 
+int fab_ofi_open_endpoint(struct fab_ofi_endpoint *e, struct fid_cq *cq, struct fid_ep **ep)
+{
+  int error = fi_endpoint(e->domain, e->info, ep, NULL);
+  if (error) return error;
+  error = fi_ep_bind(*ep, &cq->fid, FI_TRANSMIT | FI_RECV);
+  if (!error) error = fi_ep_bind(*ep, &e->av->fid, 0);
+  if (!error) error = fi_enable(*ep);
+  if (!error) return 0;
+  fi_close(&(*ep)->fid);
+  *ep = NULL;
+  return error;
+}
+
 static int open_endpoint(struct fab_ofi_endpoint *e)
 {
   struct fi_av_attr addresses = {.type = e->info->domain_attr->av_type, .count = (size_t)e->numbers};
@@ -198,11 +226,7 @@ static int open_endpoint(struct fab_ofi_endpoint *e)
   if (!error) error = fi_domain(e->fabric, e->info, &e->domain, NULL);
   if (!error) error = open_queue(e);
   if (!error) error = fi_av_open(e->domain, &addresses, &e->av, NULL);
-  if (!error) error = fi_endpoint(e->domain, e->info, &e->ep, NULL);
-  if (!error) error = fi_ep_bind(e->ep, &e->cq->fid, FI_TRANSMIT | FI_RECV);
-  if (!error) error = fi_ep_bind(e->ep, &e->av->fid, 0);
-  if (!error) error = fi_enable(e->ep);
-  return error;
+  return error ? error : fab_ofi_open_endpoint(e, e->cq, &e->ep);
 }
 
 static struct fab_ofi_buffer *buffer_at(struct fab_ofi_endpoint *e, int index, enum fab_ofi_use use)
@@ -239,11 +263,13 @@ static void close_descriptor(int fd)
 /* Whatever of it is there; in the order that libfabric asks for. */
 static void endpoint_free(struct fab_ofi_endpoint *e)
 {
+  if (e->reach_cq) close_fid(&e->reach->fid);
   if (e->ep) close_fid(&e->ep->fid);
   for (int i = 0; e->peers && i < e->numbers; i++)
     if (e->peers[i].pull_mr) close_fid(&e->peers[i].pull_mr->fid);
   if (e->window_mr) close_fid(&e->window_mr->fid);
   if (e->memory_mr) close_fid(&e->memory_mr->fid);
+  if (e->reach_cq) close_fid(&e->reach_cq->fid);
   if (e->cq) close_fid(&e->cq->fid);
   if (e->av) close_fid(&e->av->fid);
   if (e->domain) close_fid(&e->domain->fid);

@@ -7,6 +7,7 @@
  *   token    what proves the job's key: a keyed hash of who sends to whom, in every message; the key itself never travels
  *   loan     a large payload that stays where it is: its sender registers it, the receiver fetches it and says RETURN
  *   due      what a peer is to get as soon as there is a buffer and the provider takes it
+ *   reach    the endpoint by which others' memory is accessed
  *   failing  said of a device that is as good as lost, until the next settlement tells the layer above
  */
 #ifndef FAB_OFI_H
@@ -19,6 +20,7 @@
 #define FAB_OFI_BUFFER 16384u /* the longest message on the wire: what ofi_rxm sends without a handshake of its own */
 #define FAB_OFI_RECEIVES 128
 #define FAB_OFI_SENDS 128
+#define FAB_OFI_REFUSES 32
 #define FAB_OFI_SHARE 32 /* send buffers that one peer may hold */
 /* Puts, gets and loans are moved in pieces of this size: more than the buffers of a TCP connection hold makes both ends stop and go (over
  * loopback 1 MiB at once takes four times as long, and its median jumps). */
@@ -55,7 +57,7 @@ _Static_assert(sizeof(struct fab_ofi_loan) == 16, "wire structure");
 
 #define FAB_OFI_PAYLOAD (FAB_OFI_BUFFER - sizeof(struct fab_ofi_wire)) /* of one message on the wire, at most */
 
-enum fab_ofi_use { FAB_OFI_RECEIVE, FAB_OFI_SEND, FAB_OFI_PULL, FAB_OFI_ACCESS };
+enum fab_ofi_use { FAB_OFI_RECEIVE, FAB_OFI_SEND, FAB_OFI_PULL, FAB_OFI_ACCESS, FAB_OFI_REFUSE };
 
 /* An operation in the provider's hands; its completion finds it by its context. */
 struct fab_ofi_op {
@@ -129,7 +131,10 @@ struct fab_ofi_endpoint {
   struct fid_av *av;
   struct fid_cq *cq;
   struct fid_ep *ep;
-  struct fab_ofi_peer *peers; /* [number] */
+  struct fid_ep *reach; /* NULL until the first access; `ep`, or one of its own, with a queue on which nobody can sleep */
+  struct fid_cq *reach_cq;
+  struct fab_ofi_op refuses[FAB_OFI_REFUSES]; /* receives there of nothing: nobody has anything to say to it */
+  struct fab_ofi_peer *peers;                 /* [number] */
   struct fab_ofi_device *devices;
   struct fab_ofi_peer *busy;
   bool any_failing, closing;
@@ -164,7 +169,9 @@ int fab_ofi_choose(const char *provider, const char *interface, struct fi_info *
 bool fab_ofi_has_atomics(const struct fi_info *info, struct fid_domain *domain);        /* all that fab_ops.atomic needs */
 
 /* ---- ofi.c */
-int fab_ofi_poll(struct fab_ofi_endpoint *e); /* takes completions; how many */
+int fab_ofi_open_endpoint(struct fab_ofi_endpoint *e, struct fid_cq *cq, struct fid_ep **ep);
+int fab_ofi_poll(struct fab_ofi_endpoint *e);       /* takes completions; how many */
+int fab_ofi_poll_reach(struct fab_ofi_endpoint *e); /* the same of accesses */
 int fab_ofi_progress(struct fab_endpoint *endpoint);
 void fab_ofi_recycle(struct fab_ofi_endpoint *e, struct fab_ofi_buffer *buffer); /* a receive buffer is free again */
 
@@ -183,6 +190,7 @@ int fab_ofi_put(struct fab_endpoint *endpoint, int device, uint64_t offset, cons
 int fab_ofi_get(struct fab_endpoint *endpoint, int device, uint64_t offset, void *local, size_t bytes);
 int fab_ofi_atomic(struct fab_endpoint *endpoint, enum fab_atomic op, int device, uint64_t offset, size_t size, uint64_t operand,
                    uint64_t expected, uint64_t *old);
+void fab_ofi_refuse(struct fab_ofi_endpoint *e, struct fab_ofi_op *op); /* whatever comes next to `reach` */
 int fab_ofi_register(struct fab_ofi_endpoint *e, const void *memory, size_t bytes, uint64_t access, struct fid_mr **mr);
 int fab_ofi_register_window(struct fab_ofi_endpoint *e);
 void fab_ofi_describe_window(const struct fab_ofi_endpoint *e, struct fab_contact *contact);

@@ -5,7 +5,8 @@
  * remote addresses count from the window's address or from 0; FI_MR_PROV_KEY who chooses keys; FI_MR_ALLOCATED that the window must
  * have its pages first; FI_MR_ENDPOINT that a registration is bound to the endpoint; FI_MR_LOCAL that local memory is registered too.
  *
- * One access is under way at a time; it waits inside, polling, so upcalls run meanwhile. A put returns when its bytes are in the home's
+ * One access is under way at a time; it waits inside, polling, so upcalls run meanwhile. Over ofi_rxm it has an endpoint of libfabric of its own,
+ * opened with the first (open_reach). A put returns when its bytes are in the home's
  * memory (FI_DELIVERY_COMPLETE), so a message that is sent afterwards may speak of them. If the device is lost in between, the operation
  * may stay with the provider: its struct is abandoned to the endpoint, and `local` of a get may still be written until close.
  *
@@ -26,6 +27,7 @@
 #define SPINS 64         /* polls without news before anything else is looked after */
 #define YIELD_SPINS 1024 /* and before the processor is offered to others: longer than a large access takes */
 #define NAP_SPINS 65536  /* and before it is left to them */
+#define OTHER_LOOKS 8    /* at the queue of accesses, before one at that of messages */
 #define KEY_STEP 0x9e3779b97f4a7c15ull
 
 /* ---- registration */
@@ -103,6 +105,36 @@ static int local_memory(struct fab_ofi_endpoint *e, const void *memory, size_t b
   return error;
 }
 
+/* ---- the endpoint that reaches */
+
+void fab_ofi_refuse(struct fab_ofi_endpoint *e, struct fab_ofi_op *op)
+{
+  op->use = FAB_OFI_REFUSE;
+  fi_recv(e->reach, NULL, 0, NULL, FI_ADDR_UNSPEC, op);
+}
+
+/* Over ofi_rxm a queue with a descriptor makes tcp ask the kernel which of its connections has something; a queue without, where nobody can
+ * sleep, lets it ask each of them: an eighth less for who waits for one answer. So accesses have an endpoint of their own. It also listens, as all
+ * do; what strangers send there is refused, or libfabric would keep it. */
+static int open_reach(struct fab_ofi_endpoint *e)
+{
+  struct fi_cq_attr attributes = {.format = FI_CQ_FORMAT_MSG, .wait_obj = FI_WAIT_NONE};
+  attributes.size = (size_t)e->numbers + 1 + FAB_OFI_REFUSES;
+  int error = fi_cq_open(e->domain, &attributes, &e->reach_cq, NULL);
+  if (!error) error = fab_ofi_open_endpoint(e, e->reach_cq, &e->reach);
+  for (int i = 0; i < FAB_OFI_REFUSES && !error; i++) fab_ofi_refuse(e, &e->refuses[i]);
+  if (!error || !e->reach_cq) return error;
+  fi_close(&e->reach_cq->fid);
+  e->reach_cq = NULL;
+  return error;
+}
+
+static void find_reach(struct fab_ofi_endpoint *e)
+{
+  bool apart = e->wait_fd >= 0 && strstr(e->info->fabric_attr->prov_name, "ofi_rxm") && !open_reach(e);
+  if (!apart) e->reach = e->ep;
+}
+
 /* ---- waiting */
 
 /* The endpoint through which a device's memory is reached: the engine's, whose process always calls progress, where there is one. */
@@ -116,6 +148,7 @@ static int begin_access(struct fab_ofi_endpoint *e, const struct fab_ofi_peer *p
 {
   if (fab_ofi_gone(e, peer) || peer->ended) return -EHOSTDOWN;
   if (!peer->known || bytes > peer->memory_bytes || offset > peer->memory_bytes - bytes) return -EFAULT;
+  if (!e->reach) find_reach(e);
   e->accessed = fab_ofi_number(e, peer);
   return 0;
 }
@@ -127,10 +160,17 @@ static void ask_above(struct fab_ofi_endpoint *e, int device)
   if (sink->is_lost && sink->is_lost(sink->context, device)) fab_ofi_fail(e, device);
 }
 
+/* At the queue of accesses, where there is one, and now and then at that of messages. */
+static int look_at_queues(struct fab_ofi_endpoint *e, unsigned idle)
+{
+  int news = e->reach_cq ? fab_ofi_poll_reach(e) : 0;
+  return e->reach_cq && idle % OTHER_LOOKS ? news : news + fab_ofi_poll(e);
+}
+
 /* One look for news; false: the home is lost. */
 static bool look(struct fab_ofi_endpoint *e, const struct fab_ofi_peer *peer, unsigned *idle)
 {
-  if (fab_ofi_poll(e)) *idle = 0;
+  if (look_at_queues(e, *idle)) *idle = 0;
   else if (++*idle % SPINS == 0) {
     fab_ofi_progress(&e->base);
     ask_above(e, fab_ofi_device_of(e, peer));
@@ -167,12 +207,12 @@ static ssize_t post(struct fab_ofi_endpoint *e, const struct fab_ofi_peer *peer,
   struct fi_rma_iov remote = {r->address, r->bytes, key};
   struct fi_msg_rma message = {&vector, (void **)(uintptr_t)&r->registration, 1, peer->address, &remote, 1, context, 0};
   switch (r->access) {
-  case PUT: return fi_writemsg(e->ep, &message, FI_COMPLETION | FI_DELIVERY_COMPLETE);
-  case GET: return fi_read(e->ep, r->local, r->bytes, r->registration, peer->address, r->address, key, context);
+  case PUT: return fi_writemsg(e->reach, &message, FI_COMPLETION | FI_DELIVERY_COMPLETE);
+  case GET: return fi_read(e->reach, r->local, r->bytes, r->registration, peer->address, r->address, key, context);
   case FETCH:
-    return fi_fetch_atomic(e->ep, &r->words[0], 1, words, &r->words[2], words, peer->address, r->address, key, r->type, r->op, context);
+    return fi_fetch_atomic(e->reach, &r->words[0], 1, words, &r->words[2], words, peer->address, r->address, key, r->type, r->op, context);
   case COMPARE:
-    return fi_compare_atomic(e->ep, &r->words[0], 1, words, &r->words[1], words, &r->words[2], words, peer->address, r->address, key,
+    return fi_compare_atomic(e->reach, &r->words[0], 1, words, &r->words[1], words, &r->words[2], words, peer->address, r->address, key,
                              r->type, r->op, context);
   }
   return -EINVAL;

@@ -248,8 +248,8 @@ Test(fabric_providers, local_memory_is_registered)
 
 /* ---- strangers: endpoints of libfabric that say what they should not */
 
-/* An endpoint of its own makes the connection; what goes over it is written here. */
-static void say(struct node *node, struct node *stranger, const struct fab_ofi_wire *wire, size_t bytes)
+/* An endpoint of its own makes the connection; what goes over it is written here. To node 0, whichever of its addresses. */
+static void say_to(struct node *node, struct node *stranger, fi_addr_t address, const struct fab_ofi_wire *wire, size_t bytes)
 {
   struct fab_ofi_endpoint *e = (struct fab_ofi_endpoint *)stranger->endpoint;
   struct fab_ofi_buffer *buffer = e->free;
@@ -257,12 +257,19 @@ static void say(struct node *node, struct node *stranger, const struct fab_ofi_w
   e->free = buffer->next;
   memcpy(buffer->wire, wire, sizeof *wire);
   buffer->op.peer = 0;
-  while (fi_send(e->ep, buffer->wire, bytes, NULL, e->peers[0].address, &buffer->op) == -FI_EAGAIN) {
+  while (fi_send(e->ep, buffer->wire, bytes, NULL, address, &buffer->op) == -FI_EAGAIN) {
     node_step(stranger);
     node_step(node);
+    struct fab_ofi_endpoint *to = (struct fab_ofi_endpoint *)node->endpoint;
+    if (to->reach_cq) fab_ofi_poll_reach(to);
   }
   e->in_flight++;
   e->peers[0].in_flight++;
+}
+
+static void say(struct node *node, struct node *stranger, const struct fab_ofi_wire *wire, size_t bytes)
+{
+  say_to(node, stranger, ((struct fab_ofi_endpoint *)stranger->endpoint)->peers[0].address, wire, bytes);
 }
 
 static struct fab_ofi_wire good(const struct node *stranger)
@@ -335,6 +342,47 @@ Test(fabric_providers, strangers_are_dropped, .timeout = 60)
   node_step(&node);
   strangers_without_key(&node, &stranger);
   nonsense(&node, &stranger);
+  node_close(&stranger);
+  node_close(&node);
+  world_destroy(&world);
+}
+
+static int offer_memory(struct node *node)
+{
+  node_meet(node, 2);
+  while (!atomic_load(&node->world->shared[0])) node_step(node);
+  return 0;
+}
+
+/* Where an endpoint of libfabric is there for accesses alone, it takes no message, whatever proof it brings, and keeps none. */
+Test(fabric_providers, who_accesses_memory_takes_no_messages_there, .timeout = 60)
+{
+  struct world world;
+  struct node node, stranger;
+  world_create(&world, &fab_ofi, 3);
+  world.config.provider = "tcp;ofi_rxm";
+  world_start(&world, 1, offer_memory);
+  cr_assert(node_open(&node, &world, 0) == 0 && node_open(&stranger, &world, 2) == 0);
+  node_meet(&node, 3);
+  node_step(&stranger);
+  uint64_t word = 1;
+  cr_assert(node.ops->put(node.endpoint, 1, 0, &word, sizeof word) == 0);
+  struct fab_ofi_endpoint *e = (struct fab_ofi_endpoint *)node.endpoint, *other = (struct fab_ofi_endpoint *)stranger.endpoint;
+  unsigned char address[64];
+  size_t bytes = sizeof address;
+  fi_addr_t reach;
+  cr_assert(e->reach_cq && !fi_getname(&e->reach->fid, address, &bytes) && fi_av_insert(other->av, address, 1, &reach, 0, NULL) == 1);
+  struct fab_ofi_wire wire = good(&stranger);
+  wire.token = other->peers[0].token_out;
+  say_to(&node, &stranger, reach, &wire, sizeof wire);
+  for (int i = 0; i < 1000000 && !e->dropped; i++) {
+    node_step(&stranger);
+    fab_ofi_poll_reach(e);
+  }
+  cr_expect(e->dropped == 1 && node.arrived == 0);
+  cr_expect(node.ops->get(node.endpoint, 1, 0, &word, sizeof word) == 0 && word == 1, "goes on");
+  atomic_store(&world.shared[0], 1);
+  cr_expect(world_ended_well(&world, 1));
   node_close(&stranger);
   node_close(&node);
   world_destroy(&world);
