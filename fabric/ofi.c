@@ -265,8 +265,10 @@ static void endpoint_free(struct fab_ofi_endpoint *e)
 {
   if (e->reach_cq) close_fid(&e->reach->fid);
   if (e->ep) close_fid(&e->ep->fid);
-  for (int i = 0; e->peers && i < e->numbers; i++)
+  for (int i = 0; e->peers && i < e->numbers; i++) {
     if (e->peers[i].pull_mr) close_fid(&e->peers[i].pull_mr->fid);
+    fab_ofi_end_knock(&e->peers[i]);
+  }
   if (e->window_mr) close_fid(&e->window_mr->fid);
   if (e->memory_mr) close_fid(&e->memory_mr->fid);
   if (e->reach_cq) close_fid(&e->reach_cq->fid);
@@ -302,6 +304,7 @@ static struct fab_ofi_endpoint *endpoint_new(const struct fab_config *config)
   e->devices = calloc((size_t)config->devices, sizeof *e->devices);
   e->buffers = calloc(BUFFERS, sizeof *e->buffers);
   e->access = calloc(1, sizeof *e->access);
+  for (int i = 0; e->peers && i < e->numbers; i++) e->peers[i].knock_fd = -1;
   void *memory = mmap(NULL, MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   e->memory = memory == MAP_FAILED ? NULL : memory;
   if (e->peers && e->devices && e->buffers && e->access && e->memory) return e;
@@ -363,7 +366,7 @@ static int meet(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, const str
   peer->memory_address = contact->memory_address;
   peer->memory_key = contact->memory_key;
   peer->memory_bytes = contact->memory_bytes;
-  peer->known = true;
+  peer->known = peer->heard = true; /* its silence begins now */
   return 0;
 }
 

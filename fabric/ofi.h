@@ -8,6 +8,7 @@
  *   loan     a large payload that stays where it is: its sender registers it, the receiver fetches it and says RETURN
  *   due      what a peer is to get as soon as there is a buffer and the provider takes it
  *   reach    the endpoint by which others' memory is accessed
+ *   knock    a connection that is tried for nothing but whether anybody listens where a silent peer should
  *   failing  said of a device that is as good as lost, until the next settlement tells the layer above
  */
 #ifndef FAB_OFI_H
@@ -113,6 +114,8 @@ struct fab_ofi_peer {
   /* is it alive? */
   bool heard; /* since the last look */
   uint64_t silent_since_ns;
+  int knock_fd;      /* a connection that is being tried; -1: none */
+  uint64_t knock_ns; /* how long it may be silent before the next */
 };
 
 struct fab_ofi_device {
@@ -161,6 +164,7 @@ struct fab_ofi_endpoint {
   bool watched; /* wait_fd, by poll_fd: while anybody sleeps */
   unsigned calls;
   uint64_t tick_ns; /* when to look next who is silent */
+  uint64_t knocks;  /* connections that were tried */
   uint64_t dropped; /* messages that were not acceptable */
 };
 
@@ -204,6 +208,7 @@ void fab_ofi_fail(struct fab_ofi_endpoint *e, int device); /* it is lost; said a
 int fab_ofi_settle(struct fab_ofi_endpoint *e, bool now);  /* ends everything with devices that are failing; how many are lost */
 void fab_ofi_said_bye(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer);
 void fab_ofi_tick(struct fab_ofi_endpoint *e); /* who is silent? */
+void fab_ofi_end_knock(struct fab_ofi_peer *peer);
 void fab_ofi_lose(struct fab_endpoint *endpoint, int device);
 void fab_ofi_leave(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer); /* says BYE behind everything else */
 void fab_ofi_part(struct fab_ofi_endpoint *e); /* waits until everybody has read what was sent; before closing */

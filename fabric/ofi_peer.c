@@ -6,10 +6,15 @@
  * Loss. A device fails when the provider reports an error for anything to it, when it breaks the protocol, when lose() says so, when all
  * its endpoints have said BYE, or when it owes us something (the rest of a message, a RETURN, an answer, room for a send; if it is watched,
  * always) and is silent for config.silence_ns although it is probed. A provider does not notice by itself that a peer died to which it has nothing to say; the
- * probe is something to say. But `tcp;ofi_rxm` and `net` of libfabric 1.17 may go on trying to connect again, and never give up: then silence decides,
- * unless the layer above knows better. Failing only sets a flag, from anywhere. The next settlement, in progress, ends all that is under way: sends
+ * probe is something to say. But `tcp;ofi_rxm` and `net` of libfabric 1.17 may go on trying to connect again, and never give up. Failing only sets a flag,
+ * from anywhere. The next settlement, in progress, ends all that is under way: sends
  * fail, the half-received message completes with -EHOSTDOWN, and sink.lost is called, once. A read into the receiver's memory that is still
  * with the provider is waited for, GRACE_NS at most.
+ *
+ * Knocking. Who listens at a TCP port does so until its endpoint closes, so silence need not run out when a device died and its host lives: a
+ * connection to the peer's address is tried, and when that host's kernel refuses it the device is lost. No other answer says anything, nor does
+ * none: a device that is stopped, or whose queue of connections is full, does not refuse. Only neighbours on a link, or on this host, are knocked at
+ * (SO_DONTROUTE), because a gateway may refuse what it does not let pass. The less often, the longer a peer is silent.
  *
  * End. close sends BYE behind the last message to everybody it spoke with, and waits until each has answered FAREWELL (all was read) or
  * BYE, or is lost: closing at once could take away what is still on its way. Meanwhile messages are read and thrown away; who speaks for the
@@ -18,14 +23,19 @@
 #include "fabric/ofi.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "fabric/futex.h"
 
 #define LOOK_NS 100000000ull /* between looks for who is silent; who has been since the last one is probed */
 #define LATE_NS 500000000ull
 #define SILENCE_NS 20000000000ull
+#define KNOCK_NS 200000000ull /* of silence before the first */
 #define GRACE_NS 1000000000ull
 #define PART_NS 2000000000ull /* how long close waits for others to read what was sent */
 #define EMPTY_POLLS 64        /* in a row: nothing more comes of a device that is dead */
@@ -112,6 +122,7 @@ static void quench(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer)
 static void bury(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer)
 {
   peer->lost = true;
+  fab_ofi_end_knock(peer);
   if (peer->pull_mr) fi_close(&peer->pull_mr->fid);
   peer->pull_mr = NULL;
   peer->pulling = false;
@@ -157,6 +168,48 @@ void fab_ofi_lose(struct fab_endpoint *endpoint, int device)
   fab_ofi_settle(e, false);
 }
 
+/* ---- knocking */
+
+void fab_ofi_end_knock(struct fab_ofi_peer *peer)
+{
+  if (peer->knock_fd >= 0) close(peer->knock_fd);
+  peer->knock_fd = -1;
+  peer->knock_ns = KNOCK_NS;
+}
+
+/* 0, or why there is no connection (yet). */
+static int begin_knock(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer)
+{
+  struct sockaddr_in address;
+  size_t bytes = sizeof address;
+  int on = 1;
+  if (e->info->addr_format != FI_SOCKADDR_IN || fi_av_lookup(e->av, peer->address, &address, &bytes)) return -EAFNOSUPPORT;
+  peer->knock_fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (peer->knock_fd < 0 || setsockopt(peer->knock_fd, SOL_SOCKET, SO_DONTROUTE, &on, sizeof on)) return -errno;
+  e->knocks++;
+  return connect(peer->knock_fd, (struct sockaddr *)&address, sizeof address) ? -errno : 0;
+}
+
+static int await_knock(const struct fab_ofi_peer *peer)
+{
+  struct pollfd door = {.fd = peer->knock_fd, .events = POLLOUT};
+  int error = 0;
+  socklen_t bytes = sizeof error;
+  if (poll(&door, 1, 0) <= 0) return -EINPROGRESS;
+  return getsockopt(peer->knock_fd, SOL_SOCKET, SO_ERROR, &error, &bytes) ? -errno : -error;
+}
+
+/* Of one that has been silent for so long: whether its address refuses connections, as far as is known by now. */
+static bool is_refused(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, uint64_t silent_ns)
+{
+  if (peer->knock_fd < 0 && silent_ns < peer->knock_ns) return false;
+  int result = peer->knock_fd < 0 ? begin_knock(e, peer) : await_knock(peer);
+  if (result == -EINPROGRESS) return false;
+  fab_ofi_end_knock(peer);
+  peer->knock_ns = 2 * silent_ns;
+  return result == -ECONNREFUSED;
+}
+
 /* ---- silence */
 
 static bool owes(const struct fab_ofi_endpoint *e, const struct fab_ofi_peer *peer)
@@ -177,10 +230,12 @@ static void look_at(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, uint6
   if (peer->heard || !owes(e, peer)) {
     peer->heard = false;
     peer->silent_since_ns = now_ns;
+    fab_ofi_end_knock(peer);
     return;
   }
-  if (now_ns - peer->silent_since_ns > most_ns) fab_ofi_fail(e, fab_ofi_device_of(e, peer));
-  if (now_ns - peer->silent_since_ns < LOOK_NS / 2) return;
+  uint64_t silent_ns = now_ns - peer->silent_since_ns;
+  if (silent_ns > most_ns || is_refused(e, peer, silent_ns)) fab_ofi_fail(e, fab_ofi_device_of(e, peer));
+  if (silent_ns < LOOK_NS / 2) return;
   peer->due |= 1u << FAB_OFI_PROBE;
   fab_ofi_want(e, peer);
 }

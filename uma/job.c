@@ -7,7 +7,8 @@
  *      over a private socket (pass.h), whose name is exchanged.
  *   4. From here on joining is the same as under `uma run` (session.c), but for the exchange of contacts, which goes by PMIx.
  *
- * There is no keeper: the launcher ends a job of which a process died. Devices of other hosts are watched as always (wire.c).
+ * There is no keeper. Most launchers end a job of which a process died; one that does not (mpirun --enable-recovery) tells nobody of it either, so the
+ * devices of a host watch each other's processes (watch.h), and those of other hosts are watched as always (wire.c, fabric/).
  * All of it happens in uma_init and uma_finalize, by one thread. */
 #include "uma/job.h"
 
@@ -23,6 +24,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "uma/coherent.h"
@@ -30,9 +32,11 @@
 #include "uma/exchange.h"
 #include "uma/pass.h"
 #include "uma/pmix.h"
+#include "uma/watch.h"
 
 static struct uma_job job;
-static int device_of[UMA_MAX_DEVICES]; /* [rank] */
+static int device_of[UMA_MAX_DEVICES];   /* [rank] */
+static pid_t processes[UMA_MAX_DEVICES]; /* [device] that share this one's numbers of processes; 0: not such, or this one */
 static bool joined;
 
 /* ---- devices */
@@ -81,12 +85,14 @@ int uma_job_gather(const char *what, const void *mine, size_t bytes, void *all)
 
 /* ---- the shape */
 
-struct decision { /* device 0's, but for the last */
+struct decision { /* device 0's, but for the last three */
   int error;
   char sentence[600];
   struct uma_shape shape;
   unsigned char key[FAB_KEY_BYTES];
   cpu_set_t processors; /* on which the process may run */
+  pid_t process;
+  ino_t space; /* in which that number is valid; 0: unknown */
 };
 
 /* On several hosts no setting is needed to say how many; on one it may ask for more, to force the boundary. */
@@ -145,14 +151,32 @@ static int fit_to_host(const struct uma_config *given, struct uma_shape *shape)
 static bool is_oversubscribed(const struct decision *all)
 {
   cpu_set_t processors;
-  int processes = 0;
+  int sharing = 0;
   CPU_ZERO(&processors);
   for (int r = 0; r < job.size; r++) {
     if (job.host_of[r] != job.host) continue;
     CPU_OR(&processors, &processors, &all[device_of[r]].processors);
-    processes++;
+    sharing++;
   }
-  return processes > CPU_COUNT(&processors);
+  return sharing > CPU_COUNT(&processors);
+}
+
+static void describe_process(struct decision *mine)
+{
+  struct stat space;
+  if (sched_getaffinity(0, sizeof mine->processors, &mine->processors)) CPU_ZERO(&mine->processors);
+  mine->process = getpid();
+  mine->space = stat("/proc/self/ns/pid", &space) ? 0 : space.st_ino;
+}
+
+static void note_processes(const struct decision *all)
+{
+  int own = device_of[job.rank];
+  for (int r = 0; r < job.size; r++) {
+    int d = device_of[r];
+    bool near = d != own && job.host_of[r] == job.host && all[d].space && all[d].space == all[own].space;
+    processes[d] = near ? all[d].process : 0;
+  }
 }
 
 static int agree(const struct uma_config *config, struct decision *agreed)
@@ -163,7 +187,7 @@ static int agree(const struct uma_config *config, struct decision *agreed)
     return -ENOMEM;
   }
   if (device_of[job.rank] == 0) decide(config, &mine);
-  if (sched_getaffinity(0, sizeof mine.processors, &mine.processors)) CPU_ZERO(&mine.processors);
+  describe_process(&mine);
   int result = uma_job_gather("settings", &mine, sizeof mine, all);
   if (!result && all[0].error) result = uma_fail(all[0].error, "%s", all[0].sentence);
   if (!result) *agreed = all[0];
@@ -172,6 +196,7 @@ static int agree(const struct uma_config *config, struct decision *agreed)
     result = -EINVAL;
   }
   if (!result) agreed->shape.oversubscribed = is_oversubscribed(all);
+  if (!result) note_processes(all);
   free(all);
   return result;
 }
@@ -400,6 +425,7 @@ int uma_job_join(const struct uma_config *config)
   joined = !result;
   if (!result) result = join(&agreed, &share, device);
   joined = !result;
+  if (!result) result = uma_watch_start(processes + share.first, share.first, share.count);
   free(share.fds);
   if (result) uma_pmix_close();
   return result;

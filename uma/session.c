@@ -30,6 +30,7 @@
 #include "uma/pmix.h"
 #include "uma/stream.h"
 #include "uma/wait.h"
+#include "uma/watch.h"
 #include "uma/wire.h"
 
 struct uma_session uma_self;
@@ -368,6 +369,7 @@ int uma_finalize(void)
   uma_mailbox_close(FAB_APPLICATION); /* while the engine still confirms to others what it has read of them */
   uma_engine_stop();
   uma_mailbox_close(FAB_ENGINE);
+  uma_watch_stop();
   int lifeline_fd = uma_self.lifeline_fd;
   atomic_store(&uma_self.board->members[uma_self.device].state, UMA_MEMBER_LEFT);
   uma_session_detach();
