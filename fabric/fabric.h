@@ -97,7 +97,7 @@ struct fab_config {
   /* ofi: the job's key, as above, and: libfabric's name of a provider (NULL: the best that is offered); the interface, by its name or
    * one of its addresses (NULL: loopback, "any": as the provider likes); how long a device that owes something may be silent before it
    * is lost (0: 20 s), or, if it is watched, any device whose endpoint of this channel is known. The texts are read by open only.
-   * uring, between hosts: how long a host may be silent on a connection, and, if it is watched, the first device of any other host */
+   * uring, between hosts: how long a host may be silent on a connection, and, if it is watched, any other host */
   const char *provider, *interface;
   uint64_t silence_ns;
   bool watch;

@@ -11,9 +11,9 @@
  * whoever calls progress (fab_uring_is_transient).
  *
  * Death. The end of a connection's stream, or a refused connection, ends a link: everything that had arrived was delivered before, since
- * the stream ends behind it. Between hosts it also ends when the other kernel is silent for config.silence_ns. A device is lost when its last link has ended and nobody waits to be accepted. uring_close sends the end of
- * stream behind the last message and keeps reading until all of it was acknowledged: closing with unread bytes would discard what is
- * still on its way.
+ * the stream ends behind it. A device is lost when its last link has ended and nobody waits to be accepted. Between hosts a link also ends when the
+ * other kernel is silent for config.silence_ns; then all devices there are lost. uring_close sends the end of stream behind the last message and
+ * keeps reading until all of it was acknowledged: closing with unread bytes would discard what is still on its way.
  */
 #include "fabric/uring.h"
 
@@ -258,6 +258,51 @@ void fab_uring_reject(struct fab_uring_link *link, const char *why)
   fab_uring_kill(link);
 }
 
+/* ---- watching other hosts: by a connection to the first device of each, which ends although nobody sends on it */
+
+/* The link on which everything to this remote goes; NULL with errno set. */
+static struct fab_uring_link *link_to(struct fab_uring_endpoint *e, int remote)
+{
+  struct fab_uring_remote *to = &e->remotes[remote];
+  if (!to->out) to->out = fab_uring_connect(e, remote);
+  return to->out;
+}
+
+static void watch_device(struct fab_uring_endpoint *e, int device)
+{
+  link_to(e, device * FAB_CHANNELS + (int)e->config.channel);
+}
+
+/* Of another host. */
+static bool is_first(const struct fab_uring_endpoint *e, int device)
+{
+  uint32_t address = fab_uring_address_of(e, device);
+  return address != fab_uring_address_of(e, e->config.device) && (device == 0 || address != fab_uring_address_of(e, device - 1));
+}
+
+static void watch_hosts(struct fab_uring_endpoint *e)
+{
+  for (int d = 0; d < e->config.devices; d++)
+    if (is_first(e, d)) watch_device(e, d);
+}
+
+/* The first one is lost: with its host, or alone; then each of the others has to be watched. */
+static void watch_others(struct fab_uring_endpoint *e, int first)
+{
+  uint32_t address = fab_uring_address_of(e, first);
+  for (int d = first + 1; d < e->config.devices && fab_uring_address_of(e, d) == address; d++) {
+    if (e->devices[d].lost || e->devices[d].links) continue;
+    if (e->devices[first].unreachable) device_ends(e, d);
+    else watch_device(e, d);
+  }
+}
+
+void fab_uring_note_end(const struct fab_uring_link *link, int result)
+{
+  bool cut = result == -ETIMEDOUT || result == -EHOSTUNREACH || result == -ENETUNREACH || result == -ENETDOWN;
+  if (cut && link->remote >= 0) link->endpoint->devices[link->remote / FAB_CHANNELS].unreachable = true;
+}
+
 /* ---- completions */
 
 /* After an error of sending, receiving goes on: what the other side sent before it ended is still to be read. */
@@ -269,6 +314,7 @@ static void on_send(struct fab_uring_link *link, int result)
   } else if (fab_uring_is_transient(link->endpoint, result)) {
     fab_uring_want_send(link);
   } else {
+    fab_uring_note_end(link, result);
     link->endpoint->remotes[link->remote].closed = true;
     fab_uring_fail_sends(link, link->endpoint->closing ? -ECANCELED : -EHOSTDOWN);
     if (!link->endpoint->closing) shutdown(link->fd, SHUT_RDWR);
@@ -302,6 +348,7 @@ static void on_receive(struct fab_uring_link *link, int result)
   } else if (fab_uring_is_transient(link->endpoint, result)) {
     fab_uring_arm(link);
   } else {
+    fab_uring_note_end(link, result);
     fab_uring_kill(link);
   }
 }
@@ -372,6 +419,7 @@ static void settle_ending(struct fab_uring_endpoint *e)
     if (!lost) continue;
     device->lost = true;
     e->config.sink.lost(e->config.sink.context, d, false);
+    if (e->config.watch && is_first(e, d)) watch_others(e, d);
   }
 }
 
@@ -390,14 +438,6 @@ static int uring_progress(struct fab_endpoint *endpoint)
 }
 
 /* ---- sending */
-
-/* The link on which everything to this remote goes; NULL with errno set. */
-static struct fab_uring_link *link_to(struct fab_uring_endpoint *e, int remote)
-{
-  struct fab_uring_remote *to = &e->remotes[remote];
-  if (!to->out) to->out = fab_uring_connect(e, remote);
-  return to->out;
-}
 
 static void enqueue(struct fab_uring_tx *tx, struct fab_send *send)
 {
@@ -508,16 +548,6 @@ static struct fab_uring_endpoint *endpoint_new(const struct fab_config *config)
   if (e->devices && e->remotes) return e;
   endpoint_free(e);
   return NULL;
-}
-
-/* A connection to the first device of every other host, which tells when the host is lost although nobody sends to it. */
-static void watch_hosts(struct fab_uring_endpoint *e)
-{
-  uint32_t own = fab_uring_address_of(e, e->config.device);
-  for (int d = 0; d < e->config.devices; d++) {
-    bool first = d == 0 || fab_uring_address_of(e, d) != fab_uring_address_of(e, d - 1);
-    if (first && fab_uring_address_of(e, d) != own) link_to(e, d * FAB_CHANNELS + (int)e->config.channel);
-  }
 }
 
 static int uring_open(const struct fab_config *config, struct fab_endpoint **endpoint)

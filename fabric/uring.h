@@ -100,6 +100,7 @@ struct fab_uring_device {
   int links;
   bool ending; /* has no link any more; lost, unless a connection that it opened before is still to be accepted */
   bool lost;
+  bool unreachable; /* a link ended because nothing came from its host any more */
 };
 
 struct fab_uring_endpoint {
@@ -127,10 +128,11 @@ struct fab_uring_endpoint {
 struct io_uring_sqe *fab_uring_sqe(struct fab_uring_endpoint *e);
 /* Says whose completion it will be (NULL: the endpoint's), and counts it. Behind io_uring_prep_*. */
 void fab_uring_tag(struct fab_uring_endpoint *e, struct io_uring_sqe *sqe, struct fab_uring_link *link, enum fab_uring_op op);
-void fab_uring_arm(struct fab_uring_link *link);                     /* receive more, at the next flush */
-void fab_uring_want_send(struct fab_uring_link *link);               /* look at the queue of sends, at the next flush */
-void fab_uring_reject(struct fab_uring_link *link, const char *why); /* counts, reports once, closes */
-void fab_uring_kill(struct fab_uring_link *link);                    /* closes once nothing is in flight */
+void fab_uring_arm(struct fab_uring_link *link);                        /* receive more, at the next flush */
+void fab_uring_want_send(struct fab_uring_link *link);                  /* look at the queue of sends, at the next flush */
+void fab_uring_reject(struct fab_uring_link *link, const char *why);    /* counts, reports once, closes */
+void fab_uring_kill(struct fab_uring_link *link);                       /* closes once nothing is in flight */
+void fab_uring_note_end(const struct fab_uring_link *link, int result); /* why it ends: the kernel's result */
 
 /* A link over a socket, which it owns from here on, also when it fails: then NULL. */
 struct fab_uring_link *fab_uring_link_new(struct fab_uring_endpoint *e, int fd);

@@ -113,9 +113,14 @@ static void reconnect(struct fab_uring_link *link)
 
 void fab_uring_connected(struct fab_uring_link *link, int result)
 {
-  if (fab_uring_is_transient(link->endpoint, result)) reconnect(link);
-  else if (result < 0) fab_uring_kill(link);
-  else prepare_greet(link);
+  if (fab_uring_is_transient(link->endpoint, result)) {
+    reconnect(link);
+  } else if (result < 0) {
+    fab_uring_note_end(link, result);
+    fab_uring_kill(link);
+  } else {
+    prepare_greet(link);
+  }
 }
 
 /* The remote is to say whether it takes this connection. */

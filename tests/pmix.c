@@ -170,7 +170,7 @@ Test(pmix, two_hosts_are_bounded_in_time_and_told_what_is_wrong)
   cr_expect_eq(hosts_run("--seconds 1 sleep 1000", &said), 124, "%s", said);
   free(said);
   cr_expect_eq(hosts_run("--device 2 true", &said), 2);
-  expect_said("--device", said, "--device: unknown; --launcher, --devices, --seconds and --cut are known");
+  expect_said("--device", said, "--device: unknown; --launcher, --devices, --seconds, --cut and --until are known");
   free(said);
   cr_expect_eq(hosts_run("--launcher ssh true", &said), 2);
   expect_said("--launcher ssh", said, "--launcher ssh: unknown; mpirun, prterun and srun are known");

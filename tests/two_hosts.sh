@@ -1,12 +1,14 @@
 #!/bin/bash
 # Two hosts on one machine, with a network between them, and a program started on both by a PMIx launcher.
 #
-#     tests/two_hosts.sh [--launcher L] [--devices N] [--seconds S] [--cut TEXT] PROGRAM ARGUMENT...
+#     tests/two_hosts.sh [--launcher L] [--devices N] [--seconds S] [--cut TEXT] [--until "N TEXT"] PROGRAM ARGUMENT...
 #
 #     --launcher L   mpirun (the default), prterun, or srun, with a Slurm cluster that is there for this one job: a node a host
 #     --devices N    processes a host (2); ranks 0 to N-1 are on the first host
 #     --seconds S    the time limit (60), after which everything ends with status 124
 #     --cut TEXT     cuts the link "data", for good, when a line of output holds the text
+#     --until "N T"  ends everything with status 0 once N lines of output have held the text T: mpirun of Open MPI 4.1 does not end by itself when
+#                    it lets a job go on of which a process died
 #
 # All processes see the environment variables of the caller; those for the program alone go before it by `env`:
 #
@@ -57,7 +59,7 @@ if [ "$1" != --inside ]; then
 fi
 shift
 
-launcher=mpirun devices=2 seconds=60 cut=
+launcher=mpirun devices=2 seconds=60 cut= until=
 while [[ $1 == --* ]]; do
   [ $# -gt 1 ] || { echo "$0: $1 wants a value" >&2; exit 2; }
   case $1 in
@@ -65,11 +67,13 @@ while [[ $1 == --* ]]; do
   --devices) devices=$2 ;;
   --seconds) seconds=$2 ;;
   --cut) cut=$2 ;;
-  *) echo "$0: $1: unknown; --launcher, --devices, --seconds and --cut are known" >&2; exit 2 ;;
+  --until) until=$2 ;;
+  *) echo "$0: $1: unknown; --launcher, --devices, --seconds, --cut and --until are known" >&2; exit 2 ;;
   esac
   shift 2
 done
-for number in "$devices" "$seconds"; do
+wanted=${until%% *}
+for number in "$devices" "$seconds" "${wanted:-1}"; do
   [[ $number =~ ^[1-9][0-9]*$ ]] || { echo "$0: \"$number\" is not a number from 1" >&2; exit 2; }
 done
 [ $# -gt 0 ] || { echo "$0: which program?" >&2; exit 2; }
@@ -161,9 +165,9 @@ trouble=$(make_network 2>&1) || skip "$trouble"
 for host in 1 2; do make_host $host || skip "host $host does not come up"; done
 
 export TMPDIR=/dev/shm
-"by_$launcher" "$@" 2>&1 </dev/null |
-  while IFS= read -r line || [ -n "$line" ]; do
-    printf '%s\n' "$line"
-    [[ -n $cut && $line == *"$cut"* ]] && enter 1 ip link set data down
-    true
-  done
+while IFS= read -r line || [ -n "$line" ]; do
+  printf '%s\n' "$line"
+  [[ -n $cut && $line == *"$cut"* ]] && enter 1 ip link set data down
+  [[ -n $until && $line == *"${until#* }"* ]] && ((--wanted == 0)) && exit 0
+done < <("by_$launcher" "$@" 2>&1 </dev/null)
+wait $!

@@ -285,15 +285,11 @@ static void ignore_loss(void *context, int device, bool in_order)
 {
 }
 
-/* Of the copy engine's endpoint, which watches the first devices of other hosts: with one of these its host is lost. At the end of a
- * session, too, but then nobody waits for anything any more. */
-static void lose_host(void *context, int device, bool in_order)
+/* Of the copy engine's endpoint, which watches other hosts. At the end of a session, too, but then nobody waits for anything any more. */
+static void lose_far(void *context, int device, bool in_order)
 {
   const struct uma_shape *shape = &uma_self.shape;
-  int host = uma_shape_host(shape, device), first = uma_shape_first(shape, host, shape->hosts);
-  int end = device == first ? uma_shape_first(shape, host + 1, shape->hosts) : device + 1;
-  if (host == uma_shape_host(shape, uma_self.device)) return;
-  for (int d = device; d < end; d++) uma_board_lose(uma_self.board, d);
+  if (uma_shape_host(shape, device) != uma_shape_host(shape, uma_self.device)) uma_board_lose(uma_self.board, device);
 }
 
 /* Between domains there are sockets, and nothing else watches other hosts. */
@@ -301,7 +297,7 @@ static void watch_by_uring(enum fab_channel channel, struct fab_config *config)
 {
   config->silence_ns = uma_self.shape.silence_ns;
   config->watch = channel == FAB_ENGINE && uma_self.shape.hosts > 1;
-  if (config->watch) config->sink.lost = lose_host;
+  if (config->watch) config->sink.lost = lose_far;
 }
 
 /* Who waits inside of an endpoint does not come to tell_lost. */
