@@ -34,7 +34,11 @@ static const struct uma_config base = {.coherence = UMA_COHERENCE_LINE, .memory 
 
 static void run(struct uma_config config, int devices, int threads, int steps, unsigned seed)
 {
-  struct stress stress = {seed, threads, getenv("UMA_TEST_LONG") ? 50 * steps : getenv("UMA_HOSTS") ? steps / 4 : steps};
+  struct stress stress = {.seed = seed,
+                          .threads = threads,
+                          .steps = getenv("UMA_TEST_LONG") ? 50 * steps
+                                   : getenv("UMA_HOSTS")   ? steps / 4
+                                                           : steps};
   int result = uma_spawn(&config, devices, stress_run, &stress);
   cr_assert_eq(result, 0, "mode %d, %s, %d devices, %d threads, line %zu, cache %zu, ways %d, sharers %d, seed %u: %d (%s)",
                config.coherence, config.protocol ? config.protocol : "-", devices, threads, config.line, config.cache, config.ways,
@@ -143,7 +147,7 @@ static void expect_broken(const struct mutant *mutant, const char *path)
   config.timeout = 60;
   bool shown = false;
   for (unsigned seed = 1; seed <= 20 && !shown; seed++) {
-    struct stress stress = {seed, 2, 3000};
+    struct stress stress = {.seed = seed, .threads = 2, .steps = 3000};
     int result = command_capture_spawn(&config, 4, stress_run, &stress, &said);
     shown = result != 0;
     if (shown)
