@@ -23,9 +23,10 @@ void bench_statistics(const double *samples, int n, struct bench_statistics *sta
   memcpy(sorted, samples, sizeof sorted);
   qsort(sorted, (size_t)n, sizeof sorted[0], compare_doubles);
   statistics->median = n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
+  int first = n / 4, end = n - first;
   double sum = 0;
-  for (int i = n / 4; i < n - n / 4; i++) sum += sorted[i];
-  statistics->midmean = sum / (n - n / 4 * 2);
+  for (int i = first; i < end; i++) sum += sorted[i];
+  statistics->midmean = sum / (end - first);
   statistics->min = sorted[0];
   statistics->max = sorted[n - 1];
   statistics->n = n;

@@ -113,7 +113,7 @@ static void move_all(int first, int count, size_t bytes, bool inwards)
   enum uma_part_of_time part = UMA_SCALE_UP;
   enum uma_flight_kind how = inwards ? UMA_FLIGHT_GATHER : UMA_FLIGHT_MESSAGE;
   int me = uma_self.device;
-  uint64_t turn = begin.ticks, alone = begin.ticks;
+  uint64_t turn = begin.ticks, alone = turn;
   for (int step = 0; step < count && bytes; step++) {
     int other = first + (me - first + step) % count; /* everybody begins elsewhere, so that nobody waits for another */
     if (other == me) continue;

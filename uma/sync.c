@@ -143,10 +143,17 @@ int uma_lock_apply(enum uma_lock_op op, int home, uint32_t index, int device, ui
   }
 }
 
+static bool is_possible(const struct uma_lock *lock)
+{
+  return uma_self.joined && lock && lock->home >= 0 && lock->home < uma_self.shape.devices;
+}
+
+/* Of one that is not possible lock_operation has said so. */
 static int explain_lock(int result, const struct uma_lock *lock)
 {
+  if (!is_possible(lock)) return result;
   switch (result) {
-  case -EINVAL: return lock ? uma_fail(result, "no lock %u at device %d", lock->index, lock->home) : result;
+  case -EINVAL: return uma_fail(result, "no lock %u at device %d", lock->index, lock->home);
   case -EPERM: return uma_fail(result, "lock %u of device %d is not held by device %d", lock->index, lock->home, uma_self.device);
   case -EBUSY: return uma_fail(result, "lock %u of device %d is held", lock->index, lock->home);
   case -EOWNERDEAD:
@@ -159,8 +166,7 @@ static int explain_lock(int result, const struct uma_lock *lock)
 /* The operation wherever the lock lives; what it returns there. */
 static int lock_operation(enum uma_lock_op op, const struct uma_lock *lock)
 {
-  if (!uma_self.joined || !lock || lock->home < 0 || lock->home >= uma_self.shape.devices)
-    return uma_fail(-EINVAL, "not a lock of this session (home %d)", lock ? lock->home : -1);
+  if (!is_possible(lock)) return uma_fail(-EINVAL, "not a lock of this session (home %d)", lock ? lock->home : -1);
   uint64_t ticks = uma_self.clock ? uma_clock_moment().ticks : 0;
   int result = uma_is_local(lock->home) ? uma_lock_apply(op, lock->home, lock->index, uma_self.device, &ticks)
                                         : uma_remote_lock(op, lock->home, lock->index, &ticks);
@@ -201,8 +207,7 @@ int uma_trylock(const struct uma_lock *lock)
 
 int uma_unlock(const struct uma_lock *lock)
 {
-  bool exists = uma_self.joined && lock && lock->home >= 0 && lock->home < uma_self.shape.devices;
-  if (exists) charge_lock(0, lock); /* before: it is released when the operation has come there */
+  if (is_possible(lock)) charge_lock(0, lock); /* before: it is released when the operation has come there */
   return explain_lock(lock_operation(UMA_LOCK_RELEASE, lock), lock);
 }
 

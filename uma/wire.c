@@ -104,10 +104,11 @@ static void *pool_take(struct pool *pool)
     if (slab == MAP_FAILED) abort(); /* a message would be lost */
     *(void **)(void *)slab = pool->slabs;
     pool->slabs = slab;
-    for (size_t at = pool->bytes; at + pool->bytes <= POOL_BYTES; at += pool->bytes) {
+    size_t at = pool->bytes; /* one at least fits behind the link */
+    do {
       *(void **)(void *)(slab + at) = pool->free;
       pool->free = slab + at;
-    }
+    } while ((at += pool->bytes) + pool->bytes <= POOL_BYTES);
   }
   void *object = pool->free;
   pool->free = *(void **)object;
@@ -439,23 +440,34 @@ static int await_answer(struct uma_wire *wire, const struct ask *ask)
   return 0;
 }
 
+/* Both under the mutex. */
+static void begin_ask(struct uma_wire *wire, struct ask *ask)
+{
+  ask->number = ++wire->last_ask;
+  ask->next = wire->asks;
+  wire->asks = ask;
+}
+
+static void end_ask(struct uma_wire *wire, const struct ask *ask)
+{
+  struct ask **at = &wire->asks;
+  while (*at != ask) at = &(*at)->next;
+  *at = ask->next;
+}
+
 int uma_wire_ask(struct uma_wire *wire, int device, struct uma_clock_letter *letter)
 {
   struct ask ask = {.device = device, .letter = letter};
   uma_crossing();
   lock(wire);
-  ask.number = ++wire->last_ask;
-  ask.next = wire->asks;
-  wire->asks = &ask;
+  begin_ask(wire, &ask);
   int result = uma_is_lost(device)
                    ? -EHOSTDOWN
                    : post(wire, device, (struct fab_header){.kind = UMA_WIRE_QUESTION, .a = ask.number}, letter, sizeof *letter, NULL, 0);
   pthread_mutex_unlock(&wire->mutex);
   if (!result) result = await_answer(wire, &ask);
   lock(wire);
-  struct ask **at = &wire->asks;
-  while (*at != &ask) at = &(*at)->next;
-  *at = ask.next;
+  end_ask(wire, &ask);
   pthread_mutex_unlock(&wire->mutex);
   uma_crossing();
   return result;
