@@ -255,8 +255,8 @@ static void settle(struct uma_mailbox *box, struct uma_request *request, struct 
   if (arrival->header.kind == UMA_KIND_PULL) {
     pull(box, request, arrival->device, &arrival->header);
   } else {
-    size_t bytes = arrival->header.bytes;
-    memcpy(request->buffer, arrival->bytes, bytes < request->room ? bytes : request->room);
+    size_t bytes = arrival->header.bytes, kept = bytes < request->room ? bytes : request->room;
+    if (kept) memcpy(request->buffer, arrival->bytes, kept);
     complete_receive(request, arrival->device, &arrival->header, bytes, arrival->error);
   }
   drop_arrival(box, arrival);
