@@ -16,11 +16,13 @@ enum bare_deed {
 };
 
 struct bare {
-  size_t bytes;
+  size_t page, bytes;
   unsigned char *home; /* shared by both devices */
-  int frames;          /* a file with room for both devices' pages */
-  int channel[2];      /* by device: a socket to the other */
+  size_t home_bytes; /* all of them; or less, which stands for every page: what has come by a network always lies where the last one did */
+  int frames;        /* a file with room for both devices' pages */
+  int channel[2];    /* by device: a socket to the other */
   unsigned char *window;
+  unsigned char *spare; /* room for a page on its way */
   int uffds[2];
 };
 
@@ -28,10 +30,10 @@ struct bare {
 bool bare_allowed(bool thread);
 
 /* Before the devices are started, and after they ended. 0, or -EIO after bench_fail. */
-int bare_open(struct bare *bare, size_t bytes);
+int bare_open(struct bare *bare, size_t page, size_t count);
 void bare_close(struct bare *bare);
 
-/* In devices 0 and 1, both: maps the window. Ends the device on an error. */
+/* In devices 0 and 1, both: maps the window; the mappings end with the device. Ends it on an error. */
 void bare_join(struct bare *bare);
 /* From now on faults are served like this; bare_rest gives SIGBUS back to who had it before. */
 void bare_serve(struct bare *bare, enum bare_deed deed);

@@ -16,6 +16,7 @@ static int find(struct fi_info **info)
   hints->caps = FI_MSG | FI_RMA;
   hints->mode = FI_CONTEXT | FI_CONTEXT2;
   hints->ep_attr->type = FI_EP_RDM;
+  hints->tx_attr->msg_order = hints->rx_attr->msg_order = FI_ORDER_SAS | FI_ORDER_SAW;
   hints->domain_attr->threading = FI_THREAD_DOMAIN;
   hints->domain_attr->control_progress = hints->domain_attr->data_progress = FI_PROGRESS_MANUAL;
   hints->fabric_attr->prov_name = strdup(BARE_PROVIDER);
@@ -129,14 +130,28 @@ static void poll_queue(struct bare_link *link)
   }
 }
 
+/* The context of what is to be sent. */
+static struct fi_context2 *begin_send(struct bare_link *link)
+{
+  while (link->sending == BARE_UNDER_WAY) poll_queue(link);
+  link->sending++;
+  return &link->contexts[BARE_UNDER_WAY + link->next++ % BARE_UNDER_WAY];
+}
+
 void bare_send(struct bare_link *link, const void *message, size_t bytes)
 {
   ssize_t error;
-  while (link->sending == BARE_UNDER_WAY) poll_queue(link);
-  struct fi_context2 *context = &link->contexts[BARE_UNDER_WAY + link->next++ % BARE_UNDER_WAY];
+  struct fi_context2 *context = begin_send(link);
   while ((error = fi_send(link->ep, message, bytes, NULL, link->other, context)) == -FI_EAGAIN) poll_queue(link);
   bench_require(!error, "libfabric: %s", fi_strerror((int)-error));
-  link->sending++;
+}
+
+void bare_write(struct bare_link *link, const void *data, size_t bytes)
+{
+  ssize_t error;
+  struct fi_context2 *context = begin_send(link);
+  while ((error = fi_write(link->ep, data, bytes, NULL, link->other, 0, link->key, context)) == -FI_EAGAIN) poll_queue(link);
+  bench_require(!error, "libfabric: %s", fi_strerror((int)-error));
 }
 
 void bare_receive(struct bare_link *link)

@@ -32,8 +32,8 @@ struct bare_link {
   struct fi_context2 contexts[2 * BARE_UNDER_WAY]; /* receives, then sends */
   unsigned char (*in)[BARE_MESSAGE];
   int arrived;   /* messages not yet taken by bare_receive */
-  int sending;   /* sends not yet complete */
-  unsigned next; /* send */
+  int sending;   /* sends and writes not yet complete */
+  unsigned next; /* of them */
 };
 
 /* Collective, in devices 0 and 1; contacts: by device, shared by both. They end the device on an error. */
@@ -48,7 +48,9 @@ void bare_progress(struct bare_link *link);
 /* Messages, once bare_listen has posted receives. */
 void bare_listen(struct bare_link *link);
 void bare_send(struct bare_link *link, const void *message, size_t bytes); /* `message` stays as it is until later calls */
-void bare_receive(struct bare_link *link);                                 /* any one */
-void bare_settle(struct bare_link *link);                                  /* until all sends are complete */
+/* Into the other's window, before whatever is sent afterwards comes there; `data` likewise. */
+void bare_write(struct bare_link *link, const void *data, size_t bytes);
+void bare_receive(struct bare_link *link); /* any one */
+void bare_settle(struct bare_link *link);  /* until all sends are complete */
 
 #endif

@@ -209,7 +209,7 @@ static void set_caches(const struct bench_session *session, struct uma_config *c
   config->line = session->line ? session->line : 64;
   config->cache = 1 * MiB;
   config->ways = 8;
-  config->page = 4 * KiB;
+  config->page = session->page ? session->page : 4 * KiB;
   config->frames = (size_t)1 << 40;
   config->prefetch = 8;
   config->faults = session->faults ? session->faults : UMA_FAULTS_SIGNAL;

@@ -123,7 +123,8 @@ struct bench_session {
   int hugepages;        /* 0: never */
   const char *protocol; /* of coherent caches, 1 MiB each; NULL: none, windows are mapped as they are */
   size_t line;          /* of theirs; 0: 64 */
-  bool paged;           /* they are caches of pages of 4 KiB, with room for all windows */
+  bool paged;           /* they are caches of pages, with room for all windows */
+  size_t page;          /* of those; 0: 4 KiB */
   int faults;           /* of those; 0: UMA_FAULTS_SIGNAL */
   bool counted;         /* uma_counters counts, which makes every access slow */
 };

@@ -227,7 +227,7 @@ static int run_miss(void)
 {
   struct bare bare;
   if (!bare_allowed(false)) return 0;
-  int result = bare_open(&bare, PAGES * PAGE);
+  int result = bare_open(&bare, PAGE, PAGES);
   if (!result) result = bench_spawn(&two_devices, miss_body, &bare);
   bare_close(&bare);
   return result;

@@ -317,11 +317,10 @@ static void never_slower_than_mpi(struct list *list, const struct side *ours, co
 }
 
 /* Against the same messages by bare libfabric, and of pages a bare fault (NULL: of lines). */
-static void miss_between_hosts(struct list *list, const char *what, const char *bench, const char *fault)
+static void miss_between_hosts(struct list *list, const char *what, const char *bench, const char *fault, size_t bytes)
 {
   char text[80], ours_text[32], raw_text[32];
   const char *path = fault ? "page" : "line";
-  size_t bytes = fault ? 4096 : 64;
   double ours = median(list, bench, path, NULL, 2, bytes, "latency"), raw = median(list, bench, "raw", NULL, 2, bytes, "latency");
   if (fault) raw += median(list, fault, "raw", NULL, 2, bytes, "latency");
   snprintf(text, sizeof text, "Between hosts: %s against its bare messages%s", what, fault ? " and a bare fault" : "");
@@ -333,13 +332,16 @@ static void miss_between_hosts(struct list *list, const char *what, const char *
 
 static void misses_between_hosts(struct list *list)
 {
-  miss_between_hosts(list, "read miss of a line", "ofi.miss.read", NULL);
-  miss_between_hosts(list, "write miss of a line", "ofi.miss.write", NULL);
-  miss_between_hosts(list, "upgrade of a line", "ofi.upgrade", NULL);
-  miss_between_hosts(list, "line that the other has modified", "ofi.turn.write", NULL);
-  miss_between_hosts(list, "read miss of a page", "ofi.page.read", "ofi.fault.read");
-  miss_between_hosts(list, "write miss of a page", "ofi.page.write", "ofi.fault.write");
-  miss_between_hosts(list, "page that the other has modified", "ofi.page.turn.write", "ofi.fault.write");
+  miss_between_hosts(list, "read miss of a line", "ofi.miss.read", NULL, 64);
+  miss_between_hosts(list, "write miss of a line", "ofi.miss.write", NULL, 64);
+  miss_between_hosts(list, "upgrade of a line", "ofi.upgrade", NULL, 64);
+  miss_between_hosts(list, "line that the other has modified", "ofi.turn.write", NULL, 64);
+  miss_between_hosts(list, "read miss of a page", "ofi.page.read", "ofi.fault.read", 4096);
+  miss_between_hosts(list, "write miss of a page", "ofi.page.write", "ofi.fault.write", 4096);
+  miss_between_hosts(list, "page that the other has modified", "ofi.page.turn.write", "ofi.fault.write", 4096);
+  miss_between_hosts(list, "read miss of a page of 64 KiB", "ofi.page.read", "ofi.fault.read", 65536);
+  miss_between_hosts(list, "write miss of a page of 64 KiB", "ofi.page.write", "ofi.fault.write", 65536);
+  miss_between_hosts(list, "page of 64 KiB that the other has modified", "ofi.page.turn.write", "ofi.fault.write", 65536);
 }
 
 static void talk_between_hosts(struct list *list)

@@ -301,7 +301,9 @@ Test(bench, what_other_hosts_hold_is_measured_beside_the_same_messages, .timeout
   static const struct wanted_row pages[] = {
       {"ofi.page.read", "page", 2, 4096, "latency"},       {"ofi.page.read", "raw", 2, 4096, "latency"},
       {"ofi.page.turn.write", "page", 2, 4096, "latency"}, {"ofi.page.turn.write", "raw", 2, 4096, "latency"},
-      {"ofi.fault.write", "raw", 2, 4096, "latency"},
+      {"ofi.fault.write", "raw", 2, 4096, "latency"},      {"ofi.page.read", "page", 2, 65536, "latency"},
+      {"ofi.page.read", "raw", 2, 65536, "latency"},       {"ofi.page.upgrade", "page", 2, 2 << 20, "latency"},
+      {"ofi.fault.write", "raw", 2, 2 << 20, "latency"},
   };
   struct bench_rows rows = rows_of_run("ofi.miss ofi.page ofi.talk");
   expect_rows(&rows, wanted, sizeof wanted / sizeof wanted[0]);
