@@ -38,7 +38,7 @@ struct coh_cache_entry {
 
 struct coh_directory_entry {
   uint8_t state;
-  uint8_t unused;
+  uint8_t lent;         /* the caller's own, likewise */
   uint16_t owner_1;     /* the owner + 1; 0: nobody */
   uint16_t requestor_1; /* whose transaction keeps it busy, + 1; 0: it is stable */
   uint16_t lock;        /* the caller's own; a step does not look at it */

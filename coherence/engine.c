@@ -3,7 +3,9 @@
  * A transaction begins with an access that its cache's controller does not do at once, and ends when no message that came of it is under
  * way any more. Its messages are parcels on the stack of the thread; the newest is delivered first, for no better reason than that
  * there are fewer at a time then (protocols are proved for every order). Data travels in buffers of the transaction: what a step sends is
- * copied under the sender's lock, and from the buffer into the line or memory under the receiver's.
+ * copied under the sender's lock, and from the buffer into the line or memory under the receiver's. What came by the wire stays where it
+ * came to; a buffer whose last parcel goes by the wire goes along. Memory that goes to another host as a large line is not copied but lent to
+ * the wire: the directory's entry says so, and until it is returned a message that would change that memory stalls.
  *
  * Why nobody waits for ever, if the protocol is proved: locks are held for one step only; a parcel that stalls waits for the transaction
  * that keeps the controller busy, whose thread delivers its own parcels meanwhile; and whose thread died, that is noticed.
@@ -19,7 +21,16 @@
 #include "coherence/pages.h"
 #include "coherence/tally.h"
 
-enum { LOCAL_PARCELS = 32, BUFFERS = 16, LOCAL_BUFFERS = 2, NO_BUFFER = -1, LOOK_EVERY = 64 };
+enum {
+  LOCAL_PARCELS = 32,
+  BUFFERS = 16,
+  ARRIVED = BUFFERS /* the caller's */,
+  LENT /* memory */,
+  ALL_BUFFERS,
+  LOCAL_BUFFERS = 2,
+  NO_BUFFER = -1,
+  LOOK_EVERY = 64
+};
 #define LOST UINT16_MAX /* in the place of the holder of a directory entry's lock */
 
 struct parcel {
@@ -55,7 +66,7 @@ struct transaction {
   struct coh_time time;
   struct parcel *parcels;
   int parcel_count, parcel_room;
-  struct buffer buffers[BUFFERS];
+  struct buffer buffers[ALL_BUFFERS];
   struct parcel local_parcels[LOCAL_PARCELS];
 };
 
@@ -105,6 +116,11 @@ struct room {
   unsigned char bytes[LOCAL_BUFFERS][COH_LINE_MOST];
 };
 
+static int local_buffers(const struct coh_engine *engine)
+{
+  return engine->shape.line_bytes <= COH_LINE_MOST ? LOCAL_BUFFERS : 0;
+}
+
 static void open_transaction(struct transaction *t, struct coh_engine *engine, uint64_t line, struct coh_access *access, struct room *room)
 {
   t->engine = engine;
@@ -121,15 +137,25 @@ static void open_transaction(struct transaction *t, struct coh_engine *engine, u
   t->parcel_count = 0;
   t->parcel_room = LOCAL_PARCELS;
   memset(t->buffers, 0, sizeof t->buffers);
-  for (int i = 0; i < LOCAL_BUFFERS && engine->shape.line_bytes <= COH_LINE_MOST; i++)
-    t->buffers[i].bytes = (unsigned char *)room + (size_t)i * COH_LINE_MOST;
+  for (int i = 0; i < local_buffers(engine); i++) t->buffers[i].bytes = (unsigned char *)room + (size_t)i * COH_LINE_MOST;
+}
+
+static struct coh_directory_entry *directory_of(struct coh_engine *engine, uint64_t line)
+{
+  return (struct coh_directory_entry *)(engine->directories + line * engine->directory_bytes);
+}
+
+void coh_return_memory(struct coh_engine *engine, uint64_t line)
+{
+  __atomic_fetch_sub(&directory_of(engine, line)->lent, 1, __ATOMIC_RELEASE); /* pairs with the acquire in is_lent */
 }
 
 static void close_transaction(struct transaction *t)
 {
+  if (t->buffers[LENT].bytes) coh_return_memory(t->engine, t->line); /* its message was given up */
   if (t->parcels != t->local_parcels) free(t->parcels);
-  int local = t->engine->shape.line_bytes <= COH_LINE_MOST ? LOCAL_BUFFERS : 0;
-  for (int i = local; i < BUFFERS && t->buffers[i].bytes; i++) coh_buffer_give(t->engine, t->buffers[i].bytes);
+  for (int i = local_buffers(t->engine); i < BUFFERS; i++)
+    if (t->buffers[i].bytes) coh_buffer_give(t->engine, t->buffers[i].bytes);
 }
 
 static void add_parcel(struct transaction *t, const struct coh_message *message, int buffer)
@@ -183,10 +209,31 @@ static void put_memory(struct transaction *t, const struct parcel *parcel, unsig
   memcpy(memory, t->buffers[parcel->buffer].bytes, t->engine->shape.line_bytes);
 }
 
+/* Is it in the middle of being sent? Who died with it will not send the rest. */
+static bool is_lent(const struct transaction *t, const struct coh_directory_entry *entry)
+{
+  return __atomic_load_n(&entry->lent, __ATOMIC_ACQUIRE) && (t->home == t->engine->me || !t->engine->is_lost(t->home));
+}
+
+/* By its home alone, so that everybody knows who; and only where every copy of it leaves this host. */
+static bool may_be_lent(const struct transaction *t, const struct coh_outcome *outcome, const struct coh_directory_entry *entry)
+{
+  if (t->home != t->engine->me || local_buffers(t->engine) || entry->lent == UINT8_MAX || t->buffers[LENT].bytes) return false;
+  for (int i = 0; i < outcome->send_count; i++)
+    if (outcome->sends[i].data && (outcome->sends[i].many || coh_is_here(t->engine, target_of(t, &outcome->sends[i].message))))
+      return false;
+  return true;
+}
+
 /* The same: from here on the data is the transaction's. */
-static int take_memory(struct transaction *t, const struct coh_outcome *outcome, const unsigned char *memory)
+static int take_memory(struct transaction *t, const struct coh_outcome *outcome, struct coh_directory_entry *entry, unsigned char *memory)
 {
   if (!sends_data(outcome) || has_data_already(t, outcome)) return NO_BUFFER;
+  if (may_be_lent(t, outcome, entry)) {
+    __atomic_fetch_add(&entry->lent, 1, __ATOMIC_RELAXED);
+    t->buffers[LENT].bytes = memory;
+    return LENT;
+  }
   int buffer = free_buffer(t);
   memcpy(t->buffers[buffer].bytes, memory, t->engine->shape.line_bytes);
   return buffer;
@@ -220,11 +267,6 @@ static void send_all(struct transaction *t, const struct coh_outcome *outcome, i
 }
 
 /* ---- The directory ----------------------------------------------------------------------------------------------- */
-
-static struct coh_directory_entry *directory_of(struct coh_engine *engine, uint64_t line)
-{
-  return (struct coh_directory_entry *)(engine->directories + line * engine->directory_bytes);
-}
 
 /* From now on the line is lost, for everybody. */
 static void lose_line(struct coh_engine *engine, struct coh_directory_entry *entry, uint16_t held)
@@ -261,10 +303,14 @@ static enum coh_result step_directory(struct transaction *t, const struct parcel
     t->error = -EHOSTDOWN;
     return COH_DONE;
   }
+  if (parcel->buffer >= 0 && is_lent(t, entry)) {
+    unlock_directory(entry);
+    return COH_STALLED;
+  }
   coh_directory_step(engine->protocol, &engine->sharers, entry, &parcel->message, &outcome);
   if (outcome.result == COH_DONE) {
     if (outcome.deeds & COH_DEED_WRITE_MEMORY && parcel->buffer >= 0) put_memory(t, parcel, memory);
-    buffer = take_memory(t, &outcome, memory);
+    buffer = take_memory(t, &outcome, entry, memory);
     if (engine->tally) coh_tally_step(engine, t->line, &parcel->message, &outcome, NULL, NULL);
   }
   unlock_directory(entry);
@@ -282,11 +328,24 @@ void coh_lose(struct coh_engine *engine, uint64_t line)
 
 /* ---- Other hosts ------------------------------------------------------------------------------------------------- */
 
+/* Whose the data is once the wire has it. A buffer that belongs to no other parcel is given away; what is lent goes to one device (several copies
+ * of it would have to be returned together). */
+static enum coh_data_use use_of(const struct transaction *t, int buffer)
+{
+  bool last = buffer >= 0 && t->buffers[buffer].parcels == 1;
+  if (!last || buffer == ARRIVED) return COH_DATA_STAYS;
+  if (buffer == LENT) return COH_DATA_LENT;
+  return buffer >= local_buffers(t->engine) ? COH_DATA_GIVEN : COH_DATA_STAYS;
+}
+
 /* What cannot be sent is lost together with its receiver, and so is the line. */
 static void send_by_wire(struct transaction *t, int device, const struct coh_message *message, int buffer, const struct coh_stamp *stamp)
 {
   const struct coh_wire *wire = t->engine->wire;
-  if (!wire->send(wire->context, device, message, t->line, buffer >= 0 ? t->buffers[buffer].bytes : NULL, stamp)) return;
+  unsigned char *data = buffer >= 0 ? t->buffers[buffer].bytes : NULL;
+  enum coh_data_use use = use_of(t, buffer);
+  if (use != COH_DATA_STAYS) t->buffers[buffer].bytes = NULL;
+  if (!wire->send(wire->context, device, message, t->line, data, use, stamp)) return;
   t->error = -EHOSTDOWN;
   if (coh_is_here(t->engine, t->home)) coh_lose(t->engine, t->line);
 }
@@ -699,8 +758,8 @@ bool coh_step_arrived(struct coh_engine *engine, const struct coh_message *messa
   open_transaction(&t, engine, line, NULL, &room);
   t.by_wire = true;
   if (data) {
-    buffer = free_buffer(&t);
-    memcpy(t.buffers[buffer].bytes, data, engine->shape.line_bytes);
+    buffer = ARRIVED;
+    t.buffers[buffer].bytes = (unsigned char *)(uintptr_t)data; /* nobody changes it */
   }
   add_parcel(&t, message, buffer);
   t.parcels[0].arrived = true;

@@ -121,13 +121,18 @@ struct coh_clock {
   void (*end)(void *context, const struct coh_moment *moment);
 };
 
+/* What becomes of data that is sent: it stays the engine's, and is copied; it is a buffer, which the wire gives back by coh_buffer_give when it is
+ * sent; it is the line's memory, and the wire calls coh_return_memory then. The latter two also when it could not be sent. */
+enum coh_data_use { COH_DATA_STAYS, COH_DATA_GIVEN, COH_DATA_LENT };
+
 /* How controllers on other hosts are reached; given by the layer above. */
 struct coh_wire {
   void *context;
   int first, count; /* the devices whose caches and windows are on this host */
   /* To the process of `device`, with line_bytes of data and a stamp unless they are NULL. Never waits for the receiver. 0, or -EHOSTDOWN: it is
    * lost. */
-  int (*send)(void *context, int device, const struct coh_message *message, uint64_t line, const void *data, const struct coh_stamp *stamp);
+  int (*send)(void *context, int device, const struct coh_message *message, uint64_t line, void *data, enum coh_data_use use,
+              const struct coh_stamp *stamp);
   /* Tells that process, by coh_refused, that its access to the line will never be done: the line is lost. */
   void (*refuse)(void *context, int device, uint64_t line);
   /* Tells the home's process, by coh_lose, that a transaction of the line will never end. */
@@ -244,11 +249,13 @@ void coh_buffer_give(struct coh_engine *engine, unsigned char *buffer);
 int coh_access_line(struct coh_engine *engine, uint64_t line, struct coh_access *access);
 /* Gives the line up. 0, -EHOSTDOWN when it is lost, -EAGAIN while it is at work. */
 int coh_evict(struct coh_engine *engine, uint64_t line);
-/* Delivers a message that came by the wire, and what comes of it, without waiting for anything: what stalls is parked. Whether any of it went on. */
+/* Delivers a message that came by the wire, and what comes of it, without waiting for anything: what stalls is parked. Whether any of it went on. Data
+ * is the caller's again afterwards. */
 bool coh_step_arrived(struct coh_engine *engine, const struct coh_message *message, uint64_t line, const void *data,
                       const struct coh_stamp *stamp);
-void coh_refused(struct coh_engine *engine, uint64_t line); /* see struct coh_wire */
-void coh_lose(struct coh_engine *engine, uint64_t line);    /* likewise */
+void coh_return_memory(struct coh_engine *engine, uint64_t line); /* see enum coh_data_use; any thread, without waiting */
+void coh_refused(struct coh_engine *engine, uint64_t line);       /* see struct coh_wire */
+void coh_lose(struct coh_engine *engine, uint64_t line);          /* likewise */
 /* All of the line's controllers at one moment at which no device is inside the engine: NULL, or the invariant that does not hold. */
 const struct coh_invariant *coh_engine_broken(struct coh_engine *engine, uint64_t line, struct coh_breach *breach);
 

@@ -30,3 +30,7 @@ int fab_no_connect(struct fab_endpoint *endpoint, const struct fab_contact *cont
 {
   return 0;
 }
+
+void fab_no_release(struct fab_endpoint *endpoint, void *payload)
+{
+}

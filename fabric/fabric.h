@@ -8,7 +8,7 @@
  *
  * An endpoint is a device's end of a fabric. A device opens one for each channel: one for its application threads,
  * one for its copy engine, one for what devices have to say to each other whatever their programs do. Endpoints are not thread-safe: the caller serialises all calls on one endpoint, and upcalls of its
- * sink run inside those calls. Upcalls may call send, and no other operation.
+ * sink run inside those calls. Upcalls may call send and release, and no other operation.
  *
  * Endpoints over a network find each other by contacts: what `contact` says of one is brought to all others by whatever means, and given
  * to `connect`. Their RMA moves only while somebody at the home, too, calls progress or waits in an operation.
@@ -47,7 +47,7 @@ struct fab_send {
   /* the fabric's own: */
   size_t sent;
   struct fab_send *next;
-  void *lent; /* ofi: the registration under which the receiver fetches the payload */
+  void *lent; /* ofi: the registration under which the receiver fetches the payload, or the write by which it goes */
 };
 
 /* What others need to reach an endpoint; a wire structure. Zeroed: there is no such endpoint, or its fabric needs no contacts. */
@@ -67,6 +67,9 @@ struct fab_sink {
   void *(*arrive)(void *context, int device, int channel, const struct fab_header *header, size_t *room, void **cookie);
   /* The payload is stored (error 0), or the sender was lost in the middle of it (error -EHOSTDOWN). */
   void (*complete)(void *context, int device, int channel, const struct fab_header *header, void *cookie, int error);
+  /* Both at once, of a payload that is there already and need not be copied: it is the sink's until that calls release. Only for sinks that have
+   * an upper bound (config.adopted_bytes); they get the two others as well. */
+  void (*adopt)(void *context, int device, int channel, const struct fab_header *header, void *payload);
   /* The link to `device` is gone; every message that comes later from or goes to it fails. Called once for a device. in_order: it has closed
    * its endpoints, as far as they spoke with this one, and everything that it sent has come (only ofi can tell). */
   void (*lost)(void *context, int device, bool in_order);
@@ -101,6 +104,7 @@ struct fab_config {
   const char *provider, *interface;
   uint64_t silence_ns;
   bool watch;
+  size_t adopted_bytes; /* ofi: of a payload that the sink adopts, at most; 0: none */
   /* sim: the network (fabric/sim.h) */
   struct fab_sim *sim;
 };
@@ -140,6 +144,7 @@ struct fab_ops {
    * before is delivered, what is half received is completed with -EHOSTDOWN, queued sends to it fail with -EHOSTDOWN, sink.lost is
    * called if it was not yet. New sends to it fail at once. */
   void (*lose)(struct fab_endpoint *endpoint, int device);
+  void (*release)(struct fab_endpoint *endpoint, void *payload); /* that was adopted; until the endpoint closes, which ends it as well */
 };
 
 struct fab_endpoint {
@@ -171,6 +176,7 @@ const char *fab_ofi_version(void); /* of libfabric, "1.17" or "not usable" */
 /* enosys.c: shared stubs */
 int fab_no_contact(struct fab_endpoint *endpoint, struct fab_contact *contact);
 int fab_no_connect(struct fab_endpoint *endpoint, const struct fab_contact *contacts);
+void fab_no_release(struct fab_endpoint *endpoint, void *payload);
 int fab_enosys_put(struct fab_endpoint *endpoint, int device, uint64_t offset, const void *local, size_t bytes);
 int fab_enosys_get(struct fab_endpoint *endpoint, int device, uint64_t offset, void *local, size_t bytes);
 int fab_enosys_atomic(struct fab_endpoint *endpoint, enum fab_atomic op, int device, uint64_t offset, size_t size, uint64_t operand,

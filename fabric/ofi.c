@@ -84,6 +84,7 @@ static void complete(struct fab_ofi_endpoint *e, struct fab_ofi_op *op, size_t b
     fab_ofi_sent(e, (struct fab_ofi_buffer *)op);
     break;
   case FAB_OFI_PULL: fab_ofi_pulled(e, &e->peers[op->peer], error); break;
+  case FAB_OFI_WRITE: fab_ofi_wrote(e, (struct fab_ofi_write *)op, error); break;
   case FAB_OFI_ACCESS: end_access((struct fab_ofi_access *)op, error); break;
   case FAB_OFI_REFUSE:
     if (error == -FI_ECANCELED) break;
@@ -196,7 +197,7 @@ static int open_descriptors(struct fab_ofi_endpoint *e)
 static int open_queue(struct fab_ofi_endpoint *e)
 {
   struct fi_cq_attr attributes = {.format = FI_CQ_FORMAT_MSG, .wait_obj = FI_WAIT_FD};
-  attributes.size = BUFFERS + (size_t)e->numbers + 1; /* every buffer, a pull of each peer, an access: it never overflows */
+  attributes.size = BUFFERS + FAB_OFI_WRITES + (size_t)e->numbers + 1; /* and a pull of each peer, an access: it never overflows */
   int error = fi_cq_open(e->domain, &attributes, &e->cq, NULL);
   if (!error && !fi_control(&e->cq->fid, FI_GETWAIT, &e->wait_fd)) return 0;
   e->wait_fd = -1;
@@ -247,6 +248,10 @@ static int open_buffers(struct fab_ofi_endpoint *e)
     buffer->next = e->free;
     e->free = buffer;
   }
+  for (int i = 0; i < FAB_OFI_WRITES; i++) {
+    e->writes[i].next = e->free_write;
+    e->free_write = &e->writes[i];
+  }
   return 0;
 }
 
@@ -272,6 +277,7 @@ static void endpoint_free(struct fab_ofi_endpoint *e)
   if (e->window_mr) close_fid(&e->window_mr->fid);
   if (e->memory_mr) close_fid(&e->memory_mr->fid);
   if (e->reach_cq) close_fid(&e->reach_cq->fid);
+  fab_ofi_close_berths(e);
   if (e->cq) close_fid(&e->cq->fid);
   if (e->av) close_fid(&e->av->fid);
   if (e->domain) close_fid(&e->domain->fid);
@@ -326,11 +332,12 @@ static int ofi_open(const struct fab_config *config, struct fab_endpoint **endpo
   struct fab_ofi_endpoint *e = endpoint_new(config);
   if (!e) return -ENOMEM;
   write_tokens(e);
-  int error = fab_ofi_choose(config->provider, config->interface, &e->info);
+  int error = fab_ofi_choose(config->provider, config->interface, fab_ofi_adopts(config) ? 0 : FI_ATOMIC, &e->info);
   if (!error) error = open_endpoint(e);
   if (!error) e->register_local = e->info->domain_attr->mr_mode & FI_MR_LOCAL;
   if (!error) e->native_atomics = fab_ofi_has_atomics(e->info, e->domain);
   if (!error) error = fab_ofi_register_window(e);
+  if (!error) error = fab_ofi_open_berths(e);
   if (!error) error = open_buffers(e);
   if (!error) error = open_descriptors(e);
   if (error) endpoint_free(e);
@@ -398,4 +405,5 @@ const struct fab_ops fab_ofi = {
     .sleep_end = ofi_sleep_end,
     .descriptor = ofi_descriptor,
     .lose = fab_ofi_lose,
+    .release = fab_ofi_release,
 };

@@ -1,11 +1,13 @@
 /* What the files of the ofi fabric share: ofi.c (endpoints, completions, sleeping), ofi_choose.c (providers), ofi_message.c (messages),
- * ofi_memory.c (windows, put, get, atomics), ofi_peer.c (proof of the key, loss of peers, the end).
+ * ofi_berth.c (payloads that are written before they are announced), ofi_memory.c (windows, put, get, atomics), ofi_peer.c (proof of the key, loss
+ * of peers, the end).
  *
  * Glossary
  *   number   of an endpoint: device * FAB_CHANNELS + channel
  *   peer     an endpoint, as seen from here; this one is among them
  *   token    what proves the job's key: a keyed hash of who sends to whom, in every message; the key itself never travels
  *   loan     a large payload that stays where it is: its sender registers it, the receiver fetches it and says RETURN
+ *   berth    a place at a receiver where one peer may write a large payload, before it says so
  *   due      what a peer is to get as soon as there is a buffer and the provider takes it
  *   reach    the endpoint by which others' memory is accessed
  *   knock    a connection that is tried for nothing but whether anybody listens where a silent peer should
@@ -17,12 +19,14 @@
 #include "fabric/fabric.h"
 #include "fabric/ofi_load.h"
 
-#define FAB_OFI_VERSION 1u    /* of what is on the wire, and of contacts */
+#define FAB_OFI_VERSION 2u    /* of what is on the wire, and of contacts */
 #define FAB_OFI_BUFFER 16384u /* the longest message on the wire: what ofi_rxm sends without a handshake of its own */
 #define FAB_OFI_RECEIVES 128
 #define FAB_OFI_SENDS 128
 #define FAB_OFI_REFUSES 32
-#define FAB_OFI_SHARE 32 /* send buffers that one peer may hold */
+#define FAB_OFI_SHARE 32  /* send buffers that one peer may hold */
+#define FAB_OFI_BERTHS 4  /* that one peer gets */
+#define FAB_OFI_WRITES 16 /* to berths, under way at once */
 /* Puts, gets and loans are moved in pieces of this size: more than the buffers of a TCP connection hold makes both ends stop and go (over
  * loopback 1 MiB at once takes four times as long, and its median jumps). */
 #define FAB_OFI_PIECE ((size_t)512 << 10)
@@ -32,12 +36,15 @@ enum fab_ofi_kind {
   FAB_OFI_FRAGMENT,    /* more of it */
   FAB_OFI_LOAN,        /* a header, and a struct fab_ofi_loan */
   FAB_OFI_BYE,         /* nothing comes behind this */
-  FAB_OFI_FAREWELL,    /* BYE was read, and so everything before it. Up to BYE kinds are sequenced, from here on not */
+  FAB_OFI_FAREWELL,    /* BYE was read, and so everything before it. Up to BYE, and WRITTEN, kinds are sequenced, the others not */
   FAB_OFI_RETURN,      /* of the oldest loan */
   FAB_OFI_ATOMIC,      /* header: kind is the operation, tag the size, bytes the offset, a and b operand and expected */
   FAB_OFI_ANSWER,      /* to the ATOMIC with the same sequence. header: tag is 0 or -errno, a the old value */
   FAB_OFI_PROBE,       /* are you there? */
   FAB_OFI_ECHO,        /* yes */
+  FAB_OFI_WRITTEN,     /* a header; the payload is in the berth */
+  FAB_OFI_OFFER,       /* berths. header: tag is how many, bytes what one holds, a and b address and key of the first */
+  FAB_OFI_FREED,       /* nothing but that berths are free again */
   FAB_OFI_KINDS
 };
 
@@ -45,7 +52,8 @@ enum fab_ofi_kind {
 struct fab_ofi_wire {
   uint32_t magic, kind;
   int32_t from, to; /* numbers */
-  uint32_t sequence, reserved;
+  uint32_t sequence;
+  uint16_t berth, freed; /* berth: of WRITTEN. freed: of the receiver's, a bit for each that it may write to again */
   uint64_t token;
   struct fab_header header;
 };
@@ -58,19 +66,29 @@ _Static_assert(sizeof(struct fab_ofi_loan) == 16, "wire structure");
 
 #define FAB_OFI_PAYLOAD (FAB_OFI_BUFFER - sizeof(struct fab_ofi_wire)) /* of one message on the wire, at most */
 
-enum fab_ofi_use { FAB_OFI_RECEIVE, FAB_OFI_SEND, FAB_OFI_PULL, FAB_OFI_ACCESS, FAB_OFI_REFUSE };
+enum fab_ofi_use { FAB_OFI_RECEIVE, FAB_OFI_SEND, FAB_OFI_PULL, FAB_OFI_WRITE, FAB_OFI_ACCESS, FAB_OFI_REFUSE };
 
 /* An operation in the provider's hands; its completion finds it by its context. */
 struct fab_ofi_op {
   struct fi_context2 context;
   enum fab_ofi_use use;
-  int peer; /* number; of PULL and SEND */
+  int peer; /* number; of PULL, WRITE and SEND */
 };
 
 struct fab_ofi_buffer {
   struct fab_ofi_op op; /* first */
   struct fab_ofi_buffer *next;
   struct fab_ofi_wire *wire; /* FAB_OFI_BUFFER bytes begin here */
+  size_t payload;            /* of what came */
+};
+
+/* Of a payload to a berth. */
+struct fab_ofi_write {
+  struct fab_ofi_op op; /* first */
+  struct fab_ofi_write *next;
+  struct fab_send *send; /* NULL: free, or given up */
+  int berth, error;
+  bool ended, announced; /* announced: its message has left, or never will */
 };
 
 /* A put, get or atomic of the provider. There is one at a time; one that is given up is left to the provider until close. */
@@ -111,6 +129,14 @@ struct fab_ofi_peer {
   struct fab_ofi_loan loan;
   size_t pull_bytes;
   struct fid_mr *pull_mr;
+  /* berths there, for what goes to it: of those that it offered the free ones, a bit each; */
+  uint32_t offered, free_berths;
+  uint64_t offered_address, offered_key;
+  size_t offered_bytes; /* that each holds */
+  int writing;          /* to it */
+  /* and here, for what comes from it: which it has got, which of these are the layer's above, and which are free again and it does not know */
+  uint32_t berths, adopted, freed;
+  int first_berth;
   /* is it alive? */
   bool heard; /* since the last look */
   uint64_t silent_since_ns;
@@ -152,6 +178,13 @@ struct fab_ofi_endpoint {
   unsigned char *window; /* this device's, or NULL */
   struct fid_mr *window_mr;
   uint64_t next_key;
+  /* berths */
+  unsigned char *berths;
+  struct fid_mr *berths_mr;
+  size_t berth_bytes;
+  int berth_count, berths_given, *berth_owners; /* owners: numbers */
+  struct fab_ofi_write writes[FAB_OFI_WRITES], *free_write;
+  int writing;
   struct fab_ofi_access *access, *abandoned;
   int accessed; /* number of the peer whose memory is being accessed, or -1 */
   uint32_t question;
@@ -169,8 +202,9 @@ struct fab_ofi_endpoint {
 };
 
 /* ---- ofi_choose.c */
-int fab_ofi_choose(const char *provider, const char *interface, struct fi_info **info); /* 0, or -errno after a message */
-bool fab_ofi_has_atomics(const struct fi_info *info, struct fid_domain *domain);        /* all that fab_ops.atomic needs */
+/* With these capabilities if it has them. 0, or -errno after a message. */
+int fab_ofi_choose(const char *provider, const char *interface, uint64_t capabilities, struct fi_info **info);
+bool fab_ofi_has_atomics(const struct fi_info *info, struct fid_domain *domain); /* all that fab_ops.atomic needs */
 
 /* ---- ofi.c */
 int fab_ofi_open_endpoint(struct fab_ofi_endpoint *e, struct fid_cq *cq, struct fid_ep **ep);
@@ -189,7 +223,30 @@ void fab_ofi_want(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer);       
 int fab_ofi_pump(struct fab_ofi_endpoint *e); /* sends what is due to anybody; how many things left */
 bool fab_ofi_ask(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, const struct fab_header *question); /* ATOMIC; false: not now */
 
+/* ---- ofi_berth.c: here */
+bool fab_ofi_adopts(const struct fab_config *config); /* more than what rides in a message */
+int fab_ofi_open_berths(struct fab_ofi_endpoint *e);  /* where the provider allows it and the layer above adopts; 0 or -errno */
+void fab_ofi_close_berths(struct fab_ofi_endpoint *e);
+void fab_ofi_offer(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, size_t bytes); /* it sent so much: some, if it has none */
+struct fab_header fab_ofi_describe_berths(const struct fab_ofi_endpoint *e, const struct fab_ofi_peer *peer); /* of OFFER */
+bool fab_ofi_is_written(const struct fab_ofi_endpoint *e, const struct fab_ofi_peer *peer,
+                        const struct fab_ofi_wire *wire); /* can it be? */
+void fab_ofi_adopt(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, const struct fab_ofi_wire *wire);
+void fab_ofi_release(struct fab_endpoint *endpoint, void *payload);
+/* there; false: what the peer says makes no sense */
+bool fab_ofi_take_offer(struct fab_ofi_peer *peer, const struct fab_header *offer);
+bool fab_ofi_take_freed(struct fab_ofi_peer *peer, uint32_t berths);
+bool fab_ofi_can_write(const struct fab_ofi_endpoint *e, const struct fab_ofi_peer *peer, size_t bytes);
+bool fab_ofi_write(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer,
+                   struct fab_send *send); /* send->lent is the write; false: not now */
+int fab_ofi_berth_of(const struct fab_send *send);
+void fab_ofi_announced(struct fab_ofi_endpoint *e, struct fab_send *send,
+                       int error); /* its message has left; or, with an error, never will */
+void fab_ofi_wrote(struct fab_ofi_endpoint *e, struct fab_ofi_write *write, int error);
+void fab_ofi_give_up_writes(struct fab_ofi_endpoint *e, int peer, int error);
+
 /* ---- ofi_memory.c */
+uint64_t fab_ofi_remote_address(const struct fab_ofi_endpoint *e, const void *memory, const void *beginning); /* of what is registered */
 int fab_ofi_put(struct fab_endpoint *endpoint, int device, uint64_t offset, const void *local, size_t bytes);
 int fab_ofi_get(struct fab_endpoint *endpoint, int device, uint64_t offset, void *local, size_t bytes);
 int fab_ofi_atomic(struct fab_endpoint *endpoint, enum fab_atomic op, int device, uint64_t offset, size_t size, uint64_t operand,

@@ -133,7 +133,7 @@ static const struct fi_info *best_of(const struct fi_info *list, bool named)
   return one;
 }
 
-int fab_ofi_choose(const char *provider, const char *interface, struct fi_info **info)
+int fab_ofi_choose(const char *provider, const char *interface, uint64_t capabilities, struct fi_info **info)
 {
   char source[INET6_ADDRSTRLEN + 16] = "";
   struct fi_info *list = NULL;
@@ -145,7 +145,7 @@ int fab_ofi_choose(const char *provider, const char *interface, struct fi_info *
   if (error) return error;
   error = ask(provider, 0, source, &list);
   const struct fi_info *best = error ? NULL : best_of(list, provider != NULL);
-  *info = best ? refine(best, FI_ATOMIC, source) : NULL;
+  *info = best ? refine(best, capabilities, source) : NULL;
   if (list) fi_freeinfo(list);
   if (best) return *info ? 0 : -ENOMEM;
   fprintf(stderr, "uma: no provider of libfabric%s%s on %s has ordered messages and RMA%s%s. `uma info` lists those that have\n",

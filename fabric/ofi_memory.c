@@ -62,7 +62,7 @@ int fab_ofi_register_window(struct fab_ofi_endpoint *e)
   return fab_ofi_register(e, e->window, config->window_bytes, FI_REMOTE_READ | FI_REMOTE_WRITE | FI_READ | FI_WRITE, &e->window_mr);
 }
 
-static uint64_t remote_address(const struct fab_ofi_endpoint *e, const void *memory, const void *beginning)
+uint64_t fab_ofi_remote_address(const struct fab_ofi_endpoint *e, const void *memory, const void *beginning)
 {
   bool virtual = e->info->domain_attr->mr_mode & FI_MR_VIRT_ADDR;
   return virtual ? (uintptr_t)memory : (uint64_t)((const unsigned char *)memory - (const unsigned char *)beginning);
@@ -71,7 +71,7 @@ static uint64_t remote_address(const struct fab_ofi_endpoint *e, const void *mem
 void fab_ofi_describe_window(const struct fab_ofi_endpoint *e, struct fab_contact *contact)
 {
   if (!e->window_mr) return;
-  contact->memory_address = remote_address(e, e->window, e->window);
+  contact->memory_address = fab_ofi_remote_address(e, e->window, e->window);
   contact->memory_key = fi_mr_key(e->window_mr);
   contact->memory_bytes = e->config.window_bytes;
 }
@@ -89,7 +89,7 @@ int fab_ofi_lend(struct fab_ofi_endpoint *e, const void *payload, size_t bytes, 
   int error = own ? 0 : fab_ofi_register(e, payload, bytes, FI_REMOTE_READ, mr);
   if (error) return error;
   if (own) *mr = NULL;
-  loan->address = remote_address(e, payload, own ? e->window : payload);
+  loan->address = fab_ofi_remote_address(e, payload, own ? e->window : payload);
   loan->key = fi_mr_key(own ? e->window_mr : *mr);
   return 0;
 }

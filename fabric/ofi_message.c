@@ -1,10 +1,11 @@
 /* Messages of the ofi fabric: out of the caller's memory into the network, and back.
  *
- * A message goes in one of three ways. Up to FAB_OFI_PAYLOAD bytes: header and payload are copied into one send buffer, and the send is
- * done. Longer: a loan; the sender registers the payload and sends the header, the receiver fetches the bytes straight to where they are
- * wanted (fi_read) and says RETURN. `staged`, or memory that cannot be registered: fragments, through the send buffers.
+ * A message goes in one of four ways. Up to FAB_OFI_PAYLOAD bytes: header and payload are copied into one send buffer, and the send is
+ * done. Longer: the payload is written to a berth of the receiver, where that has offered any (ofi_berth.c). Else a loan: the sender registers the
+ * payload and sends the header, the receiver fetches the bytes straight to where they are wanted (fi_read) and says RETURN. `staged`, or memory
+ * that cannot be registered: fragments, through the send buffers.
  *
- * Order. Messages, fragments, loans and BYE carry a sequence number for each pair of endpoints. The provider keeps the order of
+ * Order. Messages, fragments, loans, what was written and BYE carry a sequence number for each pair of endpoints. The provider keeps the order of
  * sends (FI_ORDER_SAS) but not always that of their completions, so what is early waits in its receive buffer (peer.held); and so
  * does everything behind a loan that is being fetched. Other kinds are small answers, and are acted upon at once.
  *
@@ -36,7 +37,7 @@ static unsigned char *payload_of(const struct fab_ofi_buffer *buffer)
 
 static bool is_sequenced(uint32_t kind)
 {
-  return kind <= FAB_OFI_BYE;
+  return kind <= FAB_OFI_BYE || kind == FAB_OFI_WRITTEN;
 }
 
 /* ---- sending */
@@ -49,7 +50,8 @@ static struct fab_ofi_buffer *draft(struct fab_ofi_endpoint *e, struct fab_ofi_p
   e->free = buffer->next;
   int number = fab_ofi_number(e, peer);
   buffer->op.peer = number;
-  *buffer->wire = (struct fab_ofi_wire){.magic = WIRE_MAGIC, .kind = kind, .from = e->number, .to = number, .token = peer->token_out};
+  *buffer->wire = (struct fab_ofi_wire){
+      .magic = WIRE_MAGIC, .kind = kind, .from = e->number, .to = number, .freed = (uint16_t)peer->freed, .token = peer->token_out};
   if (is_sequenced(kind)) buffer->wire->sequence = peer->sequence_out;
   return buffer;
 }
@@ -74,6 +76,8 @@ static bool post(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, struct f
     peer->sequence_out++;
     peer->met = true;
   }
+  peer->freed &= ~(uint32_t)buffer->wire->freed;
+  if (!peer->freed) peer->due &= ~(1u << FAB_OFI_FREED);
   peer->in_flight++;
   e->in_flight++;
   return true;
@@ -132,12 +136,29 @@ static bool push_loan(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, str
   return true;
 }
 
+static bool push_written(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, struct fab_send *send)
+{
+  struct fab_ofi_buffer *buffer = draft(e, peer, FAB_OFI_WRITTEN);
+  if (!buffer) return false;
+  if (!send->lent && !fab_ofi_write(e, peer, send)) {
+    put_back(e, buffer);
+    return false;
+  }
+  buffer->wire->header = send->header;
+  buffer->wire->berth = (uint16_t)fab_ofi_berth_of(send);
+  if (!post(e, peer, buffer, 0)) return false;
+  peer->queue = send->next;
+  fab_ofi_announced(e, send, 0);
+  return true;
+}
+
 /* The first of the queue. False: not all of it could leave. */
 static bool push(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer)
 {
   struct fab_send *send = peer->queue;
   bool copied = send->staged || send->sent || send->header.bytes <= FAB_OFI_PAYLOAD;
-  return copied ? push_copied(e, peer, send) : push_loan(e, peer, send);
+  if (copied) return push_copied(e, peer, send);
+  return send->lent || fab_ofi_can_write(e, peer, send->header.bytes) ? push_written(e, peer, send) : push_loan(e, peer, send);
 }
 
 void fab_ofi_want(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer)
@@ -167,6 +188,7 @@ void fab_ofi_send(struct fab_endpoint *endpoint, int device, enum fab_channel ch
 static bool say(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, enum fab_ofi_kind kind)
 {
   struct fab_ofi_buffer *buffer = draft(e, peer, kind);
+  if (buffer && kind == FAB_OFI_OFFER) buffer->wire->header = fab_ofi_describe_berths(e, peer);
   return buffer && post(e, peer, buffer, 0);
 }
 
@@ -211,10 +233,10 @@ static bool pump_one(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer)
     if (!say(e, peer, FAB_OFI_RETURN)) return false;
   while (peer->answers)
     if (!say_answer(e, peer)) return false;
-  if (!say_due(e, peer, FAB_OFI_ECHO) || !say_due(e, peer, FAB_OFI_PROBE)) return false;
+  if (!say_due(e, peer, FAB_OFI_ECHO) || !say_due(e, peer, FAB_OFI_PROBE) || !say_due(e, peer, FAB_OFI_OFFER)) return false;
   while (peer->queue)
     if (!push(e, peer)) return false;
-  return say_due(e, peer, FAB_OFI_BYE) && !peer->pull_due;
+  return say_due(e, peer, FAB_OFI_FREED) && say_due(e, peer, FAB_OFI_BYE) && !peer->pull_due;
 }
 
 int fab_ofi_pump(struct fab_ofi_endpoint *e)
@@ -301,17 +323,20 @@ static void take_loan(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, con
 {
   memcpy(&peer->loan, payload_of(buffer), sizeof peer->loan);
   peer->pull_bytes = 0;
+  fab_ofi_offer(e, peer, buffer->wire->header.bytes);
   begin(e, peer, &buffer->wire->header);
   begin_pull(e, peer);
 }
 
 /* Why a sequenced message cannot be what its sender means; NULL when it can. */
-static const char *fault_in_turn(const struct fab_ofi_peer *peer, const struct fab_ofi_wire *wire, size_t payload)
+static const char *fault_in_turn(const struct fab_ofi_endpoint *e, const struct fab_ofi_peer *peer, const struct fab_ofi_wire *wire,
+                                 size_t payload)
 {
   switch (wire->kind) {
   case FAB_OFI_MESSAGE: return peer->open || payload != least(wire->header.bytes, FAB_OFI_PAYLOAD) ? "a bad length" : NULL;
   case FAB_OFI_FRAGMENT: return !peer->open || payload != least(peer->rest, FAB_OFI_PAYLOAD) ? "a fragment out of place" : NULL;
   case FAB_OFI_LOAN: return peer->open || payload != sizeof(struct fab_ofi_loan) ? "a bad loan" : NULL;
+  case FAB_OFI_WRITTEN: return peer->open || payload || !fab_ofi_is_written(e, peer, wire) ? "a bad berth" : NULL;
   default: return payload ? "a bad length" : NULL;
   }
 }
@@ -319,8 +344,7 @@ static const char *fault_in_turn(const struct fab_ofi_peer *peer, const struct f
 static void take(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, const struct fab_ofi_buffer *buffer)
 {
   const struct fab_ofi_wire *wire = buffer->wire;
-  size_t payload = wire->reserved; /* as sequence() has left it */
-  const char *fault = fault_in_turn(peer, wire, payload);
+  const char *fault = fault_in_turn(e, peer, wire, buffer->payload);
   if (fault) {
     drop(e, fault);
     fab_ofi_fail(e, fab_ofi_device_of(e, peer));
@@ -330,9 +354,11 @@ static void take(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, const st
     fab_ofi_said_bye(e, peer);
   } else if (wire->kind == FAB_OFI_LOAN) {
     take_loan(e, peer, buffer);
+  } else if (wire->kind == FAB_OFI_WRITTEN) {
+    fab_ofi_adopt(e, peer, wire);
   } else {
     if (wire->kind == FAB_OFI_MESSAGE) begin(e, peer, &wire->header);
-    store(e, peer, payload_of(buffer), payload);
+    store(e, peer, payload_of(buffer), buffer->payload);
   }
 }
 
@@ -369,8 +395,8 @@ void fab_ofi_pulled(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, int e
   drain(e, peer);
 }
 
-/* Puts it where its turn will come; `reserved`, which has been checked, keeps its length until then. */
-static bool sequence(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, struct fab_ofi_buffer *buffer, size_t payload)
+/* Puts it where its turn will come. */
+static bool sequence(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, struct fab_ofi_buffer *buffer)
 {
   struct fab_ofi_buffer **at = &peer->held;
   uint32_t ahead = buffer->wire->sequence - peer->sequence_in;
@@ -379,7 +405,6 @@ static bool sequence(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, stru
     drop(e, "a sequence number out of order");
     return false;
   }
-  buffer->wire->reserved = (uint32_t)payload;
   buffer->next = *at;
   *at = buffer;
   if (e->closing && !peer->met) fab_ofi_leave(e, peer);
@@ -431,6 +456,9 @@ static bool act(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, struct fa
     fab_ofi_want(e, peer);
     return false;
   case FAB_OFI_FAREWELL: peer->ended = true; return false;
+  case FAB_OFI_OFFER:
+    if (!fab_ofi_take_offer(peer, &buffer->wire->header)) drop(e, "an offer of berths that makes no sense");
+    return false;
   default: return false;
   }
 }
@@ -443,7 +471,7 @@ static const char *fault_of(const struct fab_ofi_endpoint *e, const struct fab_o
   if (wire->from < 0 || wire->from >= e->numbers) return "a sender's number out of range";
   if (wire->to != e->number) return "another receiver";
   if (wire->token != e->peers[wire->from].token_in) return "no proof of the job's key";
-  if (!wire->kind || wire->kind >= FAB_OFI_KINDS || wire->reserved) return "an unknown kind";
+  if (!wire->kind || wire->kind >= FAB_OFI_KINDS || (wire->berth && wire->kind != FAB_OFI_WRITTEN)) return "an unknown kind";
   if (!is_sequenced(wire->kind) && bytes != WIRE_BYTES) return "a bad length";
   return NULL;
 }
@@ -457,8 +485,12 @@ void fab_ofi_received(struct fab_ofi_endpoint *e, struct fab_ofi_buffer *buffer,
   } else {
     struct fab_ofi_peer *peer = &e->peers[buffer->wire->from];
     peer->heard = true;
-    if (!fab_ofi_gone(e, peer))
-      kept = is_sequenced(buffer->wire->kind) ? sequence(e, peer, buffer, bytes - WIRE_BYTES) : act(e, peer, buffer);
+    buffer->payload = bytes - WIRE_BYTES;
+    if (!fab_ofi_take_freed(peer, buffer->wire->freed)) {
+      drop(e, "berths in it that were not used");
+      fab_ofi_fail(e, fab_ofi_device_of(e, peer));
+    }
+    if (!fab_ofi_gone(e, peer)) kept = is_sequenced(buffer->wire->kind) ? sequence(e, peer, buffer) : act(e, peer, buffer);
   }
   if (!kept) fab_ofi_recycle(e, buffer);
 }

@@ -9,7 +9,7 @@
  * probe is something to say. But `tcp;ofi_rxm` and `net` of libfabric 1.17 may go on trying to connect again, and never give up. Failing only sets a flag,
  * from anywhere. The next settlement, in progress, ends all that is under way: sends
  * fail, the half-received message completes with -EHOSTDOWN, and sink.lost is called, once. A read into the receiver's memory that is still
- * with the provider is waited for, GRACE_NS at most.
+ * with the provider, or a write out of the sender's, is waited for, GRACE_NS at most.
  *
  * Knocking. Who listens at a TCP port does so until its endpoint closes, so silence need not run out when a device died and its host lives: a
  * connection to the peer's address is tried, and when that host's kernel refuses it the device is lost. No other answer says anything, nor does
@@ -85,11 +85,12 @@ void fab_ofi_fail(struct fab_ofi_endpoint *e, int device)
   d->since_ns = fab_now_ns();
 }
 
-static void fail_sends(struct fab_ofi_peer *peer, int error)
+static void fail_sends(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, int error)
 {
   for (struct fab_send *send = peer->queue, *next; send; send = next) {
     next = send->next;
-    send->status = error;
+    if (send->lent) fab_ofi_announced(e, send, error);
+    else send->status = error;
   }
   for (struct fab_send *send = peer->lent, *next; send; send = next) {
     next = send->next;
@@ -111,7 +112,7 @@ static void recycle_all(struct fab_ofi_endpoint *e, struct fab_ofi_buffer **list
 /* Ends what is under way with one endpoint; only a farewell may still go to it. */
 static void quench(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer)
 {
-  fail_sends(peer, -EHOSTDOWN);
+  fail_sends(e, peer, -EHOSTDOWN);
   recycle_all(e, &peer->held);
   recycle_all(e, &peer->answers);
   peer->due &= 1u << FAB_OFI_FAREWELL;
@@ -126,6 +127,7 @@ static void bury(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer)
   if (peer->pull_mr) fi_close(&peer->pull_mr->fid);
   peer->pull_mr = NULL;
   peer->pulling = false;
+  fab_ofi_give_up_writes(e, fab_ofi_number(e, peer), -EHOSTDOWN);
   if (peer->open) fab_ofi_finish(e, peer, -EHOSTDOWN);
 }
 
@@ -133,12 +135,12 @@ static bool settle_device(struct fab_ofi_endpoint *e, int device, bool now)
 {
   struct fab_ofi_peer *peers = &e->peers[device * FAB_CHANNELS];
   struct fab_ofi_device *d = &e->devices[device];
-  bool reading = false;
+  bool moving = false;
   for (int channel = 0; channel < FAB_CHANNELS; channel++) {
     quench(e, &peers[channel]);
-    reading |= peers[channel].pull_posted;
+    moving |= peers[channel].pull_posted || peers[channel].writing;
   }
-  if (reading && !now && fab_now_ns() - d->since_ns < GRACE_NS) return false;
+  if (moving && !now && fab_now_ns() - d->since_ns < GRACE_NS) return false;
   d->failing = false;
   d->lost = true;
   for (int channel = 0; channel < FAB_CHANNELS; channel++) bury(e, &peers[channel]);
@@ -214,7 +216,7 @@ static bool is_refused(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer, ui
 
 static bool owes(const struct fab_ofi_endpoint *e, const struct fab_ofi_peer *peer)
 {
-  bool busy = peer->queue || peer->lent || peer->answers || peer->owed || peer->due || peer->pull_due;
+  bool busy = peer->queue || peer->lent || peer->writing || peer->answers || peer->owed || peer->due || peer->pull_due;
   int number = fab_ofi_number(e, peer);
   bool watched = e->config.watch && number != e->number && number % FAB_CHANNELS == (int)e->config.channel;
   return peer->known && (watched || busy || peer->open || peer->held || e->accessed == number);
@@ -284,7 +286,7 @@ static bool is_anybody_waited_for(const struct fab_ofi_endpoint *e)
 {
   for (int i = 0; i < e->numbers; i++)
     if (is_waited_for(e, &e->peers[i])) return true;
-  return e->in_flight > 0;
+  return e->in_flight > 0 || e->writing > 0;
 }
 
 void fab_ofi_leave(struct fab_ofi_endpoint *e, struct fab_ofi_peer *peer)
@@ -299,9 +301,10 @@ void fab_ofi_part(struct fab_ofi_endpoint *e)
   e->closing = true;
   for (int i = 0; i < e->numbers; i++) {
     struct fab_ofi_peer *peer = &e->peers[i];
-    fail_sends(peer, -ECANCELED);
+    fail_sends(e, peer, -ECANCELED);
     if (is_waited_for(e, peer)) fab_ofi_leave(e, peer);
   }
   while (is_anybody_waited_for(e) && fab_now_ns() < deadline_ns)
     if (!fab_ofi_progress(&e->base)) nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
+  for (int i = 0; i < e->numbers; i++) fab_ofi_give_up_writes(e, i, -ECANCELED);
 }

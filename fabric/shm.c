@@ -597,4 +597,5 @@ const struct fab_ops fab_shm = {
     .sleep_end = shm_sleep_end,
     .descriptor = shm_descriptor,
     .lose = shm_lose,
+    .release = fab_no_release,
 };

@@ -543,4 +543,5 @@ const struct fab_ops fab_sim = {
     .sleep_end = sim_no_sleep,
     .descriptor = sim_descriptor,
     .lose = sim_lose,
+    .release = fab_no_release,
 };

@@ -636,4 +636,5 @@ const struct fab_ops fab_uring = {
     .sleep_end = uring_sleep_end,
     .descriptor = uring_descriptor,
     .lose = uring_lose,
+    .release = fab_no_release,
 };

@@ -222,6 +222,17 @@ static void on_complete(void *context, int device, int channel, const struct fab
   node->end = &message->next;
 }
 
+static void on_adopt(void *context, int device, int channel, const struct fab_header *header, void *payload)
+{
+  struct node *node = context;
+  struct world_message *message = calloc(1, sizeof *message);
+  *message = (struct world_message){.header = *header, .data = payload, .room = header->bytes, .device = device, .channel = channel};
+  message->adopter = node;
+  node->adopted++;
+  *node->end = message;
+  node->end = &message->next;
+}
+
 static void on_lost(void *context, int device, bool in_order)
 {
   struct node *node = context;
@@ -235,7 +246,7 @@ int node_open(struct node *node, struct world *world, int device)
   node->end = &node->first;
   struct fab_config config = world->config;
   config.device = device;
-  config.sink = (struct fab_sink){.context = node, .arrive = on_arrive, .complete = on_complete, .lost = on_lost};
+  config.sink = (struct fab_sink){.context = node, .arrive = on_arrive, .complete = on_complete, .adopt = on_adopt, .lost = on_lost};
   config.listen_fd = world->listen_fd[device];
   config.wake_fds = world->wake_fds ? world->wake_fd : NULL;
   int error = node->ops->open(&config, &node->endpoint);
@@ -246,12 +257,8 @@ int node_open(struct node *node, struct world *world, int device)
 
 void node_close(struct node *node)
 {
+  while (node->first) message_free(node_receive(node));
   node->ops->close(node->endpoint);
-  while (node->first) {
-    struct world_message *message = node->first;
-    node->first = message->next;
-    message_free(message);
-  }
 }
 
 /* What `body` returns, or 2. */
@@ -363,6 +370,7 @@ struct world_message *node_receive(struct node *node)
 
 void message_free(struct world_message *message)
 {
-  free(message->data);
+  if (message->adopter) message->adopter->ops->release(message->adopter->endpoint, message->data);
+  else free(message->data);
   free(message);
 }

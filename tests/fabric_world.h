@@ -24,6 +24,7 @@ struct world_message {
   unsigned char *data;
   size_t room;
   int device, channel, error;
+  struct node *adopter; /* that has to release the data; NULL: the message's own */
 };
 
 struct world {
@@ -56,8 +57,8 @@ struct node {
   const struct fab_ops *ops;
   struct fab_endpoint *endpoint;
   struct world_message *first, **end;
-  uint64_t seen;                /* of the contacts */
-  int arrived, completed, lost; /* how many upcalls */
+  uint64_t seen;                         /* of the contacts */
+  int arrived, completed, adopted, lost; /* how many upcalls */
   int lost_device;
 };
 

@@ -1,7 +1,7 @@
 /* How the coherence engine reaches controllers on other hosts: see wire.h.
  *
  *     engine (any thread)  -> send    -> parcel -> endpoint          under the mutex
- *     endpoint -> arrive, complete    -> letter -> queue             upcalls, under the mutex
+ *     endpoint -> arrive, complete    -> letter -> queue             upcalls, under the mutex; or adopt
  *     queue -> coh_deliver            without the mutex, because what is delivered may send
  *
  * A thread of this process receives whatever the program does; threads that wait for an answer help. Both take letters out of the queue and
@@ -40,7 +40,8 @@ struct letter {
   struct letter *next;
   int from;
   struct fab_header header;
-  unsigned char *payload; /* `small`, or a buffer of the engine, or NULL */
+  unsigned char *payload; /* `small`, or a buffer of the engine, or NULL; or, */
+  bool adopted;           /* a place of the endpoint */
   unsigned char small[SMALL_BYTES];
 };
 
@@ -48,6 +49,7 @@ struct parcel {
   struct parcel *next;
   struct fab_send send;
   unsigned char *payload; /* likewise */
+  bool lent;              /* it is the memory of the line */
   unsigned char small[SMALL_BYTES];
 };
 _Static_assert(sizeof(struct uma_clock_letter) <= SMALL_BYTES && sizeof(struct coh_stamp) <= SMALL_BYTES, "fit");
@@ -169,6 +171,15 @@ static void give_room(struct uma_wire *wire, unsigned char *room, const unsigned
 
 /* ---- sending */
 
+/* What goes behind a header, in two parts, either of which may be NULL. */
+struct cargo {
+  const void *stamp;
+  size_t stamp_bytes;
+  void *data;
+  size_t data_bytes;
+  enum coh_data_use use;
+};
+
 static void reclaim(struct uma_wire *wire)
 {
   for (struct parcel **at = &wire->sent; *at;) {
@@ -178,21 +189,40 @@ static void reclaim(struct uma_wire *wire)
       continue;
     }
     *at = parcel->next;
-    give_room(wire, parcel->payload, parcel->small);
+    if (parcel->lent) coh_return_memory(wire->engine, parcel->send.header.a);
+    else give_room(wire, parcel->payload, parcel->small);
     pool_give(&wire->parcels, parcel);
   }
 }
 
-/* Under the mutex. The payload is in two parts, either of which may be NULL. */
-static int post(struct uma_wire *wire, int to, struct fab_header header, const void *stamp, size_t stamp_bytes, const void *data,
-                size_t data_bytes)
+/* The data is not needed any more. */
+static void give_back(struct uma_wire *wire, uint64_t line, const struct cargo *cargo)
+{
+  if (cargo->use == COH_DATA_GIVEN) coh_buffer_give(wire->engine, cargo->data);
+  if (cargo->use == COH_DATA_LENT) coh_return_memory(wire->engine, line);
+}
+
+/* What need not stay goes as it is, unless a stamp stands before it. */
+static void load(struct uma_wire *wire, struct parcel *parcel, const struct cargo *cargo)
+{
+  if (cargo->use != COH_DATA_STAYS && !cargo->stamp) {
+    parcel->payload = cargo->data;
+    parcel->lent = cargo->use == COH_DATA_LENT;
+    return;
+  }
+  parcel->payload = take_room(wire, parcel->send.header.bytes, parcel->small);
+  if (cargo->stamp_bytes) memcpy(parcel->payload, cargo->stamp, cargo->stamp_bytes);
+  if (cargo->data_bytes) memcpy(parcel->payload + cargo->stamp_bytes, cargo->data, cargo->data_bytes);
+  give_back(wire, parcel->send.header.a, cargo);
+}
+
+/* Under the mutex. */
+static int post(struct uma_wire *wire, int to, struct fab_header header, const struct cargo *cargo)
 {
   struct parcel *parcel = pool_take(&wire->parcels);
-  header.bytes = stamp_bytes + data_bytes;
+  header.bytes = cargo->stamp_bytes + cargo->data_bytes;
   *parcel = (struct parcel){.send = {.header = header, .status = FAB_PENDING}};
-  parcel->payload = take_room(wire, header.bytes, parcel->small);
-  if (stamp_bytes) memcpy(parcel->payload, stamp, stamp_bytes);
-  if (data_bytes) memcpy(parcel->payload + stamp_bytes, data, data_bytes);
+  load(wire, parcel, cargo);
   parcel->send.payload = parcel->payload;
   wire->endpoint->ops->send(wire->endpoint, to, FAB_SERVICE, &parcel->send);
   int result = parcel->send.status < 0 ? -EHOSTDOWN : 0;
@@ -201,33 +231,35 @@ static int post(struct uma_wire *wire, int to, struct fab_header header, const v
   return result;
 }
 
-static int dispatch(struct uma_wire *wire, int device, const struct fab_header *header, const struct coh_stamp *stamp, const void *data)
+static int dispatch(struct uma_wire *wire, int device, const struct fab_header *header, const struct cargo *cargo)
 {
-  int to = uma_self.domain_first + device;
+  int to = uma_self.domain_first + device, result = -EHOSTDOWN;
   uma_crossing();
   lock(wire);
-  int result = uma_is_lost(to) ? -EHOSTDOWN
-                               : post(wire, to, *header, stamp, stamp ? sizeof *stamp : 0, data, data ? wire->engine->shape.line_bytes : 0);
+  if (!uma_is_lost(to)) result = post(wire, to, *header, cargo);
+  else give_back(wire, header->a, cargo);
   reclaim(wire);
   pthread_mutex_unlock(&wire->mutex);
   return result;
 }
 
-static int wire_send(void *context, int device, const struct coh_message *message, uint64_t line, const void *data,
+static int wire_send(void *context, int device, const struct coh_message *message, uint64_t line, void *data, enum coh_data_use use,
                      const struct coh_stamp *stamp)
 {
+  const struct uma_wire *wire = context;
   struct fab_header header = {.kind = stamp ? UMA_WIRE_TIMED : UMA_WIRE_MESSAGE, .tag = message->type, .a = line, .b = pack(message)};
-  return dispatch(context, device, &header, stamp, data);
+  struct cargo cargo = {stamp, stamp ? sizeof *stamp : 0, data, data ? wire->engine->shape.line_bytes : 0, use};
+  return dispatch(context, device, &header, &cargo);
 }
 
 static void wire_refuse(void *context, int device, uint64_t line)
 {
-  dispatch(context, device, &(struct fab_header){.kind = UMA_WIRE_REFUSAL, .a = line}, NULL, NULL);
+  dispatch(context, device, &(struct fab_header){.kind = UMA_WIRE_REFUSAL, .a = line}, &(struct cargo){0});
 }
 
 static void wire_lose(void *context, int device, uint64_t line)
 {
-  dispatch(context, device, &(struct fab_header){.kind = UMA_WIRE_LOSS, .a = line}, NULL, NULL);
+  dispatch(context, device, &(struct fab_header){.kind = UMA_WIRE_LOSS, .a = line}, &(struct cargo){0});
 }
 
 /* ---- receiving */
@@ -239,6 +271,7 @@ static void *arrive(void *context, int device, int channel, const struct fab_hea
   letter->next = NULL;
   letter->from = device;
   letter->header = *header;
+  letter->adopted = false;
   letter->payload = take_room(wire, header->bytes, letter->small);
   *cookie = letter;
   *room = letter->payload ? header->bytes : 0;
@@ -247,7 +280,8 @@ static void *arrive(void *context, int device, int channel, const struct fab_hea
 
 static void discard(struct uma_wire *wire, struct letter *letter)
 {
-  give_room(wire, letter->payload, letter->small);
+  if (letter->adopted) wire->endpoint->ops->release(wire->endpoint, letter->payload);
+  else give_room(wire, letter->payload, letter->small);
   pool_give(&wire->letters, letter);
 }
 
@@ -261,7 +295,8 @@ static bool complete_clock(struct uma_wire *wire, const struct letter *letter)
   memcpy(&said, letter->payload, sizeof said);
   if (header->kind == UMA_WIRE_QUESTION) {
     uma_clock_answer(&said);
-    post(wire, letter->from, (struct fab_header){.kind = UMA_WIRE_ANSWER, .a = header->a}, &said, sizeof said, NULL, 0);
+    post(wire, letter->from, (struct fab_header){.kind = UMA_WIRE_ANSWER, .a = header->a},
+         &(struct cargo){.stamp = &said, .stamp_bytes = sizeof said});
     return true;
   }
   for (struct ask *ask = wire->asks; ask; ask = ask->next) {
@@ -282,6 +317,18 @@ static void complete(void *context, int device, int channel, const struct fab_he
   }
   *wire->queue_end = letter;
   wire->queue_end = &letter->next;
+}
+
+static void adopt(void *context, int device, int channel, const struct fab_header *header, void *payload)
+{
+  struct uma_wire *wire = context;
+  struct letter *letter = pool_take(&wire->letters);
+  letter->next = NULL;
+  letter->from = device;
+  letter->header = *header;
+  letter->adopted = true;
+  letter->payload = payload;
+  complete(context, device, channel, header, letter, 0);
 }
 
 /* Nobody speaks for controllers of another host than its own; devices of this host pass on what was for them. */
@@ -461,9 +508,9 @@ int uma_wire_ask(struct uma_wire *wire, int device, struct uma_clock_letter *let
   uma_crossing();
   lock(wire);
   begin_ask(wire, &ask);
-  int result = uma_is_lost(device)
-                   ? -EHOSTDOWN
-                   : post(wire, device, (struct fab_header){.kind = UMA_WIRE_QUESTION, .a = ask.number}, letter, sizeof *letter, NULL, 0);
+  struct fab_header question = {.kind = UMA_WIRE_QUESTION, .a = ask.number};
+  int result =
+      uma_is_lost(device) ? -EHOSTDOWN : post(wire, device, question, &(struct cargo){.stamp = letter, .stamp_bytes = sizeof *letter});
   pthread_mutex_unlock(&wire->mutex);
   if (!result) result = await_answer(wire, &ask);
   lock(wire);
@@ -503,7 +550,8 @@ void uma_wire_configure(struct fab_config *config, enum fab_channel channel)
 
 static int open_endpoint(const struct fab_ops *net, struct uma_wire *wire)
 {
-  struct fab_config config = {.sink = {.context = wire, .arrive = arrive, .complete = complete, .lost = uma_wire_lost}};
+  struct fab_config config = {.sink = {.context = wire, .arrive = arrive, .complete = complete, .adopt = adopt, .lost = uma_wire_lost}};
+  config.adopted_bytes = payload_most(wire);
   uma_wire_configure(&config, FAB_SERVICE);
   int error = (net ? net : &fab_ofi)->open(&config, &wire->endpoint);
   return error ? uma_fail(error, "cannot open an endpoint to the other hosts (see `uma info` for providers): %s", strerror(-error)) : 0;
@@ -560,6 +608,7 @@ void uma_wire_close(struct uma_wire *wire)
   atomic_store_explicit(&wire->stopping, true, memory_order_release);
   if (wire->running) pthread_join(wire->thread, NULL);
   wire->endpoint->ops->close(wire->endpoint);
+  reclaim(wire);
   if (wire->engine) wire->engine->wire = NULL;
   pthread_mutex_destroy(&wire->mutex);
   pool_close(&wire->letters);

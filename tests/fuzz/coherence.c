@@ -60,10 +60,10 @@ static void record(const struct letter *letter)
   fuzz_record(letter->data, bytes);
 }
 
-static int send_letter(void *context, int device, const struct coh_message *message, uint64_t line, const void *data,
+static int send_letter(void *context, int device, const struct coh_message *message, uint64_t line, void *data, enum coh_data_use use,
                        const struct coh_stamp *stamp)
 {
-  FUZZ_CHECK(device >= 0 && device < DEVICES && line < DEVICES * LINES);
+  FUZZ_CHECK(device >= 0 && device < DEVICES && line < DEVICES * LINES && use == COH_DATA_STAYS); /* lines are short */
   FUZZ_CHECK(message->type >= COH_FIRST_MESSAGE && message->type < h.engines[0]->protocol->message_count);
   if (h.letter_count == LETTERS_MOST) {
     FUZZ_CHECK(h.hostile);

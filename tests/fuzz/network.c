@@ -245,7 +245,13 @@ static ssize_t post_read(struct fid_ep *ep, void *memory, size_t bytes, void *re
   return post(NETWORK_READ, memory, bytes, peer, context);
 }
 
-static ssize_t post_write(struct fid_ep *ep, const struct fi_msg_rma *message, uint64_t flags)
+static ssize_t post_write(struct fid_ep *ep, const void *memory, size_t bytes, void *registration, fi_addr_t peer, uint64_t address,
+                          uint64_t key, void *context)
+{
+  return post(NETWORK_WRITE, NULL, bytes, peer, context);
+}
+
+static ssize_t post_write_message(struct fid_ep *ep, const struct fi_msg_rma *message, uint64_t flags)
 {
   return post(NETWORK_WRITE, NULL, message->msg_iov->iov_len, message->addr, message->context);
 }
@@ -271,7 +277,7 @@ static int get_name(fid_t fid, void *address, size_t *bytes)
 }
 
 static struct fi_ops_msg message_ops = {.size = sizeof message_ops, .recv = post_receive, .send = post_send};
-static struct fi_ops_rma rma_ops = {.size = sizeof rma_ops, .read = post_read, .writemsg = post_write};
+static struct fi_ops_rma rma_ops = {.size = sizeof rma_ops, .read = post_read, .write = post_write, .writemsg = post_write_message};
 static struct fi_ops_atomic atomic_ops = {.size = sizeof atomic_ops, .readwrite = post_fetch, .compwrite = post_compare};
 static struct fi_ops_cm name_ops = {.size = sizeof name_ops, .getname = get_name};
 
@@ -407,9 +413,10 @@ int network_getinfo(const struct fi_info *hints, struct fi_info **info);
 int network_getinfo(const struct fi_info *hints, struct fi_info **info)
 {
   static struct info one;
-  one = (struct info){.ep = {.max_msg_size = network.config.message_most},
+  one = (struct info){.tx = {.msg_order = FI_ORDER_SAS | FI_ORDER_SAW},
+                      .ep = {.max_msg_size = network.config.message_most},
                       .domain = {.mr_mode = (int)network.config.mr_mode, .mr_key_size = 8},
-                      .name = "memory"};
+                      .name = "tcp-memory"};
   one.info.caps = network.config.atomics ? FI_ATOMIC : 0;
   *info = network_dupinfo(&one.info);
   return *info ? 0 : -FI_ENOMEM;

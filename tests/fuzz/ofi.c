@@ -2,11 +2,11 @@
  *
  * The first bytes of an input say what the provider is like. Then each byte is something that happens: a message comes (any bytes, or one that is
  * built with the right proof and a field or two of the input's choice), something that the endpoint posted ends, comes back from its
- * receiver as if that had sent it, or is refused; the layer above sends, puts, gets, loses a device, sleeps. While the endpoint waits for
+ * receiver as if that had sent it, or is refused; the layer above sends, puts, gets, releases what it adopted, loses a device, sleeps. While the endpoint waits for
  * something inside, what happens comes out of the input as well; at its end everything ends well, so that nothing waits for ever.
  *
  * What must hold: upcalls only come of messages that proved the key, one for each at most, in the order begin, end; what did not prove it is
- * counted as dropped; buffers are neither lost nor made; nothing is written behind `room` (the sanitizer's part) or when the message has ended; every
+ * counted as dropped; nobody is given a payload that somebody else has adopted; buffers are neither lost nor made; nothing is written behind `room` (the sanitizer's part) or when the message has ended; every
  * send ends; after close no object of libfabric is left. */
 #include <errno.h>
 
@@ -15,8 +15,17 @@
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/network.h"
 
-enum { DEVICES = 3, ME = 1, NUMBERS = DEVICES * FAB_CHANNELS, WINDOW = 4096, SENDS_MOST = 64, LOCALS_MOST = 64, ROOM_MOST = 1 << 17 };
-enum { MAGIC = 0x6f6d7500 + FAB_OFI_VERSION, STEP_NS = 8000000 };
+enum {
+  DEVICES = 3,
+  ME = 1,
+  NUMBERS = DEVICES * FAB_CHANNELS,
+  WINDOW = 4096,
+  SENDS_MOST = 64,
+  LOCALS_MOST = 64,
+  ROOM_MOST = 1 << 17,
+  ADOPTED = 40000
+};
+enum { MAGIC = 0x6f6d7500 + FAB_OFI_VERSION, STEP_NS = 8000000, ADOPTED_MOST = DEVICES * FAB_CHANNELS * FAB_OFI_BERTHS };
 #define SILENCE_NS 30000000000ull /* until a device that owes something is lost, and everything that may take time has been given up */
 
 /* What happens; an input's byte modulo HAPPENINGS. */
@@ -39,6 +48,7 @@ enum happening {
   REFUSE,
   RECEIVE_FAILS,
   SLEEP,
+  RELEASE,
   HAPPENINGS
 };
 
@@ -59,6 +69,8 @@ static struct harness {
   uint32_t next_sequence[NUMBERS];
   bool lost[DEVICES];
   struct arrived arrived[NUMBERS];
+  unsigned char *adopted[ADOPTED_MOST];
+  int adopted_count;
   struct fab_send sends[SENDS_MOST];
   int send_count;
   void *locals[LOCALS_MOST + NUMBERS]; /* memory that may be used until the endpoint is closed */
@@ -117,6 +129,25 @@ static void complete(void *context, int device, int channel, const struct fab_he
   if (header->b & 1) begin_send(&h.in); /* an upcall may send */
 }
 
+static void release(int index)
+{
+  unsigned char *payload = h.adopted[index];
+  h.adopted[index] = h.adopted[--h.adopted_count];
+  h.endpoint->ops->release(h.endpoint, payload);
+}
+
+static void adopt(void *context, int device, int channel, const struct fab_header *header, void *payload)
+{
+  int number = device * FAB_CHANNELS + channel;
+  FUZZ_CHECK(number >= 0 && number < NUMBERS && !h.arrived[number].open && !h.closing && !h.lost[device]);
+  FUZZ_CHECK(h.begun[number]++ < h.proved[number] && header->bytes <= ADOPTED && h.adopted_count < ADOPTED_MOST);
+  for (int i = 0; i < h.adopted_count; i++)
+    FUZZ_CHECK(h.adopted[i] + ADOPTED <= (unsigned char *)payload || h.adopted[i] >= (unsigned char *)payload + ADOPTED);
+  memset(payload, 0x33, header->bytes);
+  h.adopted[h.adopted_count++] = payload;
+  if (header->b & 2) release(h.adopted_count - 1); /* an upcall may do that, too */
+}
+
 static void lost(void *context, int device, bool in_order)
 {
   FUZZ_CHECK(!h.lost[device] && !h.closing);
@@ -137,12 +168,12 @@ static void received(const unsigned char *bytes, size_t count)
   struct fab_ofi_wire wire = {0};
   memcpy(&wire, bytes, count < sizeof wire ? count : sizeof wire);
   if (!proves(&wire, count)) h.unproved++;
-  else if (wire.kind == FAB_OFI_MESSAGE || wire.kind == FAB_OFI_LOAN) h.proved[wire.from]++;
+  else if (wire.kind == FAB_OFI_MESSAGE || wire.kind == FAB_OFI_LOAN || wire.kind == FAB_OFI_WRITTEN) h.proved[wire.from]++;
 }
 
 static bool is_sequenced(uint32_t kind)
 {
-  return kind <= FAB_OFI_BYE;
+  return kind <= FAB_OFI_BYE || kind == FAB_OFI_WRITTEN;
 }
 
 static void stamp(struct fab_ofi_wire *wire, int from, uint32_t kind)
@@ -187,6 +218,9 @@ static void message_comes(struct fuzz_input *in, uint32_t kind)
   else wire->header = (struct fab_header){.kind = wrong & 7, .tag = 1 << (wrong & 3), .bytes = fuzz_half(in), .a = fuzz_byte(in)};
   wire->header.b = wire->header.a >> 1;
   wire->sequence = is_sequenced(kind) ? h.next_sequence[from] : h.e->question;
+  const struct fab_ofi_peer *peer = &h.e->peers[from];
+  if (kind == FAB_OFI_WRITTEN) wire->berth = fuzz_byte(in) % FAB_OFI_BERTHS;
+  if (kind == FAB_OFI_FREED) wire->freed = fuzz_byte(in) & (uint16_t)(peer->offered & ~peer->free_berths);
   size_t payload = right_length(wire);
   if (wrong & 0x40) payload = fuzz_half(in) % sizeof message.payload;
   if (wrong & 0x20) wire->sequence += (uint32_t)(int8_t)fuzz_byte(in);
@@ -213,7 +247,8 @@ static void look_at(const struct network_operation *sent)
 {
   const struct fab_ofi_wire *wire = sent->memory;
   FUZZ_CHECK(sent->bytes >= sizeof *wire && sent->bytes <= FAB_OFI_BUFFER && wire->magic == MAGIC && wire->to == sent->peer);
-  FUZZ_CHECK(wire->from == h.e->number && wire->kind > 0 && wire->kind < FAB_OFI_KINDS && !wire->reserved);
+  FUZZ_CHECK(wire->from == h.e->number && wire->kind > 0 && wire->kind < FAB_OFI_KINDS);
+  FUZZ_CHECK(wire->berth < FAB_OFI_BERTHS && wire->freed < 1 << FAB_OFI_BERTHS && (!wire->berth || wire->kind == FAB_OFI_WRITTEN));
   FUZZ_CHECK(wire->token == fab_ofi_token(h.key, wire->from, wire->to));
 }
 
@@ -357,6 +392,9 @@ static void happens(enum happening what, struct fuzz_input *in)
     break;
   case MEET: meet(fuzz_byte(in)); break;
   case SLEEP: sleep_a_little(); break;
+  case RELEASE:
+    if (h.adopted_count) release(fuzz_byte(in) % h.adopted_count);
+    break;
   default: happens_outside(what, in);
   }
 }
@@ -381,6 +419,10 @@ static void check(void)
 {
   int receives = (int)network_posted() + length_of(h.e->unposted);
   for (int i = 0; i < NUMBERS; i++) receives += length_of(h.e->peers[i].held) + length_of(h.e->peers[i].answers);
+  int writes = h.e->writing;
+  for (const struct fab_ofi_write *write = h.e->free_write; write; write = write->next) writes++;
+  for (int i = 0; i < FAB_OFI_WRITES; i++) writes += h.e->writes[i].send && h.e->writes[i].ended;
+  FUZZ_CHECK(writes == FAB_OFI_WRITES);
   FUZZ_CHECK(receives == FAB_OFI_RECEIVES);
   FUZZ_CHECK(length_of(h.e->free) + h.e->in_flight == FAB_OFI_SENDS);
   FUZZ_CHECK(h.e->dropped >= h.unproved);
@@ -401,11 +443,12 @@ static void begin(struct fuzz_input *in)
   struct fab_config config = {.device = ME,
                               .devices = DEVICES,
                               .channel = FAB_APPLICATION,
-                              .sink = {NULL, arrive, complete, lost},
+                              .sink = {NULL, arrive, complete, adopt, lost},
                               .windows = how & 16 ? NULL : h.window,
                               .window_bytes = WINDOW,
                               .first = ME,
-                              .count = 1};
+                              .count = 1,
+                              .adopted_bytes = how & 64 ? ADOPTED : 0};
   memcpy(config.key, h.key, sizeof h.key);
   FUZZ_CHECK(fab_ofi.open(&config, &h.endpoint) == 0);
   h.e = (struct fab_ofi_endpoint *)h.endpoint;
