@@ -43,7 +43,7 @@ static int16_t any_device(uint64_t *random)
 }
 
 /* Most have the type, the length and the parties that some message could have. */
-static void send_anything(uint64_t *random, const unsigned char *data)
+static void send_anything(uint64_t *random, unsigned char *data)
 {
   const struct coh_engine *engine = uma_self.engine;
   const struct coh_protocol *protocol = engine->protocol;
@@ -54,7 +54,8 @@ static void send_anything(uint64_t *random, const unsigned char *data)
   message.target = draw(random, 2) ? (int16_t)to : any_device(random);
   message.requestor = any_device(random);
   bool carries = message.type < protocol->message_count && protocol->messages[message.type].data;
-  engine->wire->send(engine->wire->context, to, &message, line, carries == (draw(random, 16) > 0) ? data : NULL, NULL);
+  bool with_data = carries == (draw(random, 16) > 0);
+  engine->wire->send(engine->wire->context, to, &message, line, with_data ? data : NULL, COH_DATA_STAYS, NULL);
   if (!draw(random, 200)) engine->wire->refuse(engine->wire->context, to, line);
   if (!draw(random, 2000)) engine->wire->lose(engine->wire->context, to, line);
 }
