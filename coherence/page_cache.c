@@ -437,10 +437,8 @@ static bool show(struct coh_engine *engine, uint64_t line, const unsigned char *
   return true;
 }
 
-/* A page that may be read already is what comes: the newest, which nobody can have changed meanwhile. */
 static void page_fill(struct coh_engine *engine, struct coh_frame *frame, const unsigned char *bytes, int to)
 {
-  if (frame->held & IN_FRAME && right_of(engine, frame->entry.state) > COH_RIGHT_NONE) return;
   int device = device_of(engine, frame);
   uint64_t line = line_of(frame);
   bool mine = device == engine->me, now = mine && !(frame->held & (IN_FRAME | IN_STASH)) && right_of(engine, to) > COH_RIGHT_NONE;

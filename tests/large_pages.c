@@ -32,7 +32,7 @@ Test(large_pages, random_accesses, .timeout = 200)
   unsigned seed = seed_of_run();
   for (unsigned i = 0; i < 8; i++) {
     struct uma_config config = config_of(sizes[i % 3], providers[i / 4]);
-    struct stress stress = {seed + i, 1 + (int)(i & 1), sizes[i % 3] > 64 << 10 ? 40 : 150};
+    struct stress stress = {.seed = seed + i, .threads = 1 + (int)(i & 1), .steps = sizes[i % 3] > 64 << 10 ? 40 : 150};
     config.protocol = protocols[i % 4];
     int result = uma_spawn(&config, 4, stress_run, &stress);
     cr_expect_eq(result, 0, "%s, pages of %zu, seed %u: %d (%s)", protocols[i % 4], sizes[i % 3], seed + i, result,
