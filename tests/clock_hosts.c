@@ -302,7 +302,8 @@ static int access_staged(void *unused)
 
 Test(clock_hosts, one_domain_over_staged_servers_takes_what_it_takes_on_one_host)
 {
-  compare(2, 10, (struct uma_config){.profile = STAGED_MACHINE, .coherence = UMA_COHERENCE_LINE, .memory = 1 << 20}, access_staged, 0);
+  struct uma_config lines = {.profile = STAGED_MACHINE, .coherence = UMA_COHERENCE_LINE, .memory = 1 << 20};
+  compare(2, 10, lines, access_staged, 0.01); /* messages of their barriers race for the NICs, on one host as well */
 }
 
 /* ---- Hosts with a network between them, which PMIx brings together ---- */
