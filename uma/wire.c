@@ -60,7 +60,7 @@ struct ask {
   uint64_t number;
   int device;
   struct uma_clock_letter *letter;
-  _Atomic bool answered;
+  _Atomic bool answered, failed;
 };
 
 /* Objects of one size; under the mutex. The first word of what is free, and of slabs, is the link to the next. */
@@ -480,7 +480,7 @@ static int await_answer(struct uma_wire *wire, const struct ask *ask)
 {
   struct uma_waiter waiter = {0};
   while (!atomic_load_explicit(&ask->answered, memory_order_acquire)) {
-    if (uma_is_lost(ask->device)) return -EHOSTDOWN;
+    if (atomic_load(&ask->failed) || uma_is_lost(ask->device)) return atomic_load(&ask->answered) ? 0 : -EHOSTDOWN;
     receive_only(wire);
     if (!uma_wait_step(&waiter)) fab_nap();
   }
@@ -532,6 +532,15 @@ void uma_wire_lost(void *context, int device, bool in_order)
                                    UMA_MEMBER_LEFT); /* of another host: nobody else writes it here */
 }
 
+/* Who has left, in order or not, answers no more. Under the mutex. */
+static void lost(void *context, int device, bool in_order)
+{
+  struct uma_wire *wire = context;
+  for (struct ask *ask = wire->asks; ask; ask = ask->next)
+    if (ask->device == device) atomic_store(&ask->failed, true);
+  uma_wire_lost(context, device, in_order);
+}
+
 /* ---- beginning and end */
 
 void uma_wire_configure(struct fab_config *config, enum fab_channel channel)
@@ -550,7 +559,7 @@ void uma_wire_configure(struct fab_config *config, enum fab_channel channel)
 
 static int open_endpoint(const struct fab_ops *net, struct uma_wire *wire)
 {
-  struct fab_config config = {.sink = {.context = wire, .arrive = arrive, .complete = complete, .adopt = adopt, .lost = uma_wire_lost}};
+  struct fab_config config = {.sink = {.context = wire, .arrive = arrive, .complete = complete, .adopt = adopt, .lost = lost}};
   config.adopted_bytes = payload_most(wire);
   uma_wire_configure(&config, FAB_SERVICE);
   int error = (net ? net : &fab_ofi)->open(&config, &wire->endpoint);
