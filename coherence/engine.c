@@ -21,16 +21,9 @@
 #include "coherence/pages.h"
 #include "coherence/tally.h"
 
-enum {
-  LOCAL_PARCELS = 32,
-  BUFFERS = 16,
-  ARRIVED = BUFFERS /* the caller's */,
-  LENT /* memory */,
-  ALL_BUFFERS,
-  LOCAL_BUFFERS = 2,
-  NO_BUFFER = -1,
-  LOOK_EVERY = 64
-};
+enum { LOCAL_PARCELS = 32, LOOK_EVERY = 64 };
+/* Buffers of a transaction: its own, the caller's, and memory. */
+enum { NO_BUFFER = -1, LOCAL_BUFFERS = 2, BUFFERS = 16, ARRIVED = BUFFERS, LENT, ALL_BUFFERS };
 #define LOST UINT16_MAX /* in the place of the holder of a directory entry's lock */
 
 struct parcel {

@@ -2,10 +2,11 @@
  *
  *     open (finds a provider, binds to one address)   contact (what others need)   ... exchange ...   connect (all contacts)
  *
- * An endpoint has one completion queue, and another one where it has an endpoint of libfabric apart for accesses (ofi_memory.c). Every operation in the provider's hands begins with a struct fab_ofi_op, which lies in the endpoint
- * until the endpoint closes, so a completion never finds an operation that is gone, however late it comes. fab_ofi_poll is the only
- * reader of the queue; it runs in progress and in every wait, so the provider moves whenever a caller is inside (FI_PROGRESS_MANUAL;
- * providers that have threads of their own need no help and do not mind).
+ * An endpoint has one completion queue, and another one where it has an endpoint of libfabric apart for accesses (ofi_memory.c). Every
+ * operation in the provider's hands begins with a struct fab_ofi_op, which lies in the endpoint until the endpoint closes, so a completion never
+ * finds an operation that is gone, however late it comes. poll_queue is the only reader of the queues: of the first in progress and in every wait,
+ * so the provider moves whenever a caller is inside (FI_PROGRESS_MANUAL; providers that have threads of their own need no help and do not mind);
+ * of the other in the waits of accesses.
  *
  * All of it belongs to whoever has the caller's serialisation (FI_THREAD_DOMAIN); the upcalls run in it. Threads and descriptors
  * of the provider are those of the process that opens: open after fork.

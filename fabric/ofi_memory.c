@@ -6,9 +6,9 @@
  * have its pages first; FI_MR_ENDPOINT that a registration is bound to the endpoint; FI_MR_LOCAL that local memory is registered too.
  *
  * One access is under way at a time; it waits inside, polling, so upcalls run meanwhile. Over ofi_rxm it has an endpoint of libfabric of its own,
- * opened with the first (open_reach). A put returns when its bytes are in the home's
- * memory (FI_DELIVERY_COMPLETE), so a message that is sent afterwards may speak of them. If the device is lost in between, the operation
- * may stay with the provider: its struct is abandoned to the endpoint, and `local` of a get may still be written until close.
+ * opened with the first (open_reach). A put returns when its bytes are in the home's memory (FI_DELIVERY_COMPLETE), so a message that is
+ * sent afterwards may speak of them. If the device is lost in between, the operation may stay with the provider: its struct is abandoned to
+ * the endpoint, and `local` of a get may still be written until close.
  *
  * Atomics are the provider's where it has all that are needed and carries them out by the home's processor (ofi_choose.c says why); else a
  * message asks the home, whose endpoint answers in progress. Memory of this device itself is just memory.

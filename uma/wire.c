@@ -264,14 +264,20 @@ static void wire_lose(void *context, int device, uint64_t line)
 
 /* ---- receiving */
 
+static struct letter *take_letter(struct uma_wire *wire, int from, const struct fab_header *header, bool adopted)
+{
+  struct letter *letter = pool_take(&wire->letters);
+  letter->next = NULL;
+  letter->from = from;
+  letter->header = *header;
+  letter->adopted = adopted;
+  return letter;
+}
+
 static void *arrive(void *context, int device, int channel, const struct fab_header *header, size_t *room, void **cookie)
 {
   struct uma_wire *wire = context;
-  struct letter *letter = pool_take(&wire->letters);
-  letter->next = NULL;
-  letter->from = device;
-  letter->header = *header;
-  letter->adopted = false;
+  struct letter *letter = take_letter(wire, device, header, false);
   letter->payload = take_room(wire, header->bytes, letter->small);
   *cookie = letter;
   *room = letter->payload ? header->bytes : 0;
@@ -302,7 +308,7 @@ static bool complete_clock(struct uma_wire *wire, const struct letter *letter)
   for (struct ask *ask = wire->asks; ask; ask = ask->next) {
     if (ask->number != header->a || ask->device != letter->from || atomic_load(&ask->answered)) continue;
     *ask->letter = said;
-    atomic_store_explicit(&ask->answered, true, memory_order_release); /* pairs with the acquire in uma_wire_ask */
+    atomic_store_explicit(&ask->answered, true, memory_order_release); /* pairs with the acquire in await_answer */
   }
   return true;
 }
@@ -321,12 +327,7 @@ static void complete(void *context, int device, int channel, const struct fab_he
 
 static void adopt(void *context, int device, int channel, const struct fab_header *header, void *payload)
 {
-  struct uma_wire *wire = context;
-  struct letter *letter = pool_take(&wire->letters);
-  letter->next = NULL;
-  letter->from = device;
-  letter->header = *header;
-  letter->adopted = true;
+  struct letter *letter = take_letter(context, device, header, true);
   letter->payload = payload;
   complete(context, device, channel, header, letter, 0);
 }
